@@ -1,0 +1,144 @@
+# Perilune. `make help` lists the targets.
+#
+# Every mode builds in its own folder: build/release, build/asan, build/tsan,
+# build/fuzz. What is missing comes from Debian packages; two packages that
+# would start services or pull in much more than we need (llhttp's sources,
+# nginx for the tests) are unpacked below build/deps instead of installed.
+
+MODE    ?= release
+B       := build/$(MODE)
+PREFIX  ?= /usr/local
+DESTDIR ?=
+
+CC      := gcc
+VERSION := 0.1.0
+
+WARN    := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes \
+           -Wvla -Wwrite-strings -Wno-unused-parameter $(if $(CI),-Werror)
+CFLAGS_release := -O2 -g -fno-omit-frame-pointer -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+CFLAGS_tsan    := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+CFLAGS_fuzz    := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+LLHTTP  := build/deps/llhttp
+CFLAGS  := -std=gnu11 -Icore -I$(LLHTTP) -I/usr/include/luajit-2.1 -DLLHTTP_STRICT_MODE=1 -D_GNU_SOURCE \
+           -DPERILUNE_VERSION='"$(VERSION)"' $(WARN) $(CFLAGS_$(MODE))
+LDFLAGS := $(filter -fsanitize% ,$(CFLAGS_$(MODE))) -Wl,-z,relro,-z,now -rdynamic
+LIBS    := -lluajit-5.1 -luv -lm -lpthread
+
+LAYERS  := base io board stats sys http proxy script engine
+SRCS    := $(foreach l,$(LAYERS),$(wildcard core/$(l)/*.c))
+OBJS    := $(SRCS:core/%.c=$(B)/%.o) $(B)/llhttp/llhttp.o $(B)/llhttp/api.o $(B)/llhttp/http.o $(B)/embedded.o
+TESTS   := $(wildcard tests/core/*/*_test.c)
+TESTBIN := $(TESTS:tests/core/%.c=$(B)/tests/%)
+EMBED   := $(sort $(shell find lua rules -name '*.lua' 2>/dev/null))
+
+RUN_PACKAGES  := gcc libc6-dev libluajit-5.1-dev libuv1-dev
+TEST_PACKAGES := luajit lua-busted lua-luv libcmocka-dev wrk nghttp2-client curl valgrind python3-minimal
+FUZZ_PACKAGES := clang-14 libclang-rt-14-dev
+LINT_PACKAGES := clang-tidy-14 clang-format-14 lua-check
+
+.PHONY: all deps deps-test deps-fuzz deps-lint run test unit spec bench asan tsan fuzz fuzz-build lint format install clean help
+.DEFAULT_GOAL := all
+
+all: deps ## build build/release/perilune
+	@$(MAKE) --no-print-directory $(B)/perilune
+
+run: deps ## build and serve the example API on http://127.0.0.1:8000
+	@$(MAKE) --no-print-directory build/release/perilune
+	build/release/perilune run --config examples/02-lua-api/perilune.lua $(ARGS)
+
+test: deps deps-test ## build and pass everything
+	@$(MAKE) --no-print-directory build/$(MODE)/perilune unit spec
+
+unit: ## C unit tests of the built mode
+	@$(MAKE) --no-print-directory unit-bins
+	@for t in $(TESTBIN); do echo "$$t"; ./$$t || exit 1; done
+
+unit-bins: $(TESTBIN)
+
+spec: $(B)/perilune ## Lua and system specs against the built mode
+	PERILUNE=$(abspath $(B))/perilune BUILD=$(abspath build) tests/run $(SPEC)
+
+asan: deps deps-test ## the whole suite under AddressSanitizer and UBSan
+	@$(MAKE) --no-print-directory MODE=asan build/asan/perilune unit spec
+
+tsan: deps deps-test ## the whole suite under ThreadSanitizer
+	@$(MAKE) --no-print-directory MODE=tsan build/tsan/perilune unit spec
+
+fuzz: deps deps-fuzz ## fuzz each target for FUZZ_SECONDS (60) from its committed corpus
+	@$(MAKE) --no-print-directory MODE=fuzz CC=clang-14 fuzz-build
+	tests/fuzz/run $(or $(FUZZ_SECONDS),60)
+
+bench: deps deps-test ## measure against peers in one run, print ratios
+	@$(MAKE) --no-print-directory build/release/perilune
+	PERILUNE=$(abspath build/release)/perilune BUILD=$(abspath build) tests/bench/run
+
+FUZZERS := $(patsubst tests/fuzz/%_fuzz.c,$(B)/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
+fuzz-build: $(FUZZERS)
+$(B)/fuzz/%: tests/fuzz/%_fuzz.c $(filter $(B)/base/% $(B)/http/% $(B)/llhttp/%,$(OBJS))
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ -lm
+
+lint: deps deps-lint ## layer arrows, clang-tidy, luacheck
+	tests/lint/layers
+	clang-tidy-14 --quiet $(SRCS) -- $(CFLAGS)
+	luacheck --quiet lua rules examples tests
+
+format: deps-lint ## clang-format in place
+	clang-format-14 -i $(SRCS) $(wildcard core/*/*.h core/main.c)
+
+install: all ## install below PREFIX (/usr/local), honours DESTDIR
+	install -D -m 755 build/release/perilune $(DESTDIR)$(PREFIX)/bin/perilune
+
+clean: ## remove what was built (not build/deps)
+	rm -rf build/release build/asan build/tsan build/fuzz
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+# ---- packages ----------------------------------------------------------------
+
+deps: ## install what building needs and is missing
+	@tests/support/packages $(RUN_PACKAGES)
+	@$(MAKE) --no-print-directory $(LLHTTP)/llhttp.c
+deps-test:
+	@tests/support/packages $(TEST_PACKAGES)
+	@$(MAKE) --no-print-directory build/deps/nginx/usr/sbin/nginx
+deps-fuzz:
+	@tests/support/packages $(FUZZ_PACKAGES)
+deps-lint:
+	@tests/support/packages $(LINT_PACKAGES)
+
+$(LLHTTP)/llhttp.c:
+	@tests/support/unpack node-llhttp build/deps/node-llhttp
+	@mkdir -p $(LLHTTP)
+	@cp build/deps/node-llhttp/usr/share/llhttp/*.c build/deps/node-llhttp/usr/share/include/llhttp/llhttp.h $(LLHTTP)/
+build/deps/nginx/usr/sbin/nginx:
+	@tests/support/unpack nginx build/deps/nginx
+
+# ---- rules -------------------------------------------------------------------
+
+$(B)/perilune: $(B)/main.o $(OBJS)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(B)/%.o: core/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/llhttp/%.o: $(LLHTTP)/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -w -c -o $@ $<
+
+# Lua files are part of the program: `lua/` is what scripts require, the files
+# below rules/routes/admin serve the control API.
+$(B)/embedded.c: $(EMBED) tests/support/embed Makefile
+	@mkdir -p $(@D)
+	tests/support/embed $(EMBED) > $@
+$(B)/embedded.o: $(B)/embedded.c
+	$(CC) $(CFLAGS) -c -o $@ $<
+
+$(B)/tests/%: tests/core/%.c $(OBJS)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(OBJS) $(LIBS) -lcmocka
+
+-include $(OBJS:.o=.d) $(B)/main.d
