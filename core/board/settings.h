@@ -1,0 +1,150 @@
+/* settings.h - the registry of everything that can be set: one list.
+ *
+ * A setting has a name, type, unit, bounds, default and one line of
+ * documentation, and is either live (read each time it is needed) or read at
+ * start. Values live on the board, so a worker reads one with a single
+ * relaxed load; all are kept as doubles, exact for integers up to 2^53.
+ *
+ * Threads: any reader; one writer (supervisor before the fork, then control).
+ */
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "base/str.h"
+
+#include <stdatomic.h>
+
+enum setting_type { SETTING_BOOLEAN, SETTING_INTEGER, SETTING_NUMBER };
+
+enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGIN_FLAG };
+
+/*    id, name, type, unit, default, min, max, live, environment variable or NULL, doc */
+#define SETTING_LIST(X)                                                                            \
+    X(SERVER_HEAD_BYTES, "server.head_bytes", INTEGER, "bytes", 32768, 1024, 65536, true, NULL,     \
+      "largest request head; above it 431")                                                        \
+    X(SERVER_TARGET_BYTES, "server.target_bytes", INTEGER, "bytes", 8192, 64, 65536, true, NULL,    \
+      "longest request target; above it 414")                                                      \
+    X(SERVER_FIELDS, "server.fields", INTEGER, "fields", 100, 8, 100, true, NULL,                   \
+      "most header fields of a request; above it 431")                                             \
+    X(SERVER_BODY_BYTES, "server.body_bytes", INTEGER, "bytes", 1073741824.0, 0, 1099511627776.0,   \
+      true, NULL, "largest request body; above it 413")                                            \
+    X(SERVER_HEAD_TIMEOUT_MS, "server.head_timeout_ms", INTEGER, "ms", 10000, 50, 3600000, true,    \
+      NULL, "from the first byte of a head to its last; above it 408")                             \
+    X(SERVER_BODY_TIMEOUT_MS, "server.body_timeout_ms", INTEGER, "ms", 30000, 50, 3600000, true,    \
+      NULL, "longest pause while a request body arrives; above it 408")                            \
+    X(SERVER_BODY_MIN_RATE, "server.body_min_rate", INTEGER, "bytes/s", 500, 0, 1000000000, true,   \
+      NULL, "slowest request body after its first body_timeout_ms; 0 allows any")                  \
+    X(SERVER_IDLE_TIMEOUT_MS, "server.idle_timeout_ms", INTEGER, "ms", 60000, 50, 3600000, true,    \
+      NULL, "an idle kept-alive connection is closed after this")                                  \
+    X(SERVER_WRITE_TIMEOUT_MS, "server.write_timeout_ms", INTEGER, "ms", 30000, 50, 3600000, true,  \
+      NULL, "a client that takes no byte of its answer for this long is cut off")                  \
+    X(SERVER_WRITE_MIN_RATE, "server.write_min_rate", INTEGER, "bytes/s", 500, 0, 1000000000, true, \
+      NULL, "slowest client after its first write_timeout_ms; 0 allows any")                       \
+    X(SERVER_CONNECTIONS, "server.connections", INTEGER, "connections", 20000, 1, 1000000, true,    \
+      NULL, "open client connections per worker; at the cap the oldest idle one is closed")        \
+    X(SERVER_REQUESTS_PER_CONNECTION, "server.requests_per_connection", INTEGER, "requests", 0, 0,  \
+      1000000000, true, NULL, "a connection is closed after this many requests; 0 never")          \
+    X(SERVER_LINGER_MS, "server.linger_ms", INTEGER, "ms", 1000, 0, 60000, true, NULL,              \
+      "after a refusal, how long to read what is still coming so that the answer arrives")         \
+    X(SERVER_DRAIN_MS, "server.drain_ms", INTEGER, "ms", 30000, 0, 3600000, true, NULL,             \
+      "grace for requests in flight at shutdown")                                                  \
+    X(SERVER_TRUST_FORWARDED, "server.trust_forwarded", BOOLEAN, "", 0, 0, 1, true, NULL,           \
+      "append to X-Forwarded-* of the client instead of replacing them")                           \
+    X(SERVER_NODELAY, "server.nodelay", BOOLEAN, "", 1, 0, 1, true, NULL,                           \
+      "send small packets at once (TCP_NODELAY)")                                                  \
+    X(UPSTREAM_CONNECT_TIMEOUT_MS, "upstream.connect_timeout_ms", INTEGER, "ms", 3000, 10, 600000,  \
+      true, NULL, "name resolution and TCP connect to an upstream; above it 504")                  \
+    X(UPSTREAM_FIRST_BYTE_TIMEOUT_MS, "upstream.first_byte_timeout_ms", INTEGER, "ms", 60000, 10,   \
+      3600000, true, NULL, "from the request sent to the first byte of its answer; above it 504")  \
+    X(UPSTREAM_IDLE_TIMEOUT_MS, "upstream.idle_timeout_ms", INTEGER, "ms", 60000, 10, 3600000,      \
+      true, NULL, "longest pause inside an upstream's answer")                                     \
+    X(UPSTREAM_KEEPALIVE_MS, "upstream.keepalive_ms", INTEGER, "ms", 30000, 0, 3600000, true, NULL, \
+      "an idle upstream connection is closed after this; 0 keeps none")                            \
+    X(UPSTREAM_KEEPALIVE_MAX, "upstream.keepalive_max", INTEGER, "connections", 256, 0, 65536,      \
+      true, NULL, "idle connections kept per upstream and worker")                                 \
+    X(UPSTREAM_BUFFER_BYTES, "upstream.buffer_bytes", INTEGER, "bytes", 262144, 4096, 16777216,     \
+      true, NULL, "bytes held for a slow reader, each way, before the sender is paused")           \
+    X(SCRIPT_CPU_MS, "script.cpu_ms", INTEGER, "ms", 200, 10, 60000, true, NULL,                    \
+      "CPU time a handler may use without yielding before it is interrupted")                      \
+    X(SCRIPT_LOAD_MS, "script.load_ms", INTEGER, "ms", 1000, 10, 60000, true, NULL,                 \
+      "CPU time the scripts of a generation may use to load")                                      \
+    X(SCRIPT_MEMORY_BYTES, "script.memory_bytes", INTEGER, "bytes", 134217728, 4194304,             \
+      2147483648.0, true, NULL, "Lua heap of a worker; above it the running script is interrupted") \
+    X(SCRIPT_MEMORY_FACTOR, "script.memory_factor", NUMBER, "", 2, 1.1, 16, true, NULL,             \
+      "allocation is refused above memory_bytes times this")                                       \
+    X(SCRIPT_PATTERN_STEPS, "script.pattern_steps", INTEGER, "steps", 1000000, 1000, 1000000000,    \
+      true, NULL, "work one pattern call may do before it fails")                                  \
+    X(SCRIPT_BODY_BYTES, "script.body_bytes", INTEGER, "bytes", 8388608, 0, 1073741824, true, NULL, \
+      "largest request or response body a script may hold as a string")                            \
+    X(WORKER_HANG_MS, "worker.hang_ms", INTEGER, "ms", 1000, 100, 600000, true, NULL,               \
+      "a process whose heartbeat stops for this long is killed and replaced")                      \
+    X(RELOAD_WATCH, "reload.watch", BOOLEAN, "", 1, 0, 1, true, NULL,                               \
+      "reload when a file of the rules or the configuration changes")                              \
+    X(RELOAD_DEBOUNCE_MS, "reload.debounce_ms", INTEGER, "ms", 100, 0, 10000, true, NULL,           \
+      "files must be still for this long before they are loaded")                                  \
+    X(RELOAD_GUARD_MS, "reload.guard_ms", INTEGER, "ms", 30000, 0, 3600000, true, NULL,             \
+      "after a swap, how long a worse error rate rolls it back; 0 never")                          \
+    X(RELOAD_GUARD_ERRORS, "reload.guard_errors", INTEGER, "errors", 20, 1, 1000000, true, NULL,    \
+      "server errors after a swap before it can be rolled back")                                   \
+    X(RELOAD_GUARD_SHARE, "reload.guard_share", NUMBER, "", 0.1, 0.001, 1, true, NULL,              \
+      "rise of the error rate after a swap that rolls it back")                                    \
+    X(STATS_SLOW_MS, "stats.slow_ms", NUMBER, "ms", 100, 0, 3600000, true, NULL,                    \
+      "requests slower than this are kept as examples")                                            \
+    X(STATS_ROUTES_MAX, "stats.routes_max", INTEGER, "routes", 256, 8, 1024, false, NULL,           \
+      "routes measured apart; the rest share (other)")                                             \
+    X(STATS_HISTORY_BYTES, "stats.history_bytes", INTEGER, "bytes", 67108864, 1048576,              \
+      4294967296.0, false, NULL, "memory of the windows of 1 s, 10 s and 1 min together")          \
+    X(RESOURCE_INTERVAL_S, "resource.interval_s", INTEGER, "s", 30, 1, 3600, true,                  \
+      "RESOURCE_MONITORING_INTERVAL", "how often the machine is recorded in the history")
+
+enum setting_id {
+#define X(id, name, type, unit, def, min, max, live, env, doc) SETTING_##id,
+    SETTING_LIST(X)
+#undef X
+        SETTING_COUNT
+};
+
+struct setting_info {
+    const char *name;
+    enum setting_type type;
+    const char *unit;
+    double fallback; /* the default */
+    double min, max;
+    bool live;       /* false: read at start */
+    const char *env; /* environment variable of the contract, or NULL */
+    const char *doc;
+};
+
+extern const struct setting_info setting_infos[SETTING_COUNT];
+
+struct settings {
+    _Atomic double value[SETTING_COUNT];
+    _Atomic unsigned char origin[SETTING_COUNT];
+};
+
+void settings_init(struct settings *settings);
+
+static inline double setting_number(const struct settings *settings, enum setting_id id)
+{
+    return atomic_load_explicit(&settings->value[id], memory_order_relaxed);
+}
+
+static inline uint64_t setting_integer(const struct settings *settings, enum setting_id id)
+{
+    return (uint64_t)setting_number(settings, id);
+}
+
+/* Index of a setting by name, or -1. */
+int setting_find(struct str name);
+
+/* The name nearest to a wrong one, or NULL when none is near. */
+const char *setting_nearest(struct str name);
+
+/* Reads a value from text ("true", "12", "0.5", "64KiB", "1.5s" by unit).
+ * False fills `why` with what would be accepted. */
+bool setting_parse(int id, struct str text, double *out, char *why, size_t why_size);
+
+/* Checks type and bounds. False fills `why`. */
+bool setting_check(int id, double value, char *why, size_t why_size);
+
+const char *setting_origin_name(enum setting_origin origin);
