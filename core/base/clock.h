@@ -1,0 +1,19 @@
+/* clock.h - the two clocks. Everything below the engine takes time as `now`.
+ *
+ * Threads: any.
+ */
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <stdint.h>
+
+uint64_t clock_now_ns(void);  /* CLOCK_MONOTONIC */
+uint64_t clock_unix_ms(void); /* CLOCK_REALTIME */
+
+enum { CLOCK_TEXT = 32 };
+
+/* RFC 3339 in UTC with milliseconds: "2026-01-02T03:04:05.678Z". */
+void clock_rfc3339(uint64_t unix_ms, char out[CLOCK_TEXT]);
+
+/* RFC 9110 5.6.7 IMF-fixdate: "Sun, 06 Nov 1994 08:49:37 GMT" (29 bytes). */
+void clock_http_date(uint64_t unix_ms, char out[CLOCK_TEXT]);

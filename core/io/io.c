@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+#include "io/io.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+
+uint64_t io_now(struct io *io)
+{
+    io->now_ns = clock_now_ns();
+    io->now_ms = io->now_ns / 1000000;
+    return io->now_ns;
+}
+
+static void refresh_date(struct io *io)
+{
+    io->unix_ms = clock_unix_ms();
+    if (io->unix_ms / 1000 == io->date_second)
+        return;
+    io->date_second = io->unix_ms / 1000;
+    clock_http_date(io->unix_ms, io->date);
+}
+
+static void on_ticker(uv_timer_t *ticker)
+{
+    struct io *io = ticker->data;
+    io_now(io);
+    refresh_date(io);
+    if (io->on_tick)
+        io->on_tick(io);
+    wheel_run(&io->wheel, io->now_ms);
+}
+
+int io_init(struct io *io)
+{
+    if (uv_loop_init(&io->loop) < 0)
+        return ERR_NOMEM;
+    io->loop.data = io;
+    io_now(io);
+    refresh_date(io);
+    wheel_init(&io->wheel, io->now_ms);
+    uv_timer_init(&io->loop, &io->ticker);
+    io->ticker.data = io;
+    uv_timer_start(&io->ticker, on_ticker, WHEEL_TICK_MS, WHEEL_TICK_MS);
+    return 0;
+}
+
+static void close_handle(uv_handle_t *handle, void *unused)
+{
+    (void)unused;
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+void io_done(struct io *io)
+{
+    uv_walk(&io->loop, close_handle, NULL);
+    while (uv_run(&io->loop, UV_RUN_DEFAULT) != 0)
+        ;
+    uv_loop_close(&io->loop);
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT
+#include "io/stream.h"
+
+#include "base/err.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { STRAIGHT_BYTES = 8 * 1024 }; /* from here on, skip the copy */
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+    (void)suggested;
+    struct stream *s = handle->data;
+    *buf = uv_buf_init(s->io->read_buffer, IO_READ_BYTES);
+}
+
+static void on_uv_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
+{
+    struct stream *s = handle->data;
+    if (n == 0)
+        return;
+    io_now(s->io);
+    if (n > 0) {
+        s->events->on_read(s, (struct str){buf->base, (size_t)n});
+        return;
+    }
+    stream_read_stop(s);
+    s->events->on_end(s, n == UV_EOF ? 0 : ERR_CLOSED);
+}
+
+int stream_init(struct stream *s, struct io *io, const struct stream_events *events, int fd)
+{
+    memset(s, 0, sizeof *s);
+    s->io = io;
+    s->events = events;
+    if (uv_tcp_init(&io->loop, &s->tcp) < 0)
+        return ERR_NOMEM;
+    s->tcp.data = s;
+    if (fd >= 0 && uv_tcp_open(&s->tcp, fd) < 0) {
+        close(fd);
+        return ERR_IO;
+    }
+    return 0;
+}
+
+void stream_read_start(struct stream *s)
+{
+    if (s->reading || s->closing)
+        return;
+    if (uv_read_start((uv_stream_t *)&s->tcp, on_alloc, on_uv_read) == 0)
+        s->reading = true;
+}
+
+void stream_read_stop(struct stream *s)
+{
+    if (!s->reading)
+        return;
+    uv_read_stop((uv_stream_t *)&s->tcp);
+    s->reading = false;
+}
+
+size_t stream_pending(const struct stream *s)
+{
+    return buf_len(&s->out) + (s->writing ? s->tcp.write_queue_size : 0);
+}
+
+static void on_write_failed(struct stream *s)
+{
+    s->broken = true;
+    buf_clear(&s->out);
+}
+
+static void on_uv_write(uv_write_t *write, int status)
+{
+    struct stream *s = write->data;
+    s->writing = false;
+    buf_clear(&s->sending);
+    if (s->closing)
+        return;
+    io_now(s->io);
+    if (status < 0) {
+        on_write_failed(s);
+        s->events->on_end(s, ERR_CLOSED);
+        return;
+    }
+    if (buf_len(&s->out))
+        stream_flush(s);
+    if (!s->closing && !stream_pending(s))
+        s->events->on_drain(s);
+}
+
+/* Writes the queue and `extra` as far as the kernel takes them at once. */
+static size_t try_write(struct stream *s, struct str extra)
+{
+    uv_buf_t bufs[2];
+    unsigned n = 0;
+    struct str queued = buf_str(&s->out);
+    if (queued.len)
+        bufs[n++] = uv_buf_init((char *)queued.p, (unsigned)queued.len);
+    if (extra.len)
+        bufs[n++] = uv_buf_init((char *)extra.p, (unsigned)extra.len);
+    int wrote = uv_try_write((uv_stream_t *)&s->tcp, bufs, n);
+    if (wrote == UV_EAGAIN)
+        return 0;
+    if (wrote < 0) {
+        on_write_failed(s);
+        return extra.len;
+    }
+    s->bytes_written += (size_t)wrote;
+    size_t from_queue = (size_t)wrote < queued.len ? (size_t)wrote : queued.len;
+    buf_consume(&s->out, from_queue);
+    return (size_t)wrote - from_queue;
+}
+
+void stream_write(struct stream *s, struct str bytes)
+{
+    if (s->closing || s->broken)
+        return;
+    if (bytes.len >= STRAIGHT_BYTES && !s->writing) {
+        size_t used = try_write(s, bytes);
+        bytes.p += used;
+        bytes.len -= used;
+    }
+    if (!s->broken && bytes.len)
+        buf_add_str(&s->out, bytes);
+}
+
+void stream_flush(struct stream *s)
+{
+    if (s->closing || s->broken || s->writing || !buf_len(&s->out))
+        return;
+    try_write(s, (struct str){NULL, 0});
+    size_t left = buf_len(&s->out);
+    if (!left || s->broken)
+        return;
+    struct buf empty = s->sending;
+    s->sending = s->out;
+    s->out = empty;
+    s->write.data = s;
+    s->writing = true;
+    s->bytes_written += left;
+    uv_buf_t rest = uv_buf_init(s->sending.data + s->sending.start, (unsigned)left);
+    if (uv_write(&s->write, (uv_stream_t *)&s->tcp, &rest, 1, on_uv_write) < 0) {
+        s->writing = false;
+        on_write_failed(s);
+    }
+}
+
+void stream_shutdown(struct stream *s)
+{
+    int fd;
+    if (!s->closing && uv_fileno((uv_handle_t *)&s->tcp, &fd) == 0)
+        shutdown(fd, SHUT_WR);
+}
+
+static void on_uv_closed(uv_handle_t *handle)
+{
+    struct stream *s = handle->data;
+    buf_done(&s->out);
+    buf_done(&s->sending);
+    s->events->on_closed(s);
+}
+
+void stream_close(struct stream *s, bool reset)
+{
+    if (s->closing)
+        return;
+    s->closing = true;
+    s->reading = false;
+    int fd;
+    if (reset && uv_fileno((uv_handle_t *)&s->tcp, &fd) == 0) {
+        struct linger linger = {.l_onoff = 1, .l_linger = 0};
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+    }
+    uv_close((uv_handle_t *)&s->tcp, on_uv_closed);
+}

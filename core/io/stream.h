@@ -1,0 +1,63 @@
+/* stream.h - a TCP connection with an output buffer and back-pressure.
+ *
+ * Writes are gathered and handed to the kernel by stream_flush(): one
+ * system call for everything said in one event. What the kernel does not take
+ * waits in the buffer; stream_pending() tells how much, on_drain says when it
+ * is gone.
+ *
+ * Owner:   embedded in its connection, whose memory must live until on_closed.
+ * Threads: the loop's.
+ */
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "base/buf.h"
+#include "io/io.h"
+
+struct stream;
+
+struct stream_events {
+    /* Bytes in the shared read buffer, valid until return. */
+    void (*on_read)(struct stream *s, struct str bytes);
+    /* The peer ended its sending side (err 0), or the connection broke (err < 0). */
+    void (*on_end)(struct stream *s, int err);
+    /* All that was written has been handed to the kernel. */
+    void (*on_drain)(struct stream *s);
+    /* The handle is gone: the memory may be freed now. */
+    void (*on_closed)(struct stream *s);
+};
+
+struct stream {
+    uv_tcp_t tcp;
+    struct io *io;
+    const struct stream_events *events;
+    struct buf out;         /* not yet handed to libuv */
+    struct buf sending;     /* handed to libuv by uv_write */
+    uv_write_t write;
+    uint64_t bytes_written; /* taken by the kernel or handed to libuv */
+    bool reading;
+    bool writing; /* `sending` is under way */
+    bool closing;
+    bool broken;  /* a write failed: nothing more goes out */
+};
+
+/* Takes over a connected or fresh socket; fd -1 makes none yet (for connect). */
+int stream_init(struct stream *s, struct io *io, const struct stream_events *events, int fd);
+
+void stream_read_start(struct stream *s);
+void stream_read_stop(struct stream *s);
+
+/* Queues bytes (copied, or written straight through when many). */
+void stream_write(struct stream *s, struct str bytes);
+
+/* Hands what is queued to the kernel. */
+void stream_flush(struct stream *s);
+
+/* Bytes queued and not yet taken by the kernel. */
+size_t stream_pending(const struct stream *s);
+
+/* Ends the sending side once all is written (FIN); reading goes on. */
+void stream_shutdown(struct stream *s);
+
+/* Closes at once; `reset` sends RST, so that a cut answer is visibly cut. */
+void stream_close(struct stream *s, bool reset);
