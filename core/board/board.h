@@ -35,7 +35,7 @@ enum {
 /* A route is named by method and template, never by path, and keeps its index
  * for the life of the board, over all generations. */
 struct board_route {
-    _Atomic uint32_t state; /* 0 free, 1 being written, 2 ready */
+    _Atomic uint32_t state; /* 0 free, 2 ready; else its low bits are 1: being written */
     char method[16];        /* "GET", or "*" */
     char name[BOARD_ROUTE_NAME]; /* "/api/users/:id" */
 };
@@ -113,5 +113,6 @@ static inline struct board_process *board_worker(struct board *board, uint32_t w
 }
 
 /* Index of a route, registered if new; ROUTE_OTHER when the table is full.
- * Any process may call it at any time. */
+ * Any process may call it at any time. Names beyond the field are cut. A scan:
+ * for when scripts load, not for each request. */
 uint32_t board_route(struct board *board, struct str method, struct str name);

@@ -12,6 +12,7 @@
 #include "stats/sketch.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* The phases of a sample, in the order a request meets them. */
@@ -76,9 +77,9 @@ struct slow_sample {
 /* One worker. */
 struct lane {
     _Alignas(64) lane_counter started; /* requests begun */
-    lane_counter finished;             /* answered, whole or cut by the client */
-    lane_counter aborted;              /* lost with a dead worker, or cut by the client */
-    lane_counter refused;              /* malformed, refused before a route was known (also finished) */
+    lane_counter finished;             /* got an answer, even if the client cut it short */
+    lane_counter aborted;              /* got none: the client went away, or the worker died */
+    lane_counter refused;              /* of the finished: malformed, answered before a route was known */
     lane_counter connections_accepted;
     lane_counter connections_open; /* gauge */
     lane_counter script_errors;
@@ -114,6 +115,14 @@ struct sample {
     const char *method;
 };
 
-/* Records a finished request; `routes_max` bounds sample->route. Samples slower than
- * slow_ns enter the ring of slow ones. */
+/* Records an ended request: under its route, and as finished, or as aborted
+ * when its status is 0. The caller counts `started` when a request begins.
+ * `routes_max` bounds sample->route. Samples slower than slow_ns enter the
+ * ring of slow ones. */
 void lane_record(struct lane *lane, const struct sample *sample, uint32_t routes_max, uint64_t slow_ns);
+
+/* Copies a slow sample whole. False when it is empty, or the writer is in it. */
+bool lane_slow_read(const struct slow_sample *from, struct slow_sample *out);
+
+/* Requests begun and not yet ended. */
+uint64_t lane_in_flight(const struct lane *lane);
