@@ -126,8 +126,9 @@ void lane_record(struct lane *lane, const struct sample *sample, uint32_t routes
         lane_add(&route->phase_sum_ns[i], ns);
         sketch_coarse_record(&route->phases[i], ns);
     }
-    /* Last: a reader that sees it grow takes the difference of the rest. */
-    lane_add(&route->requests, 1);
+    /* Last, and released: a reader that sees it grow sees the rest as well, so
+     * one that skips what has not grown skips nothing. */
+    atomic_store_explicit(&route->requests, lane_get(&route->requests) + 1, memory_order_release);
 
     lane_add(sample->status ? &lane->finished : &lane->aborted, 1);
     if (index == ROUTE_REFUSED)

@@ -1,0 +1,815 @@
+// SPDX-License-Identifier: MIT
+/* A tier is a ring of bytes addressed by positions that only grow (position
+ * modulo size is the place), so 0 can mean "none" and order is plain "<".
+ *
+ *      tail                                   newest           head
+ *       v                                       v               v
+ *     +------+-------+-------+-----+------+--//-+------+-------+
+ *     | host | route | route | pad | host |  // | host | route |
+ *     +------+-------+-------+-----+------+--//-+------+-------+
+ *       ^-- a window ----------------^  `previous` links the host records
+ *
+ * A window is a host record and a record per route that had requests. Records
+ * do not wrap; a pad fills up the end of the ring. Everything of a window is
+ * written behind `head`, then one store to `newest` makes it exist: its host
+ * record says how long it is, so head follows from newest.
+ *
+ * The readings (what the lanes said when the last window of the tier ended) are
+ * replaced while the window is being written. `updating` is set meanwhile; a
+ * successor that finds it set renews the readings without writing a window:
+ * what happened in it is lost, nothing is counted twice. */
+#include "stats/history.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+enum {
+    RECORD_HOST = 1,
+    RECORD_ROUTE = 2,
+    RECORD_PAD = 3,
+    ALIGNMENT = 8,
+    RING_MIN = 128 << 10,
+    FRAMES_MAX = 900, /* merged at a time, where a coarser tier would do */
+    VARINT_MAX = 10,
+    /* Every counter and every bucket in its longest form: 5 bytes of count, 2 of gap. */
+    PAYLOAD_MAX = VARINT_MAX * (16 + 3 * PHASE_COUNT) +
+                  7 * (SKETCH_BUCKETS + PHASE_COUNT * SKETCH_COARSE_BUCKETS),
+};
+
+static const uint32_t period_s[HISTORY_TIERS] = {1, 10, 60};
+static const uint32_t share_eighths[HISTORY_TIERS] = {2, 2, 4};
+
+struct record {
+    uint32_t size; /* with this head, multiple of ALIGNMENT */
+    uint16_t kind;
+    uint16_t route;
+};
+
+struct host_record {
+    struct record head;
+    uint64_t from_ms, to_ms;
+    uint64_t previous;     /* position of the window before, or 0 */
+    uint64_t window_bytes; /* of this window, with pads */
+    struct stats_host host;
+};
+
+struct tier {
+    uint32_t period_ms;
+    size_t size;
+    uint64_t tail;           /* position of the oldest window */
+    _Atomic uint64_t newest; /* position of the newest window; 0: none. Published last */
+    uint64_t last_ms;        /* when the readings were taken; 0: never */
+    uint32_t evicted;        /* whether any window was */
+    _Atomic uint32_t updating;
+    uint64_t windows, dropped;
+    struct stats_host reading;
+    size_t ring_offset;     /* in the mapping */
+    size_t readings_offset; /* of routes_max struct stats_route */
+};
+
+struct history {
+    struct board *board; /* same address in all processes: mapped before the fork */
+    size_t mapped_bytes, ring_bytes;
+    uint64_t now_ms; /* of the last tick */
+    float cpu_share, memory_share, disk_share, load;
+    struct tier tiers[HISTORY_TIERS];
+    struct stats_route scratch; /* for a tick: it allocates nothing */
+    unsigned char payload[PAYLOAD_MAX];
+};
+
+static size_t round_up(size_t bytes, size_t to)
+{
+    return (bytes + to - 1) / to * to;
+}
+
+struct history *history_new(struct board *board, size_t bytes)
+{
+    size_t readings = round_up(board->routes_max * sizeof(struct stats_route), 4096);
+    size_t total = round_up(sizeof(struct history), 4096);
+    size_t ring[HISTORY_TIERS], rings = 0;
+    for (int i = 0; i < HISTORY_TIERS; i++) {
+        ring[i] = bytes / 8 * share_eighths[i];
+        ring[i] = ring[i] < RING_MIN ? RING_MIN : round_up(ring[i], 4096);
+        rings += ring[i];
+        total += ring[i] + readings;
+    }
+    struct history *h =
+        mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (h == MAP_FAILED)
+        return NULL;
+    h->board = board;
+    h->mapped_bytes = total;
+    h->ring_bytes = rings;
+    h->cpu_share = h->memory_share = h->disk_share = h->load = NAN;
+    size_t offset = round_up(sizeof(struct history), 4096);
+    for (int i = 0; i < HISTORY_TIERS; i++) {
+        struct tier *t = &h->tiers[i];
+        t->period_ms = period_s[i] * 1000;
+        t->size = ring[i];
+        t->tail = t->size; /* 0 means none */
+        t->ring_offset = offset;
+        t->readings_offset = offset + ring[i];
+        offset += ring[i] + readings;
+    }
+    return h;
+}
+
+void history_free(struct history *h)
+{
+    if (h)
+        munmap(h, h->mapped_bytes);
+}
+
+void history_note_machine(struct history *h, float cpu_share, float memory_share, float disk_share,
+                          float load)
+{
+    h->cpu_share = cpu_share;
+    h->memory_share = memory_share;
+    h->disk_share = disk_share;
+    h->load = load;
+}
+
+/* ---- reading the lanes ---------------------------------------------------- */
+
+static uint64_t lanes_requests(struct board *board, uint32_t route)
+{
+    uint64_t sum = 0;
+    for (uint32_t w = 0; w < board->workers; w++)
+        sum += atomic_load_explicit(&board_lane(board, w)->routes[route].requests,
+                                    memory_order_acquire);
+    return sum;
+}
+
+static void add_lane_phase(const struct route_lane *lane, int phase, struct stats_route *out)
+{
+    uint64_t count = lane_get(&lane->phase_count[phase]);
+    if (!count)
+        return;
+    out->phase_count[phase] += count;
+    out->phase_sum_ns[phase] += lane_get(&lane->phase_sum_ns[phase]);
+    for (int i = 0; i < SKETCH_COARSE_BUCKETS; i++)
+        out->phases[phase][i] +=
+            atomic_load_explicit(&lane->phases[phase].bucket[i], memory_order_relaxed);
+}
+
+static void add_lane(const struct route_lane *lane, struct stats_route *out)
+{
+    uint64_t requests = atomic_load_explicit(&lane->requests, memory_order_acquire);
+    if (!requests)
+        return;
+    out->requests += requests;
+    for (int i = 0; i < 6; i++)
+        out->status[i] += lane_get(&lane->status[i]);
+    out->bytes_in += lane_get(&lane->bytes_in);
+    out->bytes_out += lane_get(&lane->bytes_out);
+    for (int i = 0; i < SIZE_COUNT; i++)
+        out->sizes[i] += lane_get(&lane->sizes[i]);
+    out->latency_sum_ns += lane_get(&lane->latency_sum_ns);
+    for (int i = 0; i < SKETCH_BUCKETS; i++)
+        out->latency[i] += atomic_load_explicit(&lane->latency.bucket[i], memory_order_relaxed);
+    for (int i = 0; i < PHASE_COUNT; i++)
+        add_lane_phase(lane, i, out);
+}
+
+static void read_route(struct board *board, uint32_t route, struct stats_route *out)
+{
+    memset(out, 0, sizeof *out);
+    out->route = route;
+    for (uint32_t w = 0; w < board->workers; w++)
+        add_lane(&board_lane(board, w)->routes[route], out);
+}
+
+static void read_host(struct history *h, struct stats_host *out)
+{
+    *out = (struct stats_host){
+        .cpu_share = h->cpu_share,
+        .memory_share = h->memory_share,
+        .disk_share = h->disk_share,
+        .load = h->load,
+    };
+    for (uint32_t w = 0; w < h->board->workers; w++) {
+        const struct lane *lane = board_lane(h->board, w);
+        out->in_flight += lane_in_flight(lane);
+        out->started += lane_get(&lane->started);
+        out->finished += lane_get(&lane->finished);
+        out->aborted += lane_get(&lane->aborted);
+        out->refused += lane_get(&lane->refused);
+        out->connections_accepted += lane_get(&lane->connections_accepted);
+        out->connections_open += lane_get(&lane->connections_open);
+        out->script_errors += lane_get(&lane->script_errors);
+        out->script_interrupts += lane_get(&lane->script_interrupts);
+    }
+}
+
+/* b - a; gauges as in b. */
+static struct stats_host host_difference(const struct stats_host *a, const struct stats_host *b)
+{
+    struct stats_host d = *b;
+    d.started -= a->started;
+    d.finished -= a->finished;
+    d.aborted -= a->aborted;
+    d.refused -= a->refused;
+    d.connections_accepted -= a->connections_accepted;
+    d.script_errors -= a->script_errors;
+    d.script_interrupts -= a->script_interrupts;
+    return d;
+}
+
+/* Adds what came later; gauges become those of `later`. */
+static void host_add(struct stats_host *sum, const struct stats_host *later)
+{
+    struct stats_host s = *later;
+    s.started += sum->started;
+    s.finished += sum->finished;
+    s.aborted += sum->aborted;
+    s.refused += sum->refused;
+    s.connections_accepted += sum->connections_accepted;
+    s.script_errors += sum->script_errors;
+    s.script_interrupts += sum->script_interrupts;
+    *sum = s;
+}
+
+/* ---- a route's difference as bytes ----------------------------------------
+ *
+ * Varints (7 bits each, low first): the counters; then the non-zero buckets as
+ * pairs of gap and count behind their number; then a mask of the phases that
+ * grew, and for each its count, sum and buckets. Differences are taken in the
+ * width of the counter, so a bucket that wrapped at 2^32 counts right. */
+
+static unsigned char *put(unsigned char *to, uint64_t value)
+{
+    while (value >= 128) {
+        *to++ = (unsigned char)(value | 128);
+        value >>= 7;
+    }
+    *to++ = (unsigned char)value;
+    return to;
+}
+
+static const unsigned char *get(const unsigned char *from, uint64_t *value)
+{
+    uint64_t v = 0;
+    int shift = 0;
+    while (*from & 128) {
+        v |= (uint64_t)(*from++ & 127) << shift;
+        shift += 7;
+    }
+    *value = v | (uint64_t)*from++ << shift;
+    return from;
+}
+
+static unsigned char *put_buckets(unsigned char *to, const uint32_t *a, const uint32_t *b,
+                                  unsigned count)
+{
+    unsigned used = 0, next = 0;
+    for (unsigned i = 0; i < count; i++)
+        used += a[i] != b[i];
+    to = put(to, used);
+    for (unsigned i = 0; used; i++) {
+        if (a[i] == b[i])
+            continue;
+        to = put(to, i - next);
+        to = put(to, b[i] - a[i]);
+        next = i + 1;
+        used--;
+    }
+    return to;
+}
+
+static const unsigned char *add_buckets(const unsigned char *from, uint32_t *counts,
+                                        unsigned buckets)
+{
+    uint64_t used, gap, count;
+    unsigned i = 0;
+    for (from = get(from, &used); used; used--) {
+        from = get(get(from, &gap), &count);
+        i += (unsigned)gap;
+        assert(i < buckets);
+        counts[i++] += (uint32_t)count;
+    }
+    (void)buckets;
+    return from;
+}
+
+static size_t encode(unsigned char *start, const struct stats_route *a, const struct stats_route *b)
+{
+    unsigned char *to = put(start, b->requests - a->requests);
+    for (int i = 0; i < 6; i++)
+        to = put(to, b->status[i] - a->status[i]);
+    to = put(to, b->bytes_in - a->bytes_in);
+    to = put(to, b->bytes_out - a->bytes_out);
+    for (int i = 0; i < SIZE_COUNT; i++)
+        to = put(to, b->sizes[i] - a->sizes[i]);
+    to = put(to, b->latency_sum_ns - a->latency_sum_ns);
+    to = put_buckets(to, a->latency, b->latency, SKETCH_BUCKETS);
+    unsigned mask = 0;
+    for (int i = 0; i < PHASE_COUNT; i++)
+        mask |= (unsigned)(a->phase_count[i] != b->phase_count[i]) << i;
+    to = put(to, mask);
+    for (int i = 0; i < PHASE_COUNT; i++) {
+        if (!(mask >> i & 1))
+            continue;
+        to = put(to, b->phase_count[i] - a->phase_count[i]);
+        to = put(to, b->phase_sum_ns[i] - a->phase_sum_ns[i]);
+        to = put_buckets(to, a->phases[i], b->phases[i], SKETCH_COARSE_BUCKETS);
+    }
+    return (size_t)(to - start);
+}
+
+static const unsigned char *add_counter(const unsigned char *from, uint64_t *counter)
+{
+    uint64_t value;
+    from = get(from, &value);
+    *counter += value;
+    return from;
+}
+
+static void decode_add(const unsigned char *from, struct stats_route *out)
+{
+    from = add_counter(from, &out->requests);
+    for (int i = 0; i < 6; i++)
+        from = add_counter(from, &out->status[i]);
+    from = add_counter(from, &out->bytes_in);
+    from = add_counter(from, &out->bytes_out);
+    for (int i = 0; i < SIZE_COUNT; i++)
+        from = add_counter(from, &out->sizes[i]);
+    from = add_counter(from, &out->latency_sum_ns);
+    from = add_buckets(from, out->latency, SKETCH_BUCKETS);
+    uint64_t mask;
+    from = get(from, &mask);
+    for (int i = 0; i < PHASE_COUNT; i++) {
+        if (!(mask >> i & 1))
+            continue;
+        from = add_counter(from, &out->phase_count[i]);
+        from = add_counter(from, &out->phase_sum_ns[i]);
+        from = add_buckets(from, out->phases[i], SKETCH_COARSE_BUCKETS);
+    }
+}
+
+/* ---- the ring ------------------------------------------------------------- */
+
+static void *at(struct history *h, const struct tier *t, uint64_t position)
+{
+    return (char *)h + t->ring_offset + position % t->size;
+}
+
+static struct host_record *window_at(struct history *h, const struct tier *t, uint64_t position)
+{
+    return at(h, t, position);
+}
+
+static uint64_t newest(const struct tier *t)
+{
+    return atomic_load_explicit(&t->newest, memory_order_acquire);
+}
+
+/* One past the newest window. */
+static uint64_t head(struct history *h, const struct tier *t)
+{
+    uint64_t position = newest(t);
+    return position ? position + window_at(h, t, position)->window_bytes : t->tail;
+}
+
+/* Evicts the oldest windows until the ring may be written up to `end`. */
+static bool make_room(struct history *h, struct tier *t, uint64_t end)
+{
+    uint64_t last = newest(t);
+    while (end - t->tail > t->size) {
+        if (!last || t->tail > last)
+            return false; /* only the window being written is left */
+        t->tail += window_at(h, t, t->tail)->window_bytes;
+        t->evicted = 1;
+        /* In memory before what it frees is overwritten. */
+        atomic_thread_fence(memory_order_release);
+        if (t->tail > last) {
+            atomic_store_explicit(&t->newest, 0, memory_order_release);
+            return end - t->tail <= t->size;
+        }
+    }
+    return true;
+}
+
+/* Finds the place for a record of `size` at or behind *position, padding when
+ * it does not fit before the end of the ring. NULL when there is no room. */
+static struct record *place(struct history *h, struct tier *t, uint64_t *position, size_t size)
+{
+    size_t left = t->size - (size_t)(*position % t->size);
+    uint64_t start = *position + (left < size ? left : 0);
+    if (!make_room(h, t, start + size))
+        return NULL;
+    if (start != *position) {
+        struct record *pad = at(h, t, *position);
+        *pad = (struct record){.size = (uint32_t)left, .kind = RECORD_PAD};
+    }
+    *position = start + size;
+    struct record *record = at(h, t, start);
+    record->size = (uint32_t)size;
+    return record;
+}
+
+static struct stats_route *readings(struct history *h, const struct tier *t)
+{
+    return (struct stats_route *)((char *)h + t->readings_offset);
+}
+
+static bool route_changed(struct history *h, const struct tier *t, uint32_t route)
+{
+    return lanes_requests(h->board, route) != readings(h, t)[route].requests;
+}
+
+/* Appends the record of a route, if it had requests since the last reading. */
+static void write_route(struct history *h, struct tier *t, uint32_t route, uint64_t *position)
+{
+    struct stats_route *before = &readings(h, t)[route];
+    read_route(h->board, route, &h->scratch);
+    size_t bytes = encode(h->payload, before, &h->scratch);
+    assert(bytes <= sizeof h->payload);
+    struct record *record =
+        place(h, t, position, round_up(sizeof(struct record) + bytes, ALIGNMENT));
+    if (record) {
+        record->kind = RECORD_ROUTE;
+        record->route = (uint16_t)route;
+        memcpy(record + 1, h->payload, bytes);
+    } else {
+        t->dropped++;
+    }
+    *before = h->scratch;
+}
+
+/* Where the next window begins. Its host record must not wrap: a pad before it
+ * goes to the window before. */
+static uint64_t window_start(struct history *h, struct tier *t)
+{
+    uint64_t start = head(h, t);
+    size_t left = t->size - (size_t)(start % t->size);
+    if (left >= sizeof(struct host_record))
+        return start;
+    make_room(h, t, start + left);
+    if (!newest(t))
+        return t->tail = start + left;
+    *(struct record *)at(h, t, start) = (struct record){.size = (uint32_t)left, .kind = RECORD_PAD};
+    window_at(h, t, newest(t))->window_bytes += left;
+    return start + left;
+}
+
+static void write_window(struct history *h, struct tier *t, uint64_t now_ms)
+{
+    uint64_t start = window_start(h, t), position = start;
+    struct host_record *host =
+        (struct host_record *)place(h, t, &position, sizeof(struct host_record));
+    host->head.kind = RECORD_HOST;
+    struct stats_host now;
+    read_host(h, &now);
+    host->host = host_difference(&t->reading, &now);
+    t->reading = now;
+    host->from_ms = t->last_ms;
+    host->to_ms = now_ms;
+    uint32_t routes = atomic_load_explicit(&h->board->route_count, memory_order_acquire);
+    for (uint32_t i = 0; i < routes; i++)
+        if (route_changed(h, t, i))
+            write_route(h, t, i, &position);
+    host->previous = newest(t);
+    host->window_bytes = position - start;
+    atomic_store_explicit(&t->newest, start, memory_order_release);
+    t->windows++;
+}
+
+/* After a crash in the middle of a window: readings as of now. */
+static void renew_readings(struct history *h, struct tier *t)
+{
+    uint32_t routes = atomic_load_explicit(&h->board->route_count, memory_order_acquire);
+    for (uint32_t i = 0; i < routes; i++)
+        read_route(h->board, i, &readings(h, t)[i]);
+    read_host(h, &t->reading);
+}
+
+static void tick_tier(struct history *h, struct tier *t, uint64_t now_ms)
+{
+    bool broken = atomic_load_explicit(&t->updating, memory_order_acquire);
+    if (broken) {
+        renew_readings(h, t);
+    } else {
+        /* A clock that was set back starts a new count of time. */
+        if (!t->last_ms || now_ms < t->last_ms)
+            t->last_ms = now_ms;
+        if (now_ms / t->period_ms == t->last_ms / t->period_ms)
+            return;
+        atomic_store(&t->updating, 1);
+        write_window(h, t, now_ms);
+    }
+    t->last_ms = now_ms;
+    atomic_store_explicit(&t->updating, 0, memory_order_release);
+}
+
+void history_tick(struct history *h, uint64_t now_unix_ms)
+{
+    h->now_ms = now_unix_ms;
+    for (int i = 0; i < HISTORY_TIERS; i++)
+        tick_tier(h, &h->tiers[i], now_unix_ms);
+}
+
+/* ---- queries -------------------------------------------------------------- */
+
+static void add_route(struct stats_route *to, const struct stats_route *from)
+{
+    to->requests += from->requests;
+    for (int i = 0; i < 6; i++)
+        to->status[i] += from->status[i];
+    to->bytes_in += from->bytes_in;
+    to->bytes_out += from->bytes_out;
+    for (int i = 0; i < SIZE_COUNT; i++)
+        to->sizes[i] += from->sizes[i];
+    to->latency_sum_ns += from->latency_sum_ns;
+    for (int i = 0; i < SKETCH_BUCKETS; i++)
+        to->latency[i] += from->latency[i];
+    for (int p = 0; p < PHASE_COUNT; p++) {
+        if (!from->phase_count[p])
+            continue;
+        to->phase_count[p] += from->phase_count[p];
+        to->phase_sum_ns[p] += from->phase_sum_ns[p];
+        for (int i = 0; i < SKETCH_COARSE_BUCKETS; i++)
+            to->phases[p][i] += from->phases[p][i];
+    }
+}
+
+/* The entry of a route in a view, made when it is not there. */
+static struct stats_route *view_route(struct stats_view *view, uint32_t *index, uint32_t route)
+{
+    if (index[route])
+        return &view->routes[index[route] - 1];
+    uint32_t n = view->route_count;
+    if ((n & (n - 1)) == 0) { /* full at 0, 1, 2, 4, .. */
+        struct stats_route *more = realloc(view->routes, (n ? 2 * n : 1) * sizeof *more);
+        if (!more)
+            return NULL;
+        view->routes = more;
+    }
+    index[route] = ++view->route_count;
+    memset(&view->routes[n], 0, sizeof view->routes[n]);
+    view->routes[n].route = route;
+    return &view->routes[n];
+}
+
+static void view_sum(struct stats_view *view)
+{
+    for (uint32_t i = 0; i < view->route_count; i++)
+        add_route(&view->total, &view->routes[i]);
+}
+
+static bool merge_lanes(struct history *h, struct stats_view *view)
+{
+    uint32_t index[LANE_ROUTES_MAX] = {0};
+    uint32_t routes = atomic_load_explicit(&h->board->route_count, memory_order_acquire);
+    for (uint32_t i = 0; i < routes; i++) {
+        if (!lanes_requests(h->board, i))
+            continue;
+        struct stats_route *entry = view_route(view, index, i);
+        if (!entry)
+            return false;
+        read_route(h->board, i, entry);
+    }
+    read_host(h, &view->host);
+    view->from_ms = h->board->started_unix_ms;
+    view->to_ms = h->now_ms > view->from_ms ? h->now_ms : view->from_ms;
+    return true;
+}
+
+/* How far back a tier goes, in ms before its newest window's end. */
+static uint64_t held_ms(struct history *h, const struct tier *t)
+{
+    uint64_t last = newest(t);
+    if (!last)
+        return 0;
+    uint64_t from = window_at(h, t, t->tail)->from_ms, to = window_at(h, t, last)->to_ms;
+    return to > from ? to - from : 0;
+}
+
+/* Positions of the windows that end behind from_ms, newest first, at most as
+ * long together as span_ms, rounded to whole windows, but at least one.
+ * Returns how many; *out is malloc'ed, NULL when memory is out. */
+static size_t collect(struct history *h, const struct tier *t, uint64_t from_ms, uint64_t span_ms,
+                      uint64_t **out)
+{
+    size_t count = 0, room = 64;
+    uint64_t covered = 0;
+    uint64_t *list = malloc(room * sizeof *list);
+    for (uint64_t p = newest(t); list && p >= t->tail && p;) {
+        const struct host_record *w = window_at(h, t, p);
+        uint64_t length = w->to_ms - w->from_ms;
+        if (count && (w->to_ms <= from_ms || covered + length / 2 > span_ms))
+            break;
+        if (count == room) {
+            uint64_t *more = realloc(list, (room *= 2) * sizeof *list);
+            if (!more) {
+                free(list);
+                list = NULL;
+                break;
+            }
+            list = more;
+        }
+        list[count++] = p;
+        covered += length;
+        p = w->previous;
+    }
+    *out = list;
+    return list ? count : 0;
+}
+
+/* Calls visit(arg, record) for the route records of a window. */
+static bool each_route(struct history *h, const struct tier *t, uint64_t window,
+                       bool (*visit)(void *arg, const struct record *record), void *arg)
+{
+    const struct host_record *host = window_at(h, t, window);
+    uint64_t position = window + host->head.size, end = window + host->window_bytes;
+    while (position < end) {
+        const struct record *record = at(h, t, position);
+        if (record->kind == RECORD_ROUTE && !visit(arg, record))
+            return false;
+        position += record->size;
+    }
+    return true;
+}
+
+/* The finest tier that reaches back far enough, or a coarser one that does so
+ * with fewer frames; else the one that reaches back furthest. */
+static const struct tier *tier_for(struct history *h, uint64_t span_ms)
+{
+    const struct tier *covering = NULL, *longest = &h->tiers[0];
+    for (int i = 0; i < HISTORY_TIERS; i++) {
+        const struct tier *t = &h->tiers[i];
+        uint64_t held = held_ms(h, t);
+        if (held > held_ms(h, longest))
+            longest = t;
+        if (!held || (t->evicted && held < span_ms))
+            continue;
+        covering = t;
+        if ((held < span_ms ? held : span_ms) / t->period_ms <= FRAMES_MAX)
+            break;
+    }
+    return covering ? covering : longest;
+}
+
+struct merge {
+    struct stats_view *view;
+    uint32_t index[LANE_ROUTES_MAX]; /* 1 + place in view->routes */
+};
+
+static bool merge_record(void *arg, const struct record *record)
+{
+    struct merge *m = arg;
+    struct stats_route *entry = view_route(m->view, m->index, record->route);
+    if (entry)
+        decode_add((const unsigned char *)(record + 1), entry);
+    return entry != NULL;
+}
+
+static bool merge_frames(struct history *h, double span_s, struct stats_view *view)
+{
+    uint64_t span_ms = (uint64_t)(span_s * 1000), *windows, covered = 0;
+    const struct tier *t = tier_for(h, span_ms);
+    struct merge m = {.view = view};
+    size_t count = collect(h, t, 0, span_ms, &windows);
+    bool ok = windows != NULL;
+    for (size_t i = count; i > 0 && ok; i--) {
+        const struct host_record *w = window_at(h, t, windows[i - 1]);
+        if (i == count) {
+            view->from_ms = w->from_ms;
+            view->host = w->host;
+        } else {
+            host_add(&view->host, &w->host);
+        }
+        covered += w->to_ms - w->from_ms;
+        view->to_ms = w->to_ms;
+        ok = each_route(h, t, windows[i - 1], merge_record, &m);
+    }
+    view->span_s = (double)covered / 1000;
+    free(windows);
+    return ok;
+}
+
+bool history_merge(struct history *h, double span_s, struct stats_view *view)
+{
+    memset(view, 0, sizeof *view);
+    bool ok;
+    if (span_s > 0) {
+        ok = merge_frames(h, span_s, view);
+    } else {
+        ok = merge_lanes(h, view);
+        view->span_s = (double)(view->to_ms - view->from_ms) / 1000;
+    }
+    if (ok)
+        view_sum(view);
+    else
+        stats_view_free(view);
+    return ok;
+}
+
+void stats_view_free(struct stats_view *view)
+{
+    free(view->routes);
+    view->routes = NULL;
+    view->route_count = 0;
+}
+
+struct series {
+    int route;
+    struct stats_route counts;
+    struct stats_host host;
+};
+
+static bool series_record(void *arg, const struct record *record)
+{
+    struct series *s = arg;
+    if (s->route < 0 || s->route == record->route)
+        decode_add((const unsigned char *)(record + 1), &s->counts);
+    return true;
+}
+
+/* The coarsest tier that resolves the step and reaches back far enough; else
+ * the one that reaches back furthest. */
+static const struct tier *tier_for_series(struct history *h, uint64_t from_ms, uint32_t step_s)
+{
+    const struct tier *longest = &h->tiers[0];
+    for (int i = HISTORY_TIERS - 1; i >= 0; i--) {
+        const struct tier *t = &h->tiers[i];
+        if (held_ms(h, t) > held_ms(h, longest))
+            longest = t;
+        if (t->period_ms / 1000 > step_s || !newest(t))
+            continue;
+        if (!t->evicted || window_at(h, t, t->tail)->from_ms <= from_ms)
+            return t;
+    }
+    return longest;
+}
+
+/* A window ended behind a multiple of its period, and that instant closes the
+ * step the window belongs to. */
+static uint64_t step_of(const struct tier *t, const struct host_record *w, uint64_t step_ms)
+{
+    uint64_t boundary = w->to_ms / t->period_ms * t->period_ms;
+    return (boundary ? boundary - 1 : 0) / step_ms * step_ms;
+}
+
+bool history_series(struct history *h, int route, uint64_t from_ms, uint64_t to_ms, uint32_t step_s,
+                    history_step_fn *on_step, void *arg)
+{
+    uint64_t step_ms = (step_s ? step_s : 1) * UINT64_C(1000), *windows;
+    const struct tier *t = tier_for_series(h, from_ms, step_s);
+    size_t i = collect(h, t, from_ms, UINT64_MAX / 2, &windows);
+    struct series *s = malloc(sizeof *s);
+    bool ok = windows && s;
+    while (ok && i > 0) {
+        const struct host_record *w = window_at(h, t, windows[i - 1]);
+        uint64_t start = step_of(t, w, step_ms);
+        uint64_t covered = 0;
+        memset(s, 0, sizeof *s);
+        s->route = route;
+        for (bool first = true; i > 0; i--, first = false) {
+            w = window_at(h, t, windows[i - 1]);
+            if (step_of(t, w, step_ms) != start)
+                break;
+            if (first)
+                s->host = w->host;
+            else
+                host_add(&s->host, &w->host);
+            covered += w->to_ms - w->from_ms;
+            each_route(h, t, windows[i - 1], series_record, s);
+        }
+        if (start + step_ms <= from_ms || start >= to_ms)
+            continue;
+        struct history_step step = {
+            .from_ms = start,
+            .to_ms = start + step_ms,
+            .span_s = (double)covered / 1000,
+            .host = &s->host,
+            .counts = &s->counts,
+        };
+        on_step(arg, &step);
+    }
+    free(s);
+    free(windows);
+    return ok;
+}
+
+void history_memory(const struct history *h, struct history_memory *out)
+{
+    struct history *mutable = (struct history *)(uintptr_t)h;
+    *out = (struct history_memory){
+        .ring_bytes = h->ring_bytes,
+        .lanes_per_route = h->board->workers * sizeof(struct route_lane),
+        .readings_per_route = HISTORY_TIERS * sizeof(struct stats_route),
+        .routes = atomic_load_explicit(&h->board->route_count, memory_order_relaxed),
+        .routes_max = h->board->routes_max,
+    };
+    for (int i = 0; i < HISTORY_TIERS; i++) {
+        const struct tier *t = &h->tiers[i];
+        out->tiers[i].period_s = t->period_ms / 1000;
+        out->tiers[i].ring_bytes = t->size;
+        out->tiers[i].used_bytes = (size_t)(head(mutable, t) - t->tail);
+        out->tiers[i].windows = t->windows;
+        out->tiers[i].dropped = t->dropped;
+        out->tiers[i].held_s = (double)held_ms(mutable, t) / 1000;
+    }
+}

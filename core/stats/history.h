@@ -1,0 +1,105 @@
+/* history.h - what the lanes said, second by second: frames in three tiers.
+ *
+ * Lanes only grow; a frame is the difference between two readings of one
+ * route, all workers summed. Frames are kept sparse in three byte rings, of
+ * 1 s, 10 s and 60 s, that share a budget of bytes; the oldest give way. The
+ * memory is made by the supervisor and outlives a crash of control: its
+ * successor goes on where it ended. A crash in the middle of a tick costs the
+ * window it was about to write, never the ring.
+ *
+ * Owner:   the supervisor, before it forks; ends with history_free().
+ * Threads: one process at a time (control) ticks and queries.
+ */
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "board/board.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* One route, plain: sums over workers and time. 16 KB. */
+struct stats_route {
+    uint32_t route; /* index on the board */
+    uint64_t requests;
+    uint64_t status[6]; /* by hundreds; [0] no answer */
+    uint64_t bytes_in;
+    uint64_t bytes_out;
+    uint64_t sizes[SIZE_COUNT];
+    uint64_t latency_sum_ns;
+    uint64_t phase_count[PHASE_COUNT];
+    uint64_t phase_sum_ns[PHASE_COUNT];
+    uint32_t latency[SKETCH_BUCKETS];
+    uint32_t phases[PHASE_COUNT][SKETCH_COARSE_BUCKETS];
+};
+
+/* What belongs to no route. */
+struct stats_host {
+    uint64_t started, finished, aborted, refused;
+    uint64_t connections_accepted;
+    uint64_t script_errors, script_interrupts;
+    uint64_t in_flight, connections_open; /* gauges: as at the end */
+    float cpu_share, memory_share, disk_share, load; /* as at the end; NaN: not available */
+};
+
+struct stats_view {
+    uint64_t from_ms, to_ms; /* unix time */
+    double span_s;           /* really covered; 0 when there is nothing yet */
+    struct stats_host host;
+    struct stats_route total; /* over all routes; its `route` means nothing */
+    struct stats_route *routes; /* those that had requests */
+    uint32_t route_count;
+};
+
+struct history;
+
+/* `bytes` is for the rings; the readings they are differences of take up to
+ * three times 16 KB per active route on top. NULL when memory is out. */
+struct history *history_new(struct board *board, size_t bytes);
+void history_free(struct history *h);
+
+/* Appends the frames whose time has come. Call it every 100 to 1000 ms; a
+ * window ends with the first tick behind a multiple of its period. */
+void history_tick(struct history *h, uint64_t now_unix_ms);
+
+/* The machine's state, for the frames that follow. NaN: not available. */
+void history_note_machine(struct history *h, float cpu_share, float memory_share, float disk_share,
+                          float load);
+
+/* Merges the frames of the last `span_s` seconds before the last tick, from the
+ * finest tier that holds them (in at most 900 frames, where there is a choice);
+ * 0 means since the start, straight from the lanes. False when memory is out. */
+bool history_merge(struct history *h, double span_s, struct stats_view *view);
+void stats_view_free(struct stats_view *view);
+
+/* One step of a series: [from_ms, to_ms), aligned to multiples of the step.
+ * Steps without a frame are left out. */
+struct history_step {
+    uint64_t from_ms, to_ms;
+    double span_s; /* covered by frames */
+    const struct stats_host *host;
+    const struct stats_route *counts; /* of the route asked for, or of all */
+};
+typedef void history_step_fn(void *arg, const struct history_step *step);
+
+/* Calls `on_step` for each step between from_ms and to_ms, in order. `route` is an index on
+ * the board, or -1 for all. False when memory is out. */
+bool history_series(struct history *h, int route, uint64_t from_ms, uint64_t to_ms, uint32_t step_s,
+                    history_step_fn *on_step, void *arg);
+
+enum { HISTORY_TIERS = 3 };
+
+struct history_memory {
+    size_t ring_bytes;      /* the budget */
+    size_t lanes_per_route; /* over all workers */
+    size_t readings_per_route; /* over all tiers */
+    uint32_t routes, routes_max;
+    struct {
+        uint32_t period_s;
+        size_t ring_bytes, used_bytes;
+        uint64_t windows;   /* written since the start */
+        uint64_t dropped;   /* frames that did not fit into the ring at all */
+        double held_s;      /* how far back it goes */
+    } tiers[HISTORY_TIERS];
+};
+void history_memory(const struct history *h, struct history_memory *out);
