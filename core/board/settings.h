@@ -46,6 +46,8 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
       1000000000, true, NULL, "a connection is closed after this many requests; 0 never")          \
     X(SERVER_LINGER_MS, "server.linger_ms", INTEGER, "ms", 1000, 0, 60000, true, NULL,              \
       "after a refusal, how long to read what is still coming so that the answer arrives")         \
+    X(SERVER_HALF_CLOSE_MS, "server.half_close_ms", INTEGER, "ms", 2000, 0, 3600000, true, NULL,     \
+      "a client that closed its sending side still gets an answer begun within this time")         \
     X(SERVER_DRAIN_MS, "server.drain_ms", INTEGER, "ms", 30000, 0, 3600000, true, NULL,             \
       "grace for requests in flight at shutdown")                                                  \
     X(SERVER_TRUST_FORWARDED, "server.trust_forwarded", BOOLEAN, "", 0, 0, 1, true, NULL,           \

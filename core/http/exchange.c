@@ -1,0 +1,311 @@
+/* One request and its answer: writing heads, framing bodies, ending. */
+// SPDX-License-Identifier: MIT
+#include "http/conn.h"
+#include "http/status.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    SPARE_MAX = 256,             /* exchanges kept for reuse */
+    DROP_BYTES = 64 * 1024,      /* an unread body up to this is read and dropped */
+    CORK_BYTES = 128 * 1024,     /* answers to pipelined requests gathered before a write */
+};
+
+struct exchange *exchange_new(struct server *s)
+{
+    struct exchange *ex = s->spare;
+    struct arena *arena;
+    if (ex) {
+        s->spare = ex->user;
+        s->spare_count--;
+        arena = ex->arena;
+    } else {
+        ex = malloc(sizeof *ex);
+        arena = malloc(sizeof *arena);
+        if (!ex || !arena) {
+            free(ex);
+            free(arena);
+            return NULL;
+        }
+        arena_init(arena);
+    }
+    memset(ex, 0, sizeof *ex);
+    ex->arena = arena;
+    ex->server = s;
+    return ex;
+}
+
+void exchange_free(struct exchange *ex)
+{
+    struct server *s = ex->server;
+    arena_reset(ex->arena);
+    if (s->spare_count < SPARE_MAX) {
+        ex->user = s->spare;
+        s->spare = ex;
+        s->spare_count++;
+        return;
+    }
+    arena_done(ex->arena);
+    free(ex->arena);
+    free(ex);
+}
+
+const char *exchange_peer(const struct exchange *ex)
+{
+    return ex->conn->peer;
+}
+
+bool exchange_has_body(const struct exchange *ex)
+{
+    return ex->head->framing != FRAMING_NONE;
+}
+
+size_t exchange_pending(const struct exchange *ex)
+{
+    return stream_pending(&ex->conn->stream);
+}
+
+static uint64_t queued_total(const struct conn *c)
+{
+    return c->stream.bytes_written + buf_len(&c->stream.out);
+}
+
+/* Whether the rest of the request body is worth reading to keep the connection. */
+static bool body_is_cheap_to_drop(const struct exchange *ex)
+{
+    if (ex->body_ended)
+        return true;
+    if (ex->head->expect_continue && !ex->continue_sent && !ex->body.payload_bytes)
+        return false; /* the client may never send it */
+    return ex->body.framing == FRAMING_FIXED && ex->body.left <= DROP_BYTES;
+}
+
+static void add_connection_field(struct exchange *ex, struct buf *out)
+{
+    if (ex->close_after)
+        buf_add_str(out, STR("Connection: close\r\n"));
+    else if (ex->head->minor == 0)
+        buf_add_str(out, STR("Connection: keep-alive\r\n"));
+}
+
+static void add_framing(struct exchange *ex, struct buf *out, const struct answer *a)
+{
+    bool bodiless = a->status == 204 || a->status == 304 || a->status < 200;
+    ex->no_body = bodiless || ex->head->method_id == METHOD_HEAD;
+    ex->length_left = ex->no_body ? 0 : a->length;
+    if (a->length >= 0) {
+        if (a->status != 204 && a->status >= 200 && !(a->status == 304 && a->length == 0)) {
+            buf_add_str(out, STR("Content-Length: "));
+            buf_add_u64(out, (uint64_t)a->length);
+            buf_add_str(out, STR("\r\n"));
+        }
+    } else if (ex->no_body) {
+        return;
+    } else if (ex->head->minor == 1) {
+        ex->chunked = true;
+        buf_add_str(out, STR("Transfer-Encoding: chunked\r\n"));
+    } else {
+        ex->close_after = true;
+    }
+}
+
+void exchange_begin(struct exchange *ex, const struct answer *a)
+{
+    struct conn *c = ex->conn;
+    struct server *s = ex->server;
+    struct buf *out = &c->stream.out;
+    bool has_date = false;
+    if (ex->answer != ANSWER_NONE)
+        return;
+    ex->answer = ANSWER_BEGUN;
+    ex->status = a->status;
+    ex->bytes_out_before = queued_total(c);
+    uint64_t most = setting_integer(&s->board->settings, SETTING_SERVER_REQUESTS_PER_CONNECTION);
+    if (!ex->head->keep_alive || s->draining || (most && c->requests >= most) ||
+        !body_is_cheap_to_drop(ex))
+        ex->close_after = true;
+    if (a->status == 200 && !a->reason.len) {
+        buf_add_str(out, STR("HTTP/1.1 200 OK\r\n"));
+    } else {
+        struct str reason = a->reason.len ? a->reason : status_reason(a->status);
+        buf_printf(out, "HTTP/1.1 %03d %.*s\r\n", a->status, STR_ARG(reason));
+    }
+    for (size_t i = 0; i < a->header_count; i++) {
+        const struct http_header *h = &a->headers[i];
+        buf_add_str(out, h->name);
+        buf_add_str(out, STR(": "));
+        buf_add_str(out, h->value);
+        buf_add_str(out, STR("\r\n"));
+        has_date = has_date || (h->name.len == 4 && str_iequal(h->name, STR("date")));
+    }
+    if (!has_date) {
+        buf_add_str(out, STR("Date: "));
+        buf_add(out, s->io->date, 29);
+        buf_add_str(out, STR("\r\n"));
+    }
+    add_framing(ex, out, a);
+    add_connection_field(ex, out);
+    buf_add_str(out, STR("\r\n"));
+}
+
+void exchange_send(struct exchange *ex, struct str bytes)
+{
+    struct stream *stream = &ex->conn->stream;
+    if (ex->answer != ANSWER_BEGUN || ex->no_body || !bytes.len)
+        return;
+    if (ex->chunked) {
+        buf_printf(&stream->out, "%zx\r\n", bytes.len);
+        stream_write(stream, bytes);
+        buf_add_str(&stream->out, STR("\r\n"));
+    } else {
+        if (ex->length_left >= 0) {
+            if ((int64_t)bytes.len > ex->length_left)
+                bytes.len = (size_t)ex->length_left;
+            ex->length_left -= (int64_t)bytes.len;
+        }
+        stream_write(stream, bytes);
+    }
+    ex->body_out += bytes.len;
+}
+
+void exchange_record(struct exchange *ex, int status)
+{
+    struct server *s = ex->server;
+    struct sample sample = {
+        .route = ex->route,
+        .status = (uint32_t)status,
+        .latency_ns = s->io->now_ns - ex->started_ns,
+        .bytes_in = ex->raw_head.len + ex->body_bytes,
+        .bytes_out = ex->answer == ANSWER_NONE ? 0 : queued_total(ex->conn) - ex->bytes_out_before,
+        .body_out = ex->body_out,
+        .at_unix_ms = s->io->unix_ms,
+        .trace_id = ex->trace_id[0] ? ex->trace_id : NULL,
+        .method = "",
+    };
+    char method[16] = "";
+    if (ex->head) {
+        snprintf(method, sizeof method, "%.*s", STR_ARG(ex->head->method));
+        sample.method = method;
+    }
+    memcpy(sample.phase_ns, ex->phase_ns, sizeof sample.phase_ns);
+    double slow_ms = setting_number(&s->board->settings, SETTING_STATS_SLOW_MS);
+    lane_record(s->lane, &sample, s->board->routes_max, (uint64_t)(slow_ms * 1e6));
+}
+
+/* Ends the exchange when its answer is out and its body is in. */
+static void finish(struct exchange *ex)
+{
+    struct conn *c = ex->conn;
+    if (c->stream.broken || (!ex->body_ended && !ex->close_after))
+        return;
+    if (stream_pending(&c->stream) && !(c->processing && c->cur.len)) {
+        c->pending_record = true;
+        return;
+    }
+    c->pending_record = false;
+    io_now(ex->server->io);
+    if (ex->ready_ns && ex->server->io->now_ns > ex->ready_ns)
+        ex->phase_ns[PHASE_WRITE] = ex->server->io->now_ns - ex->ready_ns;
+    exchange_record(ex, ex->status);
+    conn_exchange_over(c);
+}
+
+void exchange_finish_later(struct exchange *ex)
+{
+    finish(ex);
+}
+
+void exchange_end(struct exchange *ex)
+{
+    struct conn *c = ex->conn;
+    if (ex->answer != ANSWER_BEGUN)
+        return;
+    if (!ex->no_body && !ex->chunked && ex->length_left > 0) {
+        exchange_abort(ex);
+        return;
+    }
+    if (ex->chunked)
+        buf_add_str(&c->stream.out, STR("0\r\n\r\n"));
+    ex->answer = ANSWER_ENDED;
+    ex->ready_ns = io_now(ex->server->io);
+    ex->body_dropped = !ex->body_ended;
+    ex->sink = NULL;
+    bool more = c->processing && c->cur.len && !ex->close_after;
+    if (!more || buf_len(&c->stream.out) > CORK_BYTES)
+        stream_flush(&c->stream);
+    finish(ex);
+    /* The exchange may be gone now; the connection lives until its callback. */
+    conn_flush(c);
+}
+
+void exchange_answer(struct exchange *ex, const struct answer *answer, struct str body)
+{
+    exchange_begin(ex, answer);
+    exchange_send(ex, body);
+    exchange_end(ex);
+}
+
+void exchange_problem(struct exchange *ex, int status, const char *code, const char *detail,
+                      const struct http_header *headers, size_t header_count)
+{
+    char text[1024];
+    struct http_header all[8] = {{STR("Content-Type"), STR("application/problem+json")},
+                                 {STR("Cache-Control"), STR("no-store")}};
+    size_t n = 2;
+    for (size_t i = 0; i < header_count && n < 8; i++)
+        all[n++] = headers[i];
+    int len = snprintf(text, sizeof text,
+                       "{\"type\":\"about:blank\",\"title\":\"%.*s\",\"status\":%d,\"code\":\"%s\","
+                       "\"detail\":\"%s\",\"trace_id\":\"%s\"}\n",
+                       STR_ARG(status_reason(status)), status, code, detail, exchange_trace(ex));
+    if (len >= (int)sizeof text)
+        len = sizeof text - 1;
+    struct answer a = {.status = status, .headers = all, .header_count = n, .length = len};
+    exchange_answer(ex, &a, (struct str){text, (size_t)len});
+}
+
+void exchange_abort(struct exchange *ex)
+{
+    struct conn *c = ex->conn;
+    ex->answer = ANSWER_ENDED;
+    io_now(ex->server->io);
+    exchange_record(ex, ex->status);
+    exchange_free(ex);
+    c->ex = NULL;
+    stream_flush(&c->stream);
+    conn_close(c, true);
+}
+
+void exchange_flush(struct exchange *ex)
+{
+    conn_flush(ex->conn);
+}
+
+static bool trace_from_header(struct exchange *ex)
+{
+    struct str v = head_get(ex->head, FIELD_TRACEPARENT);
+    if (v.len < 55 || v.p[2] != '-' || v.p[35] != '-' || str_starts(v, STR("ff")))
+        return false;
+    bool zero = true;
+    for (int i = 3; i < 35; i++) {
+        if (!strchr("0123456789abcdef", v.p[i]))
+            return false;
+        zero = zero && v.p[i] == '0';
+    }
+    if (zero)
+        return false;
+    memcpy(ex->trace_id, v.p + 3, 32);
+    return true;
+}
+
+const char *exchange_trace(struct exchange *ex)
+{
+    if (!ex->trace_id[0] && !trace_from_header(ex)) {
+        uint64_t id[2];
+        uv_random(NULL, NULL, id, sizeof id, 0, NULL);
+        snprintf(ex->trace_id, sizeof ex->trace_id, "%016llx%016llx", (unsigned long long)id[0] | 1,
+                 (unsigned long long)id[1]);
+    }
+    return ex->trace_id;
+}

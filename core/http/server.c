@@ -1,0 +1,200 @@
+/* Accepting connections, sharing them between workers, draining. */
+// SPDX-License-Identifier: MIT
+#include "http/conn.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { FRESH_NS = 500 * 1000000 }; /* a worker with an older heartbeat does not count */
+
+static void on_listener(uv_poll_t *poll, int status, int events);
+
+/* Whether this worker has clearly more connections than another live one. */
+static bool has_more_than_its_share(const struct server *s)
+{
+    uint64_t least = UINT64_MAX;
+    if (s->worker < 0)
+        return false;
+    for (uint32_t i = 0; i < s->board->workers; i++) {
+        struct board_process *p = board_worker(s->board, i);
+        if ((int)i == s->worker || !atomic_load(&p->ready) ||
+            s->io->now_ns > atomic_load(&p->heartbeat_ns) + FRESH_NS)
+            continue;
+        uint64_t open = lane_get(&board_lane(s->board, i)->connections_open);
+        least = open < least ? open : least;
+    }
+    return least != UINT64_MAX && s->count > least + 1 + least / 8;
+}
+
+/* Closes the longest idle connection to make room. */
+static void shed_idle(struct server *s)
+{
+    int looked = 0;
+    for (struct conn *c = s->conns.next; c != &s->conns && looked < 256; c = c->next, looked++)
+        if (c->state == CONN_IDLE || c->state == CONN_LINGER) {
+            conn_close(c, false);
+            return;
+        }
+}
+
+static bool accept_one(struct server *s)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } from;
+    socklen_t len = sizeof from;
+    char peer[46] = "";
+    int on = 1;
+    int fd = accept4(s->listen_fd, &from.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0)
+        return false;
+    if (s->count >= setting_integer(&s->board->settings, SETTING_SERVER_CONNECTIONS))
+        shed_idle(s);
+    if (s->count >= setting_integer(&s->board->settings, SETTING_SERVER_CONNECTIONS)) {
+        close(fd);
+        return true;
+    }
+    if (setting_number(&s->board->settings, SETTING_SERVER_NODELAY) != 0)
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (from.any.sa_family == AF_INET6)
+        inet_ntop(AF_INET6, &from.v6.sin6_addr, peer, sizeof peer);
+    else
+        inet_ntop(AF_INET, &from.v4.sin_addr, peer, sizeof peer);
+    conn_new(s, fd, peer);
+    return true;
+}
+
+static void on_accept_again(struct timer *t)
+{
+    struct server *s = (struct server *)((char *)t - offsetof(struct server, accept_again));
+    if (!s->listener)
+        return;
+    accept_one(s); /* the others had their chance */
+    uv_poll_start(s->listener, UV_READABLE, on_listener);
+}
+
+static void on_listener(uv_poll_t *poll, int status, int events)
+{
+    struct server *s = poll->data;
+    (void)events;
+    if (status < 0)
+        return;
+    io_now(s->io);
+    for (int i = 0; i < 16; i++) {
+        if (has_more_than_its_share(s)) {
+            uv_poll_stop(s->listener);
+            wheel_set(&s->io->wheel, &s->accept_again, s->io->now_ms + 1);
+            return;
+        }
+        if (!accept_one(s))
+            return;
+    }
+}
+
+int server_new(struct server **out, const struct server_opts *opts)
+{
+    struct server *s = calloc(1, sizeof *s);
+    uv_poll_t *listener = calloc(1, sizeof *listener);
+    if (!s || !listener) {
+        free(s);
+        free(listener);
+        return ERR_NOMEM;
+    }
+    s->io = opts->io;
+    s->board = opts->board;
+    s->lane = opts->lane;
+    s->app = opts->app;
+    s->user = opts->user;
+    s->worker = opts->worker;
+    s->listen_fd = opts->listen_fd;
+    s->conns.next = s->conns.prev = &s->conns;
+    s->accept_again.on_fire = on_accept_again;
+    listener->data = s;
+    if (uv_poll_init(&s->io->loop, listener, s->listen_fd) < 0) {
+        free(listener);
+        free(s);
+        return ERR_IO;
+    }
+    s->listener = listener;
+    uv_poll_start(listener, UV_READABLE, on_listener);
+    *out = s;
+    return 0;
+}
+
+void *server_user(const struct server *s)
+{
+    return s->user;
+}
+
+struct io *server_io(const struct server *s)
+{
+    return s->io;
+}
+
+struct board *server_board(const struct server *s)
+{
+    return s->board;
+}
+
+size_t server_connections(const struct server *s)
+{
+    return s->count;
+}
+
+static void on_listener_closed(uv_handle_t *handle)
+{
+    free(handle);
+}
+
+static void stop_listening(struct server *s)
+{
+    if (!s->listener)
+        return;
+    wheel_clear(&s->accept_again);
+    uv_close((uv_handle_t *)s->listener, on_listener_closed);
+    s->listener = NULL;
+}
+
+void server_drain(struct server *s)
+{
+    s->draining = true;
+    stop_listening(s);
+    for (struct conn *c = s->conns.next, *next; c != &s->conns; c = next) {
+        next = c->next;
+        if (c->state == CONN_IDLE)
+            conn_close(c, false);
+    }
+}
+
+void server_free(struct server *s)
+{
+    stop_listening(s);
+    while (s->conns.next != &s->conns) {
+        struct conn *c = s->conns.next;
+        if (c->ex) {
+            if (c->ex->answer != ANSWER_ENDED)
+                s->app->on_gone(c->ex);
+            exchange_record(c->ex, 0);
+            exchange_free(c->ex);
+            c->ex = NULL;
+        }
+        conn_close(c, true);
+    }
+    for (struct exchange *ex = s->spare, *next; ex; ex = next) {
+        next = ex->user;
+        arena_done(ex->arena);
+        free(ex->arena);
+        free(ex);
+    }
+    s->spare = NULL;
+    free(s);
+}

@@ -1,0 +1,76 @@
+/* call.h - one HTTP/1.1 request to an upstream and its response, streamed.
+ *
+ *     call_new > (resolve, connect | an idle connection) > head sent
+ *         > call_send ... call_send_end > on_head > on_data ... > on_end
+ *                                   any time: on_error, or call_cancel
+ *
+ * A request on a reused connection that the peer had just closed is sent once
+ * more on a new one, if it is idempotent, has no body, and no byte of a
+ * response has arrived (RFC 9110 9.2.2, RFC 9112 9.3.1).
+ *
+ * Owner:   the call ends itself: after on_end, on_error or call_cancel() it is
+ *          gone and no further event comes.
+ * Threads: the loop's.
+ */
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "http/server.h"
+#include "proxy/upstream.h"
+
+struct call_events {
+    /* The head of the final response; views are valid during the call. */
+    void (*on_head)(struct call *call, const struct head *head);
+    void (*on_data)(struct call *call, struct str bytes);
+    /* What has arrived in one event has been delivered: time to flush. */
+    void (*on_batch)(struct call *call);
+    void (*on_end)(struct call *call);
+    /* err is one of ERR_*; `what` a sentence for the log. */
+    void (*on_error)(struct call *call, int err, const char *what);
+    /* The request queue is empty again. */
+    void (*on_drain)(struct call *call);
+};
+
+struct call_opts {
+    struct upstreams *all;
+    struct upstream *upstream;
+    struct str method;
+    struct str target;                 /* path and query */
+    struct str host;                   /* value of Host */
+    const struct http_header *headers; /* judged by the caller; no framing fields, no Host */
+    size_t header_count;
+    enum http_framing body;            /* NONE, FIXED or CHUNKED */
+    uint64_t body_length;              /* FIXED: bytes that call_send() will get */
+    uint64_t timeout_ms;               /* to the first byte; 0: the setting */
+    const struct call_events *events;
+    void *user;
+};
+
+/* Times in ns since the call began, 0 while unknown. */
+struct call_times {
+    uint64_t connected; /* 0 on a reused connection */
+    uint64_t sent;
+    uint64_t first_byte;
+    uint64_t ended;
+};
+
+/* Starts a call; events come later, never from inside. NULL without memory. */
+struct call *call_new(const struct call_opts *opts);
+void *call_user(const struct call *call);
+const struct call_times *call_times(const struct call *call);
+struct upstream *call_upstream(const struct call *call);
+
+/* Sends body bytes (framed here); then call_send_end() once. */
+void call_send(struct call *call, struct str bytes);
+void call_send_end(struct call *call);
+void call_flush(struct call *call);
+
+/* Bytes of the request not yet taken by the kernel. */
+size_t call_pending(const struct call *call);
+
+/* Stops and restarts reading the response. */
+void call_pause(struct call *call);
+void call_resume(struct call *call);
+
+/* Ends the call now: its connection is closed unless it was complete. */
+void call_cancel(struct call *call);
