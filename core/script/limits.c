@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MIT
+#include "script/limits.h"
+
+#include "base/err.h"
+
+#include <errno.h>
+#include <lauxlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { TICK_MS = 5 };
+
+/* File-scope, because a signal handler has no other way to its state. */
+static struct {
+    timer_t timer;
+    bool started;
+    struct heap *volatile heap; /* of the state that runs; NULL: none */
+    volatile sig_atomic_t run;  /* number of the run */
+    volatile sig_atomic_t seen; /* run that the last tick saw */
+    volatile sig_atomic_t ticks;
+    volatile sig_atomic_t budget_ticks;
+    volatile sig_atomic_t expired;
+    volatile sig_atomic_t memory;
+    volatile sig_atomic_t armed;
+    unsigned budget_ms;
+} limits;
+
+static void disarm(lua_State *L)
+{
+    lua_sethook(L, NULL, 0, 0);
+    limits.armed = limits.memory = limits.expired = 0;
+}
+
+static void on_hook(lua_State *L, lua_Debug *ar)
+{
+    struct heap *heap = limits.heap;
+    (void)ar;
+    if (!heap) {
+        disarm(L);
+        return;
+    }
+    if (limits.memory && !limits.expired) {
+        lua_gc(L, LUA_GCCOLLECT, 0);
+        if (heap->used_bytes < heap->soft_bytes) {
+            disarm(L);
+            return;
+        }
+        luaL_error(L, "the script was interrupted: the Lua heap is above script.memory_bytes "
+                      "(%d MiB); keep less in memory or raise the setting",
+                   (int)(heap->soft_bytes >> 20));
+    }
+    luaL_error(L, "the script was interrupted: it used more than %d ms of CPU time without "
+                  "yielding; do less, or raise script.cpu_ms (script.load_ms while loading)",
+               (int)limits.budget_ms);
+}
+
+/* Setting a hook is what LuaJIT allows a signal handler to do. */
+static void arm(struct heap *heap)
+{
+    limits.armed = 1;
+    lua_sethook(heap->L, on_hook, LUA_MASKCOUNT, 1);
+}
+
+static void on_tick(int sig)
+{
+    struct heap *heap = limits.heap;
+    (void)sig;
+    if (!heap)
+        return;
+    if (limits.seen != limits.run) {
+        limits.seen = limits.run;
+        limits.ticks = 0;
+    }
+    if (++limits.ticks > limits.budget_ticks && !limits.expired) {
+        limits.expired = 1;
+        arm(heap);
+    }
+}
+
+static void *count_alloc(void *user, void *p, size_t old_size, size_t new_size)
+{
+    struct heap *heap = user;
+    size_t used = heap->used_bytes - (p ? old_size : 0) + new_size;
+    bool grows = new_size > (p ? old_size : 0);
+    if (grows && used > heap->hard_bytes)
+        return NULL;
+    void *out = heap->alloc(heap->alloc_user, p, old_size, new_size);
+    if (out || !new_size)
+        heap->used_bytes = used;
+    if (grows && used > heap->soft_bytes && limits.heap == heap && !limits.armed) {
+        limits.memory = 1;
+        arm(heap);
+    }
+    return out;
+}
+
+void heap_open(struct heap *heap, lua_State *L, size_t soft_bytes, size_t hard_bytes)
+{
+    memset(heap, 0, sizeof *heap);
+    heap->L = L;
+    heap->soft_bytes = soft_bytes;
+    heap->hard_bytes = hard_bytes;
+    heap->used_bytes = (size_t)lua_gc(L, LUA_GCCOUNT, 0) * 1024;
+    heap->alloc = lua_getallocf(L, &heap->alloc_user);
+    lua_setallocf(L, count_alloc, heap);
+}
+
+void heap_close(struct heap *heap)
+{
+    /* LuaJIT frees its arenas only when it finds its own allocator in place. */
+    if (heap->alloc)
+        lua_setallocf(heap->L, heap->alloc, heap->alloc_user);
+    heap->alloc = NULL;
+}
+
+int limits_start(void)
+{
+    struct sigaction action = {.sa_handler = on_tick, .sa_flags = SA_RESTART};
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGRTMIN + 3};
+    struct itimerspec every = {.it_interval = {0, TICK_MS * 1000000}, .it_value = {0, TICK_MS * 1000000}};
+    event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
+    memset(&limits, 0, sizeof limits);
+    if (sigaction(SIGRTMIN + 3, &action, NULL) < 0 ||
+        timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &limits.timer) < 0)
+        return ERR_IO;
+    limits.started = true;
+    return timer_settime(limits.timer, 0, &every, NULL) < 0 ? ERR_IO : 0;
+}
+
+void limits_stop(void)
+{
+    if (limits.started)
+        timer_delete(limits.timer);
+    limits.started = false;
+}
+
+void limits_enter(struct heap *heap, unsigned budget_ms)
+{
+    limits.budget_ms = budget_ms;
+    limits.budget_ticks = (sig_atomic_t)((budget_ms + TICK_MS - 1) / TICK_MS);
+    limits.run = limits.run + 1;
+    limits.heap = heap;
+}
+
+bool limits_leave(void)
+{
+    struct heap *heap = limits.heap;
+    limits.heap = NULL;
+    if (!limits.armed)
+        return false;
+    disarm(heap->L);
+    return true;
+}

@@ -1,0 +1,51 @@
+/* limits.h - takes the processor and the memory back from a script.
+ *
+ * Processor: a timer on the CPU time of the loop's thread ticks only while it
+ * burns CPU, so an idle process never wakes for it and a request pays two
+ * plain stores. When one and the same run is still on after its budget, the
+ * tick arms a count hook: from then on every instruction of the script raises an
+ * error, also behind pcall, until the run has unwound.
+ *
+ * Memory: the state's allocator counts. Above the soft cap it arms the same
+ * hook, which collects garbage first and raises only if that did not help;
+ * above the hard cap allocation is refused.
+ *
+ * Both need the JIT compiler off: compiled traces check no hooks, and running out of memory
+ * inside one cannot be unwound.
+ *
+ * Owner:   the process (one struct limits), and each state its struct heap.
+ * Threads: the loop's; the timer's signal is handled on the same thread.
+ */
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <lua.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct heap {
+    lua_Alloc alloc; /* LuaJIT's own */
+    void *alloc_user;
+    lua_State *L;
+    size_t used_bytes;
+    size_t soft_bytes;
+    size_t hard_bytes;
+};
+
+/* Counts and caps the memory of a new state. */
+void heap_open(struct heap *heap, lua_State *L, size_t soft_bytes, size_t hard_bytes);
+
+/* Gives the allocator back; must come right before lua_close(). */
+void heap_close(struct heap *heap);
+
+/* Starts the process's CPU timer. Returns 0 or ERR_IO. */
+int limits_start(void);
+void limits_stop(void);
+
+/* A script of this state runs from here on, for at most budget_ms of CPU time. */
+void limits_enter(struct heap *heap, unsigned budget_ms);
+
+/* It has returned or yielded. True if it was interrupted meanwhile. */
+bool limits_leave(void);
