@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT
+#include "sys/process_info.h"
+
+#include "sys/sysfile.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+bool process_rss_bytes(const char *root, pid_t pid, uint64_t *out)
+{
+    char path[64], text[256];
+    uint64_t pages;
+    snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
+    if (!sysfile_read(root, path, text, sizeof text) || sscanf(text, "%*u %" SCNu64, &pages) != 1)
+        return false;
+    *out = pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    return true;
+}
+
+bool process_open_fds(const char *root, pid_t pid, uint64_t *out)
+{
+    char path[SYSFILE_PATH];
+    if ((size_t)snprintf(path, sizeof path, "%s/proc/%d/fd", root, (int)pid) >= sizeof path)
+        return false;
+    DIR *dir = opendir(path);
+    if (!dir)
+        return false;
+    uint64_t count = 0;
+    for (struct dirent *entry; (entry = readdir(dir));)
+        count += entry->d_name[0] != '.';
+    closedir(dir);
+    /* Counting our own sees the descriptor it counts with. */
+    if (pid == getpid() && count && !*root)
+        count--;
+    *out = count;
+    return true;
+}
+
+bool process_fd_limit(uint64_t *out)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return false;
+    *out = limit.rlim_cur;
+    return true;
+}

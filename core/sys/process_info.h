@@ -1,0 +1,22 @@
+/* process_info.h - what the kernel tells about one process.
+ *
+ * All return false when it is not available (no such process, no /proc, not
+ * ours to see). `root` as in sysfile.h.
+ *
+ * Threads: any.
+ */
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Resident memory. Shared memory that it touched (the board) counts as well. */
+bool process_rss_bytes(const char *root, pid_t pid, uint64_t *out);
+
+/* Open descriptors. */
+bool process_open_fds(const char *root, pid_t pid, uint64_t *out);
+
+/* Most descriptors this process may open. */
+bool process_fd_limit(uint64_t *out);
