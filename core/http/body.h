@@ -26,9 +26,8 @@ struct body_reader {
     uint64_t overhead_bytes; /* chunked: bytes that were not payload */
     uint32_t extension_bytes;
     uint32_t trailer_bytes;
-    uint8_t state; /* private */
-    uint8_t digits;
-    uint8_t trailer_state;
+    uint8_t state;     /* private */
+    uint8_t digits;    /* private */
     bool done;         /* the message is complete */
     const char *error; /* why it was refused, or NULL */
 };

@@ -88,10 +88,11 @@ struct head {
     struct str method;
     enum http_method method_id;
     struct str target; /* as sent: origin-form, absolute-form or "*" */
-    struct str path;   /* of the target, raw, begins with '/'; "*" for OPTIONS * */
+    struct str path;   /* of the target, raw, begins with '/'; "*" for OPTIONS *; a
+                        * constant where an absolute-form has none */
     struct str query;  /* behind '?', raw; p is NULL when there is no '?' */
     struct str host;   /* effective authority: absolute-form's wins over Host */
-    bool expect_continue;
+    bool expect_continue; /* HTTP/1.1 with a body to come */
 
     /* response */
     int status;
@@ -99,8 +100,8 @@ struct head {
 
     /* both */
     unsigned minor; /* HTTP/1.minor: 0 or 1 */
-    bool keep_alive; /* what version and Connection ask for */
-    bool upgrade;    /* has an Upgrade field and Connection: upgrade */
+    bool keep_alive; /* what version and Connection ask for; false with FRAMING_EOF */
+    bool upgrade;    /* has an Upgrade field and Connection: upgrade, in HTTP/1.1 */
     enum http_framing framing;
     bool has_content_length; /* a HEAD or 304 answer may carry one, unframed */
     uint64_t content_length;
@@ -159,8 +160,8 @@ struct str head_find(const struct head *head, struct str name);
 
 /* Whether a hop-by-hop rule of RFC 9110 7.6.1 keeps this field from being
  * forwarded: Connection and what it nominates (but Host, Content-Length,
- * Transfer-Encoding, Cookie, Authorization and X-Forwarded-* cannot be
- * nominated away), Keep-Alive, Proxy-Connection, TE, Trailer,
+ * Transfer-Encoding, Cookie, Authorization, Forwarded, X-Real-IP and
+ * X-Forwarded-* cannot be nominated away), Keep-Alive, Proxy-Connection, TE, Trailer,
  * Transfer-Encoding, Upgrade, Proxy-Authenticate, Proxy-Authorization. */
 bool head_is_hop_by_hop(const struct head_field *field);
 
