@@ -1,0 +1,25 @@
+/* bind_stats.h - what was measured, as Lua tables.
+ *
+ *     stats.stats(window_s)   requests, latencies, phases, processes, slow
+ *                             requests, machine; 0: since the start
+ *     stats.histograms()      cumulative latency buckets per route
+ *     stats.settings()        every setting with bounds, value and origin
+ *     stats.generation()      which scripts are in force
+ *
+ * Times are milliseconds unless the name says otherwise. What is not available
+ * on this machine is absent. Lists carry the metatable "perilune.json.array".
+ *
+ * Threads: the Lua state's.
+ */
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "stats/history.h"
+#include "sys/machine.h"
+
+#include <lua.h>
+
+/* Pushes the table of functions. `machine` is sampled by the caller and may be
+ * NULL; all three must outlive the state. Returns 1. */
+int bind_stats_open(lua_State *L, struct board *board, struct history *history,
+                    struct machine *machine);

@@ -1,0 +1,170 @@
+--- prometheus: what was measured, as Prometheus reads it.
+--
+-- A pure function from tables to text: the classic format (0.0.4) or
+-- OpenMetrics 1.0. Names and labels of request durations are those of
+-- OpenTelemetry's semantic conventions.
+--
+-- Source: https://prometheus.io/docs/instrumenting/exposition_formats/,
+--         OpenMetrics 1.0.0 (IETF draft-richih-opsawg-openmetrics-00).
+-- SPDX-License-Identifier: MIT
+local M = {}
+
+--- What to answer as Content-Type; Prometheus 3 fails a scrape without it.
+M.content_type = {
+  classic = "text/plain; version=0.0.4; charset=utf-8",
+  openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8",
+}
+
+local escapes = { ["\\"] = "\\\\", ['"'] = '\\"', ["\n"] = "\\n" }
+
+local function escape(value)
+  return (tostring(value):gsub('[\\"\n]', escapes))
+end
+
+--- Integers without an exponent, the rest so that it reads back the same.
+local function number(value)
+  if value ~= value then return "NaN" end
+  if value == math.huge then return "+Inf" end
+  if value == -math.huge then return "-Inf" end
+  if value == math.floor(value) and math.abs(value) < 2 ^ 53 then return ("%.0f"):format(value) end
+  local short = ("%.15g"):format(value)
+  return tonumber(short) == value and short or ("%.17g"):format(value)
+end
+
+--- Bounds of buckets; OpenMetrics wants "1.0" where the classic format has "1".
+local function bound(seconds, openmetrics)
+  local text = ("%g"):format(seconds)
+  if openmetrics and not text:find("[.e]") then text = text .. ".0" end
+  return text
+end
+
+-- Labels are lists of pairs, because their order must not change from scrape to scrape.
+local function labels_text(labels)
+  if not labels or #labels == 0 then return "" end
+  local parts = {}
+  for i, pair in ipairs(labels) do
+    parts[i] = ('%s="%s"'):format(pair[1], escape(pair[2]))
+  end
+  return "{" .. table.concat(parts, ",") .. "}"
+end
+
+-- A method outside HTTP's list is "_OTHER" in OpenTelemetry's conventions; our
+-- own routes for what has no template have the method "*".
+local function route_labels(route, name, value)
+  local labels = {
+    { "http_request_method", route.method == "*" and "_OTHER" or route.method },
+    { "http_route", route.route },
+  }
+  if name then labels[3] = { name, value } end
+  return labels
+end
+
+local Writer = {}
+Writer.__index = Writer
+
+function Writer:line(text)
+  self.lines[#self.lines + 1] = text
+end
+
+function Writer:sample(name, labels, value)
+  self:line(name .. labels_text(labels) .. " " .. number(value))
+end
+
+--- Opens a family. `unit` must be what its name ends in.
+function Writer:family(name, kind, help, unit)
+  local shown = name
+  if kind == "counter" and not self.openmetrics then shown = name .. "_total" end
+  self:line(("# HELP %s %s"):format(shown, help))
+  self:line(("# TYPE %s %s"):format(shown, kind))
+  if unit and self.openmetrics then self:line(("# UNIT %s %s"):format(shown, unit)) end
+end
+
+--- A counter without labels; its samples end in _total in both formats.
+function Writer:counter(name, help, value, unit)
+  self:family(name, "counter", help, unit)
+  self:sample(name .. "_total", nil, value)
+end
+
+--- A gauge without labels; nothing when the value is not available.
+function Writer:gauge(name, help, value, unit)
+  if value == nil then return end
+  self:family(name, "gauge", help, unit)
+  self:sample(name, nil, value)
+end
+
+local function write_durations(w, histograms)
+  local name = "http_server_request_duration_seconds"
+  w:family(name, "histogram", "Duration of HTTP server requests.", "seconds")
+  for _, h in ipairs(histograms) do
+    for _, bucket in ipairs(h.buckets) do
+      w:sample(name .. "_bucket", route_labels(h, "le", bound(bucket.le_seconds, w.openmetrics)), bucket.cumulative)
+    end
+    w:sample(name .. "_bucket", route_labels(h, "le", "+Inf"), h.count)
+    w:sample(name .. "_sum", route_labels(h), h.sum_s)
+    w:sample(name .. "_count", route_labels(h), h.count)
+  end
+end
+
+local classes = { "1xx", "2xx", "3xx", "4xx", "5xx", "none" }
+
+local function write_routes(w, histograms)
+  w:family("perilune_responses", "counter", "Ended requests by route and class of status; none: the client went away.")
+  for _, h in ipairs(histograms) do
+    for _, class in ipairs(classes) do
+      w:sample("perilune_responses_total", route_labels(h, "status_class", class), h.status[class] or 0)
+    end
+  end
+end
+
+local function write_processes(w, processes)
+  local restarts = 0
+  w:family("perilune_process_resident_memory_bytes", "gauge", "Resident memory of a process, shared memory included.", "bytes")
+  for _, p in ipairs(processes) do
+    if p.role == "worker" then restarts = restarts + p.restarts end
+    if p.rss_bytes then
+      w:sample("perilune_process_resident_memory_bytes", { { "role", p.role }, { "pid", ("%d"):format(p.pid) } }, p.rss_bytes)
+    end
+  end
+  w:counter("perilune_worker_restarts", "Workers that were replaced.", restarts)
+end
+
+local function write_generation(w, generation)
+  w:gauge("perilune_generation", "Number of the set of scripts in force.", generation.active)
+  w:family("perilune_reloads", "counter", "Reloads of scripts by result.")
+  w:sample("perilune_reloads_total", { { "result", "ok" } }, generation.reloads_ok)
+  w:sample("perilune_reloads_total", { { "result", "refused" } }, generation.reloads_refused)
+  w:sample("perilune_reloads_total", { { "result", "rolled_back" } }, generation.rollbacks)
+end
+
+---@class perilune.prometheus.snapshot
+---@field stats table       what stats.stats() returns
+---@field histograms table  what stats.histograms() returns
+---@field generation table  what stats.generation() returns
+
+--- Renders a scrape.
+---@param snapshot perilune.prometheus.snapshot
+---@param openmetrics? boolean  OpenMetrics 1.0 instead of the classic format
+---@return string text
+---@return string content_type
+function M.render(snapshot, openmetrics)
+  local stats, system = snapshot.stats, snapshot.stats.system or {}
+  local w = setmetatable({ lines = {}, openmetrics = openmetrics and true or false }, Writer)
+  write_durations(w, snapshot.histograms)
+  write_routes(w, snapshot.histograms)
+  w:counter("perilune_requests", "Requests that ended.", stats.requests_total)
+  w:counter("perilune_aborted", "Requests that ended without an answer.", stats.aborted_total)
+  w:gauge("perilune_in_flight", "Requests that have begun and not ended.", stats.in_flight)
+  w:counter("perilune_received_bytes", "Bytes of requests, heads included.", stats.bytes_in, "bytes")
+  w:counter("perilune_sent_bytes", "Bytes of responses, heads included.", stats.bytes_out, "bytes")
+  write_generation(w, snapshot.generation)
+  write_processes(w, stats.processes)
+  w:gauge("perilune_open_fds", "Open descriptors of all processes.", system.open_fds)
+  w:gauge("perilune_machine_cpu_ratio", "CPU in use, of what we may use.", system.cpu_share, "ratio")
+  w:gauge("perilune_machine_memory_ratio", "Memory in use, of what we may use.", system.memory_share, "ratio")
+  w:gauge("perilune_machine_disk_ratio", "Disk in use.", system.disk_share, "ratio")
+  w:gauge("perilune_machine_load1", "Load average of one minute.", system.load and system.load[1])
+  if openmetrics then w:line("# EOF") end
+  return table.concat(w.lines, "\n") .. "\n", M.content_type[openmetrics and "openmetrics" or "classic"]
+end
+
+return M
