@@ -82,18 +82,41 @@ static bool class_has(unsigned char class, unsigned char c)
 {
     bool has;
     switch (class | 0x20) {
-    case 'a': has = is_alpha(c); break;
-    case 'c': has = c < 0x20 || c == 0x7f; break;
-    case 'd': has = between(c, '0', '9'); break;
-    case 'g': has = between(c, 0x21, 0x7e); break;
-    case 'l': has = between(c, 'a', 'z'); break;
-    case 'p': has = between(c, 0x21, 0x7e) && !is_alnum(c); break;
-    case 's': has = c == ' ' || between(c, '\t', '\r'); break;
-    case 'u': has = between(c, 'A', 'Z'); break;
-    case 'w': has = is_alnum(c); break;
-    case 'x': has = between(c, '0', '9') || between(c | 0x20, 'a', 'f'); break;
-    case 'z': has = c == 0; break;
-    default: return class == c;
+    case 'a':
+        has = is_alpha(c);
+        break;
+    case 'c':
+        has = c < 0x20 || c == 0x7f;
+        break;
+    case 'd':
+        has = between(c, '0', '9');
+        break;
+    case 'g':
+        has = between(c, 0x21, 0x7e);
+        break;
+    case 'l':
+        has = between(c, 'a', 'z');
+        break;
+    case 'p':
+        has = between(c, 0x21, 0x7e) && !is_alnum(c);
+        break;
+    case 's':
+        has = c == ' ' || between(c, '\t', '\r');
+        break;
+    case 'u':
+        has = between(c, 'A', 'Z');
+        break;
+    case 'w':
+        has = is_alnum(c);
+        break;
+    case 'x':
+        has = between(c, '0', '9') || between(c | 0x20, 'a', 'f');
+        break;
+    case 'z':
+        has = c == 0;
+        break;
+    default:
+        return class == c;
     }
     if (!is_alpha(class)) /* '!' | 0x20 and its like are no letters */
         return class == c;
@@ -538,8 +561,7 @@ static void add_template(struct matcher *m, luaL_Buffer *out, struct str with, c
 }
 
 /* Adds what replaces the match: argument 3, looked up or called if need be. */
-static void add_replacement(struct matcher *m, luaL_Buffer *out, const char *start,
-                            const char *end)
+static void add_replacement(struct matcher *m, luaL_Buffer *out, const char *start, const char *end)
 {
     lua_State *L = m->L;
     switch (lua_type(L, 3)) {
@@ -568,8 +590,9 @@ static int string_gsub(lua_State *L)
 {
     struct str s = check_str(L, 1), pattern = check_str(L, 2);
     int type = lua_type(L, 3);
-    luaL_argcheck(L, type == LUA_TNUMBER || type == LUA_TSTRING || type == LUA_TTABLE ||
-                         type == LUA_TFUNCTION,
+    luaL_argcheck(L,
+                  type == LUA_TNUMBER || type == LUA_TSTRING || type == LUA_TTABLE ||
+                      type == LUA_TFUNCTION,
                   3, "string/function/table expected");
     ptrdiff_t n_max = luaL_optinteger(L, 4, (ptrdiff_t)s.len + 1), n = 0;
     struct matcher m;

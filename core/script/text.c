@@ -64,8 +64,7 @@ static int text_starts_with(lua_State *L)
 static int text_ends_with(lua_State *L)
 {
     struct str s = check_str(L, 1), end = check_str(L, 2);
-    lua_pushboolean(L, s.len >= end.len &&
-                           memcmp(s.p + s.len - end.len, end.p, end.len) == 0);
+    lua_pushboolean(L, s.len >= end.len && memcmp(s.p + s.len - end.len, end.p, end.len) == 0);
     return 1;
 }
 
