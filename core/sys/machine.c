@@ -52,7 +52,9 @@ static bool cpu_of_proc(const struct machine *m, double *busy, double *total)
         while ((line = strsep(&rest, "\n"))) {
             unsigned cpu;
             uint64_t t[8];
-            if (sscanf(line,
+            /* "cpu " with a space is the sum; %u would skip it. */
+            if (strncmp(line, "cpu", 3) != 0 || line[3] < '0' || line[3] > '9' ||
+                sscanf(line,
                        "cpu%u %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64
                        " %" SCNu64 " %" SCNu64,
                        &cpu, &t[0], &t[1], &t[2], &t[3], &t[4], &t[5], &t[6], &t[7]) != 9)
