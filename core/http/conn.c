@@ -484,6 +484,9 @@ static void after_work(struct conn *c)
     else if (!c->eof_ms)
         stream_read_start(&c->stream);
     conn_arm(c);
+    /* The kernel took all at once: who waited for room may go on. */
+    if (c->ex && c->ex->answer == ANSWER_BEGUN && c->ex->on_drain && !stream_pending(&c->stream))
+        c->ex->on_drain(c->ex);
 }
 
 /* Processes what has been read: `fresh` bytes, or what waits in c->in. */

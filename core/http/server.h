@@ -57,6 +57,7 @@ struct exchange {
     struct str path;            /* canonical */
     struct str raw_head;        /* as read, in the arena */
     void *user;                 /* app: its own state */
+    bool is_fiber;              /* app: what kind of state that is */
     uint32_t route;             /* app: index on the board, for the sample */
     void (*on_drain)(struct exchange *ex); /* app: the output queue is empty again */
     uint64_t started_ns;        /* when its first byte was handled */

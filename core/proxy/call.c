@@ -555,7 +555,7 @@ static void deliver(struct call *call, struct str *bytes, bool *gone)
 /* Works through what has arrived; false when the call has ended. */
 static bool receive(struct call *call, struct str fresh)
 {
-    bool gone = false;
+    bool gone = false, *outer = call->gone;
     bool direct = !buf_len(&call->in);
     if (!direct)
         buf_add_str(&call->in, fresh);
@@ -568,10 +568,12 @@ static bool receive(struct call *call, struct str fresh)
     deliver(call, &bytes, &gone);
     if (gone) {
         buf_done(&held);
+        if (outer)
+            *outer = true;
         return false;
     }
     call->delivering = false;
-    call->gone = NULL;
+    call->gone = outer;
     call->in = held;
     if (direct)
         buf_add_str(&call->in, bytes);
@@ -580,9 +582,12 @@ static bool receive(struct call *call, struct str fresh)
     if (call->phase == CALL_BODY && call->events->on_batch) {
         call->gone = &gone;
         call->events->on_batch(call);
-        if (gone)
+        if (gone) {
+            if (outer)
+                *outer = true;
             return false;
-        call->gone = NULL;
+        }
+        call->gone = outer;
     }
     if (buf_ok(&call->in))
         return true;

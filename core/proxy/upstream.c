@@ -23,6 +23,8 @@ const char *url_parse(struct str text, struct url *out)
     for (size_t i = 0; i < text.len; i++)
         if ((unsigned char)text.p[i] <= ' ' || (unsigned char)text.p[i] >= 0x7f)
             return "a URL holds no blanks, control or non-ASCII characters";
+    if (memchr(text.p, '#', text.len))
+        return "a URL here holds no '#fragment'";
     if (memchr(host.p, '@', host.len))
         return "a URL here holds no user name or password";
     const char *colon = memrchr(host.p, ':', host.len);

@@ -1,0 +1,286 @@
+/* Loading a generation: the program's own Lua, then every route file, each on
+ * its own so that all that is wrong is found in one go.
+ */
+// SPDX-License-Identifier: MIT
+#include "script/state.h"
+
+#include "script/json.h"
+#include "script/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct loading {
+    struct script *s;
+    const struct script_opts *opts;
+    struct problems *problems;
+    const struct source *current;
+};
+
+static const struct source *find_source(const struct script_opts *opts, const char *path, bool builtin)
+{
+    for (size_t i = 0; i < opts->source_count; i++)
+        if (opts->sources[i].builtin == builtin && strcmp(opts->sources[i].path, path) == 0)
+            return &opts->sources[i];
+    return NULL;
+}
+
+static struct loading *loading_of(lua_State *L)
+{
+    lua_getfield(L, LUA_REGISTRYINDEX, "perilune.loading");
+    struct loading *loading = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    if (!loading)
+        luaL_error(L, "modules can only be required while a file is loaded; move the require to its top");
+    return loading;
+}
+
+/* trusted(path, ...): runs a file of the program, with the rest as its arguments. */
+static int lua_trusted(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    const struct source *source = find_source(loading_of(L)->opts, path, true);
+    if (!source) {
+        lua_pushnil(L);
+        return 1;
+    }
+    char name[200];
+    snprintf(name, sizeof name, "@%s", path);
+    if (luaL_loadbufferx(L, source->text.p, source->text.len, name, "t") != 0)
+        return lua_error(L);
+    lua_replace(L, 1);
+    lua_call(L, lua_gettop(L) - 1, 1);
+    return 1;
+}
+
+/* source(path): text and name of a user's module under lib/. */
+static int lua_source(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    const struct source *source = find_source(loading_of(L)->opts, path, false);
+    if (!source || strncmp(path, "lib/", 4) != 0)
+        return 0;
+    lua_pushlstring(L, source->text.p, source->text.len);
+    lua_pushstring(L, source->name);
+    return 2;
+}
+
+/* nearest(word, list): the most similar name of a list, or nil. */
+static int lua_nearest(lua_State *L)
+{
+    size_t len;
+    const char *p = luaL_checklstring(L, 1, &len);
+    unsigned best = 4;
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 2);
+    lua_pushnil(L);
+    for (int i = 1, n = (int)lua_objlen(L, 2); i <= n; i++) {
+        lua_rawgeti(L, 2, i);
+        size_t name_len;
+        const char *name = lua_tolstring(L, -1, &name_len);
+        unsigned distance = str_distance((struct str){p, len}, (struct str){name, name_len});
+        if (distance < best && distance < name_len) {
+            best = distance;
+            lua_replace(L, 3);
+        } else {
+            lua_pop(L, 1);
+        }
+    }
+    return 1;
+}
+
+/* forward(upstream, path): what a handler returns to be answered by an upstream. */
+static int lua_forward(lua_State *L)
+{
+    luaL_checkstring(L, 1);
+    if (!lua_isnoneornil(L, 2))
+        luaL_checkstring(L, 2);
+    lua_settop(L, 2);
+    lua_createtable(L, 0, 2);
+    lua_pushvalue(L, 1);
+    lua_setfield(L, -2, "upstream");
+    lua_pushvalue(L, 2);
+    lua_setfield(L, -2, "path");
+    luaL_getmetatable(L, "perilune.forward");
+    lua_setmetatable(L, -2);
+    return 1;
+}
+
+/* Leaves the table `core` on the stack. */
+static void make_core(lua_State *L, struct loading *loading)
+{
+    static const luaL_Reg functions[] = {{"nearest", lua_nearest}, {"forward", lua_forward}, {0}};
+    struct script *s = loading->s;
+    lua_newtable(L);
+    luaL_register(L, NULL, functions);
+    sandbox_functions(s);
+    fiber_open(s);
+    request_open(L);
+    answer_open(L);
+    awaitables_open(L);
+    bind_http_open(L);
+    json_open(L);
+    lua_setfield(L, -2, "json");
+    text_open(L);
+    lua_setfield(L, -2, "text");
+    lua_pushnumber(L, (double)s->generation);
+    lua_setfield(L, -2, "generation");
+    lua_pushliteral(L, PERILUNE_VERSION);
+    lua_setfield(L, -2, "version");
+    if (loading->opts->bind)
+        loading->opts->bind(L, loading->opts->bind_user);
+}
+
+static int boot(lua_State *L)
+{
+    struct loading *loading = lua_touserdata(L, 1);
+    struct script *s = loading->s;
+    lua_pushlightuserdata(L, loading);
+    lua_setfield(L, LUA_REGISTRYINDEX, "perilune.loading");
+    lua_pushcfunction(L, lua_trusted);
+    lua_pushliteral(L, "lua/perilune/core/boot.lua");
+    make_core(L, loading);
+    lua_pushcfunction(L, lua_trusted);
+    lua_pushcfunction(L, lua_source);
+    lua_call(L, 4, 1);
+    if (!lua_istable(L, -1))
+        return luaL_error(L, "the program lacks its own Lua files");
+    lua_getfield(L, -1, "trampoline");
+    s->trampoline = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_getfield(L, -1, "collect");
+    s->collect = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_getfield(L, -1, "prepare");
+    s->sandbox = luaL_ref(L, LUA_REGISTRYINDEX);
+    return 0;
+}
+
+/* ---- one route file ---- */
+
+static const struct script_upstream *find_upstream(struct script *s, const char *name)
+{
+    for (size_t i = 0; i < s->named_count; i++)
+        if (strcmp(s->named[i].name, name) == 0)
+            return &s->named[i];
+    return NULL;
+}
+
+static const char *field_string(lua_State *L, const char *name)
+{
+    lua_getfield(L, -1, name);
+    const char *text = lua_tostring(L, -1);
+    lua_pop(L, 1); /* stays alive in the table */
+    return text;
+}
+
+/* Adds the route described by the table on top of the stack. */
+static void add_route(lua_State *L, struct loading *loading)
+{
+    struct script *s = loading->s;
+    struct route *r = calloc(1, sizeof *r);
+    const char *upstream = field_string(L, "upstream");
+    const char *rest = field_string(L, "rest");
+    if (!r)
+        luaL_error(L, "out of memory");
+    r->next = s->routes;
+    s->routes = r;
+    s->route_count++;
+    r->script = s;
+    r->method = strdup(field_string(L, "method"));
+    r->pattern = strdup(field_string(L, "path"));
+    r->file = strdup(loading->current->name);
+    r->prefix_rest = rest ? strdup(rest) : NULL;
+    lua_getfield(L, -1, "line");
+    r->line = (int)lua_tointeger(L, -1);
+    lua_getfield(L, -2, "timeout_ms");
+    r->timeout_ms = (uint64_t)lua_tonumber(L, -1);
+    lua_getfield(L, -3, "handler");
+    r->handler = lua_isfunction(L, -1) ? luaL_ref(L, LUA_REGISTRYINDEX) : (lua_pop(L, 1), LUA_NOREF);
+    lua_pop(L, 2);
+    if (upstream && !(r->upstream = find_upstream(s, upstream))) {
+        problems_add(loading->problems, r->file, r->line,
+                     "there is no upstream named '%s'; name it in the configuration: "
+                     "upstreams = { %s = \"http://127.0.0.1:3000\" }",
+                     upstream, upstream);
+        return;
+    }
+    const char *wrong = router_add(s->router, str_from(r->method), str_from(r->pattern), r);
+    if (wrong)
+        problems_add(loading->problems, r->file, r->line, "route %s %s: %s", r->method, r->pattern, wrong);
+}
+
+static int load_routes(lua_State *L)
+{
+    struct loading *loading = lua_touserdata(L, 1);
+    struct script *s = loading->s;
+    const struct source *source = loading->current;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->sandbox);
+    lua_pushlstring(L, source->text.p, source->text.len);
+    lua_pushstring(L, source->name);
+    lua_call(L, 2, 2);
+    if (!lua_isfunction(L, -2))
+        return lua_error(L); /* the syntax error */
+    lua_pop(L, 1);
+    lua_call(L, 0, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->collect);
+    lua_insert(L, -2);
+    lua_call(L, 1, 2);
+    if (!lua_istable(L, -2))
+        return lua_error(L);
+    lua_pop(L, 1);
+    int n = (int)lua_objlen(L, -1);
+    for (int i = 1; i <= n; i++) {
+        lua_rawgeti(L, -1, i);
+        add_route(L, loading);
+        lua_pop(L, 1);
+    }
+    return 0;
+}
+
+static bool is_route_file(const struct script *s, const struct source *source)
+{
+    size_t len = strlen(source->path);
+    return strncmp(source->path, s->routes_under, strlen(s->routes_under)) == 0 && len > 4 &&
+           strcmp(source->path + len - 4, ".lua") == 0 &&
+           !(s->routes_except &&
+             strncmp(source->path, s->routes_except, strlen(s->routes_except)) == 0);
+}
+
+/* A user's file replaces the program's one of the same path. */
+static bool is_replaced(const struct script_opts *opts, const struct source *source)
+{
+    return source->builtin && find_source(opts, source->path, false);
+}
+
+static const char *message_of(lua_State *L)
+{
+    return lua_isstring(L, -1) ? lua_tostring(L, -1) : "the error raised is not a string";
+}
+
+bool loader_run(struct script *s, const struct script_opts *opts, struct problems *problems)
+{
+    struct loading loading = {.s = s, .opts = opts, .problems = problems};
+    lua_State *L = s->L;
+    bool ok = true;
+    if (lua_cpcall(L, boot, &loading) != 0) {
+        problems_add_message(problems, "", message_of(L));
+        lua_pop(L, 1);
+        return false;
+    }
+    for (size_t i = 0; i < opts->source_count; i++) {
+        const struct source *source = &opts->sources[i];
+        if (!is_route_file(s, source) || is_replaced(opts, source))
+            continue;
+        loading.current = source;
+        limits_enter(&s->heap, (unsigned)setting_integer(&s->board->settings, SETTING_SCRIPT_LOAD_MS));
+        int status = lua_cpcall(L, load_routes, &loading);
+        limits_leave();
+        if (status != 0) {
+            problems_add_message(problems, source->name, message_of(L));
+            lua_pop(L, 1);
+            ok = false;
+        }
+    }
+    lua_pushnil(L);
+    lua_setfield(L, LUA_REGISTRYINDEX, "perilune.loading");
+    return ok;
+}

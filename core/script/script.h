@@ -1,0 +1,77 @@
+/* script.h - one generation of scripts in one process: a Lua state, the routes
+ * loaded into it, and the fibers that run its handlers.
+ *
+ *     source files > sandboxed chunks > apps > router
+ *     exchange > fiber (recycled coroutine) > handler > answer
+ *
+ * A generation is retired when the next takes over and ends itself when its
+ * last fiber has finished, so a request ends on the scripts it began with.
+ *
+ * Owner:   the engine; script_new() to script_retire().
+ * Threads: the loop's.
+ */
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "base/problems.h"
+#include "http/server.h"
+#include "proxy/call.h"
+
+#include <lua.h>
+
+struct script;
+struct fiber;
+
+struct source {
+    const char *path; /* "routes/api.lua", below the rules */
+    const char *name; /* as the user would open it: "rules/routes/api.lua" */
+    struct str text;
+    bool builtin;     /* shipped with the program */
+};
+
+/* A named upstream of the configuration. */
+struct script_upstream {
+    const char *name;
+    struct str host;
+    uint16_t port;
+    struct str base_path; /* put before the path; "" for none */
+};
+
+/* Adds functions of the engine to the table `core` of the prelude, on top of the stack. */
+typedef void script_bind(lua_State *L, void *user);
+
+struct script_opts {
+    struct io *io;
+    struct board *board;
+    struct board_process *process; /* where heartbeat and running script are shown */
+    struct lane *lane;
+    struct upstreams *upstreams;   /* NULL: load only, nothing can be called */
+    uint64_t generation;
+    const struct source *sources;
+    size_t source_count;
+    const char *routes_under;      /* "routes/" for workers, "routes/admin/" for control */
+    const char *routes_except;     /* prefix to leave out, or NULL */
+    const struct script_upstream *named;
+    size_t named_count;
+    const char *default_upstream;  /* takes what no route takes; NULL: 404 */
+    script_bind *bind;
+    void *bind_user;
+};
+
+/* Loads a generation. NULL when something is wrong; *problems then says all of it. */
+struct script *script_new(const struct script_opts *opts, struct problems *problems);
+
+/* Answers a request by route, upstream or 404 (server_app.on_request). */
+void script_request(struct script *s, struct exchange *ex);
+
+/* The client of an exchange has gone (server_app.on_gone). */
+void script_gone(struct exchange *ex);
+
+/* The engine needs it no more; it frees itself after its last fiber. */
+void script_retire(struct script *s);
+
+uint64_t script_generation(const struct script *s);
+size_t script_heap_bytes(const struct script *s);
+
+/* Prints the routes, for `perilune check`. */
+size_t script_route_count(const struct script *s);

@@ -1,0 +1,135 @@
+/* state.h - inside of core/script: a generation's state, routes and fibers. */
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "http/router.h"
+#include "script/limits.h"
+#include "script/script.h"
+
+#include <lauxlib.h>
+#include <lualib.h>
+
+struct route {
+    struct route *next;
+    struct script *script;
+    char *method;   /* "GET" or "*" */
+    char *pattern;
+    char *file;     /* where it was declared */
+    int line;
+    int handler;    /* registry reference, or LUA_NOREF for a plain proxy route */
+    const struct script_upstream *upstream; /* of a proxy route */
+    char *prefix_rest; /* proxy: name of the parameter that becomes the path, or NULL */
+    uint64_t timeout_ms;
+    uint32_t index[METHOD_TRACE + 1]; /* on the board by method, 0: not yet known */
+};
+
+struct script {
+    lua_State *L;
+    struct heap heap;
+    struct io *io;
+    struct board *board;
+    struct board_process *process;
+    struct lane *lane;
+    struct upstreams *upstreams;
+    uint64_t generation;
+    const char *routes_under;
+    const char *routes_except;
+    struct router *router;
+    struct route *routes;
+    size_t route_count;
+    struct script_upstream *named;
+    size_t named_count;
+    char *named_text;              /* strings of `named` */
+    const struct script_upstream *fallback;
+    uint32_t fallback_index[METHOD_TRACE + 1];
+    struct fiber *spare;
+    unsigned spare_count;
+    struct fiber *running;
+    unsigned fibers; /* not parked */
+    bool retired;
+    int trampoline;  /* registry references */
+    int collect;
+    int sandbox;
+    struct buf json; /* scratch for answers */
+    struct problems *problems; /* while loading */
+};
+
+/* How a fiber waits for something; at most one wait per fiber. */
+struct wait {
+    /* Gives the thing up: the fiber will not be resumed by it. NULL: not waiting. */
+    void (*cancel)(struct fiber *f);
+    void *op;
+    bool needs_client; /* pointless once the client has gone */
+};
+
+struct fiber {
+    struct script *script;
+    lua_State *co;
+    int ref;              /* keeps co alive */
+    struct fiber *next;   /* spare list */
+    struct exchange *ex;  /* NULL once the client has gone */
+    struct route *route;
+    struct router_match *match;
+    struct request_box *box; /* the Lua request object, NULL when unused */
+    struct wait wait;
+    uint64_t resumed_ns;
+    struct buf body;      /* request body for the script */
+    bool body_whole;
+    bool body_wanted;     /* start reading it once the coroutine has yielded */
+    bool streaming;       /* the answer is written piece by piece */
+};
+
+/* ---- state.c ---- */
+
+/* A fiber has ended; frees a retired generation after its last one. */
+void script_fiber_over(struct script *s);
+
+/* A handler answered with an upstream: the exchange goes over to the proxy. */
+void script_forward(struct fiber *f, const struct script_upstream *to, struct str path);
+struct script *state_of(lua_State *L);
+struct fiber *fiber_running(lua_State *L); /* raises outside of a handler */
+
+/* ---- fiber.c ---- */
+
+/* Starts a handler for an exchange. */
+void fiber_start(struct script *s, struct route *route, struct exchange *ex,
+                 struct router_match *match);
+
+/* Yields from a C function until fiber_resume(); returns what lua_yield does. */
+int fiber_wait(lua_State *L, struct fiber *f, void (*cancel)(struct fiber *), void *op);
+
+/* Resumes a waiting fiber; `push` puts its results on the stack, protected, and
+ * returns how many. */
+void fiber_resume(struct fiber *f, int (*push)(lua_State *L, void *user), void *user);
+void fiber_client_gone(struct exchange *ex);
+void fiber_open(struct script *s); /* registers begin, finish, ... in `core` on the stack */
+
+/* ---- request.c ---- */
+struct request_box {
+    struct fiber *fiber; /* NULL when the request is over */
+    bool has_cache;
+};
+void request_open(lua_State *L);
+void request_push(lua_State *L, struct fiber *f);
+
+/* Starts reading the body that a fiber has yielded for. */
+void request_read_body(struct fiber *f);
+
+/* ---- answer.c ---- */
+
+/* Turns a handler's results (from index `first`) into the answer. Returns the
+ * number of values it left for the trampoline: 0, or 2 (stream function, writer). */
+int answer_from_lua(lua_State *L, struct fiber *f, int first);
+void answer_open(lua_State *L);
+
+/* ---- awaitables.c, bind_http.c: add to `core` on top of the stack ---- */
+void awaitables_open(lua_State *L);
+void bind_http_open(lua_State *L);
+
+/* ---- sandbox.c ---- */
+
+/* Adds load_text to `core` on top of the stack, and our patterns to `string`. */
+void sandbox_functions(struct script *s);
+
+/* ---- loader.c ---- */
+bool loader_run(struct script *s, const struct script_opts *opts, struct problems *problems);

@@ -1,0 +1,143 @@
+--- Routes: what a file in rules/routes/ declares and returns.
+--
+--     local p = require "perilune"
+--     local app = p.app { prefix = "/api" }
+--     app:use(function(req, next) return next(req) end)
+--     app:get("/users/:id", function(req) return { id = req.params.id } end)
+--     app:proxy("/legacy/*rest", "backend")
+--     return app
+
+local core = ...
+
+local nearest = core.nearest
+
+---@class perilune.App
+local App = {}
+App.__index = App
+App.__metatable = false
+
+local function check_keys(options, allowed, what, level)
+  for key in pairs(options) do
+    if not allowed[key] then
+      local names = {}
+      for name in pairs(allowed) do names[#names + 1] = name end
+      local near = type(key) == "string" and nearest(key, names)
+      error(("unknown key '%s' in %s%s"):format(tostring(key), what, near and (", did you mean '%s'?"):format(near) or ""), level + 1)
+    end
+    if type(options[key]) ~= allowed[key] then
+      error(("key '%s' of %s is a %s, it must be a %s"):format(key, what, type(options[key]), allowed[key]), level + 1)
+    end
+  end
+end
+
+--- A new app. Options: prefix (string, put before every path).
+---@param options? {prefix: string}
+---@return perilune.App
+local function new(options)
+  options = options or {}
+  if type(options) ~= "table" then error("usage: perilune.app() or perilune.app { prefix = \"/api\" }", 2) end
+  check_keys(options, { prefix = "string" }, "perilune.app", 2)
+  if options.prefix and not options.prefix:find("^/") then error("prefix must begin with '/'", 2) end
+  return setmetatable({ routes = {}, middleware = {}, prefix = (options.prefix or ""):gsub("/$", "") }, App)
+end
+
+local function check_self(self, level)
+  if getmetatable(self) ~= false or type(self) ~= "table" or not rawget(self, "routes") then
+    error("call it with a colon: app:get(...), not app.get(...)", level + 1)
+  end
+end
+
+--- Runs before the handlers of this app, in the order of declaration. Return
+-- next(req) to go on, or an answer to stop here.
+---@param middleware fun(req: table, next: fun(req: table): any): any
+function App:use(middleware)
+  check_self(self, 2)
+  if type(middleware) ~= "function" then
+    error("app:use takes a function(req, next), not a " .. type(middleware), 2)
+  end
+  self.middleware[#self.middleware + 1] = middleware
+  return self
+end
+
+local function add(self, method, path, handler, options, level)
+  check_self(self, level + 1)
+  if type(path) ~= "string" then error("the path is a string like \"/users/:id\", not a " .. type(path), level + 1) end
+  if type(handler) ~= "function" then
+    error("the handler of " .. method .. " " .. path .. " is a function(req), not a " .. type(handler), level + 1)
+  end
+  if options ~= nil then check_keys(options, {}, "the options of a route", level + 1) end
+  local info = debug.getinfo(level + 1, "l")
+  self.routes[#self.routes + 1] = {
+    method = method, path = self.prefix .. path, handler = handler, line = info and info.currentline or 0,
+  }
+  return self
+end
+
+for name, method in pairs { get = "GET", post = "POST", put = "PUT", patch = "PATCH", delete = "DELETE", head = "HEAD",
+  options = "OPTIONS", any = "*" } do
+  App[name] = function(self, path, handler, options) return add(self, method, path, handler, options, 2) end
+end
+
+--- Any method, or several: app:route({ "GET", "POST" }, path, handler).
+function App:route(methods, path, handler, options)
+  if type(methods) == "string" then methods = { methods } end
+  if type(methods) ~= "table" or #methods == 0 then error("app:route takes a method or a list of methods first", 2) end
+  for _, method in ipairs(methods) do
+    if type(method) ~= "string" or not method:find("^[A-Z]+$") then error("methods are upper-case words like \"GET\"", 2) end
+    add(self, method, path, handler, options, 2)
+  end
+  return self
+end
+
+--- Sends a path to an upstream of the configuration. With "*rest" at the end
+-- only that rest is asked for; otherwise the whole path.
+-- Options: timeout_ms (number), keep_path (boolean: ask for the whole path).
+---@param path string
+---@param upstream string
+---@param options? {timeout_ms: number, keep_path: boolean}
+function App:proxy(path, upstream, options)
+  check_self(self, 2)
+  options = options or {}
+  if type(path) ~= "string" or type(upstream) ~= "string" then
+    error("usage: app:proxy(\"/path/*rest\", \"name of an upstream\")", 2)
+  end
+  check_keys(options, { timeout_ms = "number", keep_path = "boolean" }, "app:proxy", 2)
+  local info = debug.getinfo(2, "l")
+  self.routes[#self.routes + 1] = {
+    method = "*", path = self.prefix .. path, upstream = upstream, timeout_ms = options.timeout_ms,
+    rest = not options.keep_path and path:match("%*([%w_]+)$") or nil, line = info and info.currentline or 0,
+  }
+  return self
+end
+
+local function compose(middleware, handler)
+  for i = #middleware, 1, -1 do
+    local this, following = middleware[i], handler
+    handler = function(req) return this(req, following) end
+  end
+  return handler
+end
+
+--- The routes of an app with its middleware around each handler; or nil and
+-- why what was returned is no app.
+local function collect(app)
+  if type(app) ~= "table" or getmetatable(app) ~= false or not rawget(app, "routes") then
+    return nil, "a route file returns its app (\"return app\" at the end), not a " .. type(app)
+  end
+  local out = {}
+  for i, route in ipairs(app.routes) do
+    local handler = route.handler
+    if route.upstream and #app.middleware > 0 then
+      local name, rest = route.upstream, route.rest
+      handler = function(req) return core.forward(name, rest and "/" .. req.raw_params[rest] or nil) end
+    end
+    if handler and #app.middleware > 0 then handler = compose(app.middleware, handler) end
+    out[i] = {
+      method = route.method, path = route.path, handler = handler, upstream = route.upstream, rest = route.rest,
+      timeout_ms = route.timeout_ms, line = route.line,
+    }
+  end
+  return out
+end
+
+return { new = new, collect = collect }

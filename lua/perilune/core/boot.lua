@@ -1,0 +1,70 @@
+--- Runs first in every state: sets up the sandbox, the module loader and the
+-- trampoline, and hands them to the C side.
+--
+-- `core` holds the functions of the engine; `trusted(path)` runs a Lua file that
+-- is part of the program; `source(path)` gives text and name of a user's file.
+
+local core, trusted, source = ...
+
+local environment = trusted("lua/perilune/core/sandbox.lua", core)
+local loaded = {}
+local require_in
+
+--- Finds "perilune", "perilune.name" (part of the program) or "lib.name"
+-- (rules/lib/name.lua, sandboxed, run once per generation).
+local function require(name)
+  if type(name) ~= "string" then error("require takes a module name", 2) end
+  local module = loaded[name]
+  if module == "loading" then error("module '" .. name .. "' requires itself, directly or through others", 2) end
+  if module ~= nil then return module end
+  if name == "perilune" or (name:find("perilune.", 1, true) == 1 and not name:find("perilune.core", 1, true)) then
+    local path = name == "perilune" and "lua/perilune/init.lua" or "lua/" .. name:gsub("%.", "/") .. ".lua"
+    module = trusted(path, core, require)
+    if module == nil then error("there is no module '" .. name .. "' in this version of perilune", 2) end
+  else
+    local path = name:gsub("%.", "/") .. ".lua"
+    local text, chunk_name = source(path)
+    if not text then
+      error("there is no module '" .. name .. "': put it at " .. path .. " below the rules folder as lib/name.lua, " ..
+        "and require it as 'lib.name'", 2)
+    end
+    loaded[name] = "loading"
+    local fn, message = core.load_text(text, "@" .. chunk_name, environment(require_in))
+    if not fn then
+      loaded[name] = nil
+      error(message, 0)
+    end
+    module = fn()
+    if module == nil then module = true end
+  end
+  loaded[name] = module
+  return module
+end
+require_in = require
+
+local app = trusted("lua/perilune/app.lua", core, require)
+loaded["perilune.app"] = app
+
+local begin, finish, finish_stream, yield, IDLE = core.begin, core.finish, core.finish_stream, coroutine.yield, core.IDLE
+
+--- The life of a recycled coroutine (see core/script/fiber.c).
+local function trampoline(fiber)
+  while true do
+    local handler, request = begin(fiber)
+    local stream, write = finish(fiber, handler(request))
+    if stream then
+      stream(write)
+      finish_stream(fiber)
+    end
+    handler, request, stream, write = nil, nil, nil, nil
+    fiber = yield(IDLE)
+  end
+end
+
+return {
+  trampoline = trampoline,
+  --- A user's chunk, ready to run in a fresh environment; or nil and why.
+  prepare = function(text, name) return core.load_text(text, "@" .. name, environment(require)) end,
+  --- The routes of what a route file returned; or nil and why.
+  collect = app.collect,
+}
