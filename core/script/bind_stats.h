@@ -7,7 +7,7 @@
  *     stats.generation()      which scripts are in force
  *
  * Times are milliseconds unless the name says otherwise. What is not available
- * on this machine is absent. Lists carry the metatable "perilune.json.array".
+ * on this machine is absent. Lists are marked, so an empty one encodes as [].
  *
  * Threads: the Lua state's.
  */
