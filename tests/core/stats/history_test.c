@@ -358,7 +358,11 @@ static void stays_whole_when_it_is_killed_at_any_moment(void **state)
         pid_t child = fork();
         if (child == 0)
             tick_for_ever();
-        usleep(500 + round * 137 % 3000);
+        /* Some ticks, and then some part of one. */
+        while (atomic_load(&board->generation.activated_ns) < now + (1 + round % 4) * 10 * SECOND)
+            ;
+        for (volatile unsigned spin = 0; spin < round * 7919 % 40000; spin++)
+            ;
         kill(child, SIGKILL);
         waitpid(child, NULL, 0);
         now = atomic_load(&board->generation.activated_ns);
