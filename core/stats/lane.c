@@ -131,8 +131,6 @@ void lane_record(struct lane *lane, const struct sample *sample, uint32_t routes
     atomic_store_explicit(&route->requests, lane_get(&route->requests) + 1, memory_order_release);
 
     lane_add(sample->status ? &lane->finished : &lane->aborted, 1);
-    if (index == ROUTE_REFUSED)
-        lane_add(&lane->refused, 1);
     if (sample->latency_ns > slow_ns)
         slow_add(lane, sample, index);
 }

@@ -79,7 +79,7 @@ struct lane {
     _Alignas(64) lane_counter started; /* requests begun */
     lane_counter finished;             /* got an answer, even if the client cut it short */
     lane_counter aborted;              /* got none: the client went away, or the worker died */
-    lane_counter refused;              /* of the finished: malformed, answered before a route was known */
+    lane_counter refused;              /* of the finished: malformed, before a route was known */
     lane_counter connections_accepted;
     lane_counter connections_open; /* gauge */
     lane_counter script_errors;
@@ -116,10 +116,11 @@ struct sample {
 };
 
 /* Records an ended request: under its route, and as finished, or as aborted
- * when its status is 0. The caller counts `started` when a request begins.
- * `routes_max` bounds sample->route. Samples slower than slow_ns enter the
+ * when its status is 0. The caller counts `started` when a request begins,
+ * and `refused`. `routes_max` bounds sample->route. Samples slower than slow_ns enter the
  * ring of slow ones. */
-void lane_record(struct lane *lane, const struct sample *sample, uint32_t routes_max, uint64_t slow_ns);
+void lane_record(struct lane *lane, const struct sample *sample, uint32_t routes_max,
+                 uint64_t slow_ns);
 
 /* Copies a slow sample whole. False when it is empty, or the writer is in it. */
 bool lane_slow_read(const struct slow_sample *from, struct slow_sample *out);

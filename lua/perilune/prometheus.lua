@@ -118,11 +118,12 @@ end
 
 local function write_processes(w, processes)
   local restarts = 0
-  w:family("perilune_process_resident_memory_bytes", "gauge", "Resident memory of a process, shared memory included.", "bytes")
+  local memory = "perilune_process_resident_memory_bytes"
+  w:family(memory, "gauge", "Resident memory of a process, shared memory included.", "bytes")
   for _, p in ipairs(processes) do
     if p.role == "worker" then restarts = restarts + p.restarts end
     if p.rss_bytes then
-      w:sample("perilune_process_resident_memory_bytes", { { "role", p.role }, { "pid", ("%d"):format(p.pid) } }, p.rss_bytes)
+      w:sample(memory, { { "role", p.role }, { "pid", ("%d"):format(p.pid) } }, p.rss_bytes)
     end
   end
   w:counter("perilune_worker_restarts", "Workers that were replaced.", restarts)

@@ -34,14 +34,16 @@ local function parse_labels(text)
   return labels, count
 end
 
+local plain, of_histogram = { [""] = true }, { _bucket = true, _sum = true, _count = true }
 local suffixes = {
-  classic = { counter = { [""] = true }, gauge = { [""] = true }, histogram = { _bucket = true, _sum = true, _count = true } },
-  openmetrics = { counter = { _total = true }, gauge = { [""] = true }, histogram = { _bucket = true, _sum = true, _count = true } },
+  classic = { counter = plain, gauge = plain, histogram = of_histogram },
+  openmetrics = { counter = { _total = true }, gauge = plain, histogram = of_histogram },
 }
 
 local function parse_value(text)
   if text == "+Inf" then return math.huge end
-  assert(text:match("^%-?%d+%.?%d*$") or text:match("^%-?%d+%.?%d*e[+-]?%d+$") or text == "NaN", "bad value " .. text)
+  local digits = text:match("^%-?%d+%.?%d*$") or text:match("^%-?%d+%.?%d*e[+-]?%d+$")
+  assert(digits or text == "NaN", "bad value " .. text)
   return tonumber(text)
 end
 
@@ -98,12 +100,16 @@ local function snapshot()
       {
         method = "GET", route = '/a"b\\c\nd/:id', count = 9, sum_s = 1.0625,
         status = { ["1xx"] = 0, ["2xx"] = 8, ["3xx"] = 0, ["4xx"] = 0, ["5xx"] = 1, none = 0 },
-        buckets = { { le_seconds = .0005, cumulative = 3 }, { le_seconds = 1, cumulative = 8 }, { le_seconds = 10, cumulative = 8 } },
+        buckets = {
+          { le_seconds = .0005, cumulative = 3 }, { le_seconds = 1, cumulative = 8 }, { le_seconds = 10, cumulative = 8 },
+        },
       },
       {
         method = "*", route = "(other)", count = 0, sum_s = 0,
         status = { ["1xx"] = 0, ["2xx"] = 0, ["3xx"] = 0, ["4xx"] = 0, ["5xx"] = 0, none = 0 },
-        buckets = { { le_seconds = .0005, cumulative = 0 }, { le_seconds = 1, cumulative = 0 }, { le_seconds = 10, cumulative = 0 } },
+        buckets = {
+          { le_seconds = .0005, cumulative = 0 }, { le_seconds = 1, cumulative = 0 }, { le_seconds = 10, cumulative = 0 },
+        },
       },
     },
     generation = { active = 3, newest = 4, reloads_ok = 2, reloads_refused = 1, rollbacks = 0 },

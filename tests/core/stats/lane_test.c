@@ -81,14 +81,6 @@ static void counts_an_answer_that_never_came_as_aborted(void **state)
     assert_int_equal(lane_get(&lane->routes[4].status[0]), 1);
 }
 
-static void counts_refused_requests(void **state)
-{
-    (void)state;
-    record(&(struct sample){.route = ROUTE_REFUSED, .status = 400, .latency_ns = 5000});
-    assert_int_equal(lane_get(&board_lane(board, 0)->refused), 1);
-    assert_int_equal(lane_get(&board_lane(board, 0)->finished), 1);
-}
-
 static void puts_what_is_out_of_bounds_where_it_does_no_harm(void **state)
 {
     (void)state;
@@ -196,7 +188,6 @@ int main(void)
         UNIT(counts_a_request_under_its_route),
         UNIT(counts_only_phases_that_happened),
         UNIT(counts_an_answer_that_never_came_as_aborted),
-        UNIT(counts_refused_requests),
         UNIT(puts_what_is_out_of_bounds_where_it_does_no_harm),
         UNIT(tells_small_medium_and_large_answers_apart),
         UNIT(keeps_slow_requests_as_examples),
