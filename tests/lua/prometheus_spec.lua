@@ -101,14 +101,16 @@ local function snapshot()
         method = "GET", route = '/a"b\\c\nd/:id', count = 9, sum_s = 1.0625,
         status = { ["1xx"] = 0, ["2xx"] = 8, ["3xx"] = 0, ["4xx"] = 0, ["5xx"] = 1, none = 0 },
         buckets = {
-          { le_seconds = .0005, cumulative = 3 }, { le_seconds = 1, cumulative = 8 }, { le_seconds = 10, cumulative = 8 },
+          { le_seconds = .0005, cumulative = 3 }, { le_seconds = 1, cumulative = 8 },
+          { le_seconds = 10, cumulative = 8 },
         },
       },
       {
         method = "*", route = "(other)", count = 0, sum_s = 0,
         status = { ["1xx"] = 0, ["2xx"] = 0, ["3xx"] = 0, ["4xx"] = 0, ["5xx"] = 0, none = 0 },
         buckets = {
-          { le_seconds = .0005, cumulative = 0 }, { le_seconds = 1, cumulative = 0 }, { le_seconds = 10, cumulative = 0 },
+          { le_seconds = .0005, cumulative = 0 }, { le_seconds = 1, cumulative = 0 },
+          { le_seconds = 10, cumulative = 0 },
         },
       },
     },
