@@ -168,7 +168,8 @@ static void step(struct body_reader *r, char c)
         r->done = false;
 }
 
-static size_t take_payload(struct body_reader *r, const char *bytes, size_t len, struct str *payload)
+static size_t take_payload(struct body_reader *r, const char *bytes, size_t len,
+                           struct str *payload)
 {
     size_t take = len < r->left ? len : (size_t)r->left;
     *payload = (struct str){bytes, take};
@@ -178,7 +179,8 @@ static size_t take_payload(struct body_reader *r, const char *bytes, size_t len,
 }
 
 /* One run of payload with the framing on both sides of it. */
-static size_t feed_chunked(struct body_reader *r, const char *bytes, size_t len, struct str *payload)
+static size_t feed_chunked(struct body_reader *r, const char *bytes, size_t len,
+                           struct str *payload)
 {
     size_t used = 0;
     while (used < len && !r->done && !r->error) {

@@ -37,8 +37,8 @@ static bool read_method(struct head_cursor *c)
         c->p++;
     out->method.len = (size_t)(c->p - out->method.p);
     if (out->method.len == 0 || *c->p != ' ')
-        return head_refuse(c->refusal, 400, "the request line does not begin with a method and a space",
-                           "9112 3");
+        return head_refuse(c->refusal, 400,
+                           "the request line does not begin with a method and a space", "9112 3");
     c->p++;
     out->method_id = head_method_id(out->method);
     if (out->method_id == METHOD_CONNECT || out->method_id == METHOD_TRACE)
@@ -72,7 +72,8 @@ static bool read_version(struct head_cursor *c, int *status)
 static bool read_line_end(struct head_cursor *c)
 {
     if (c->p[0] != '\r' || c->p[1] != '\n')
-        return head_refuse(c->refusal, 400, "the first line does not end where it should", "9112 2.2");
+        return head_refuse(c->refusal, 400, "the first line does not end where it should",
+                           "9112 2.2");
     c->p += 2;
     return true;
 }
@@ -83,9 +84,10 @@ static bool read_request_line(struct head_cursor *c)
     if (!read_method(c) || !head_read_target(c))
         return false;
     if (!read_version(c, &status))
-        return status == 505
-                   ? head_refuse(c->refusal, 505, "the version is not HTTP/1.0 or HTTP/1.1", "9110 2.5")
-                   : head_refuse(c->refusal, 400, "the request line does not end in a version", "9112 3");
+        return status == 505 ? head_refuse(c->refusal, 505,
+                                           "the version is not HTTP/1.0 or HTTP/1.1", "9110 2.5")
+                             : head_refuse(c->refusal, 400,
+                                           "the request line does not end in a version", "9112 3");
     return read_line_end(c) && head_judge_target(c);
 }
 
@@ -104,10 +106,13 @@ static bool read_status_line(struct head_cursor *c)
 {
     int status;
     if (!read_version(c, &status))
-        return head_refuse(c->refusal, 502, "the status line is not HTTP/1.0 or HTTP/1.1", "9112 4");
+        return head_refuse(c->refusal, 502, "the status line is not HTTP/1.0 or HTTP/1.1",
+                           "9112 4");
     const char *p = c->p;
-    if (c->end - p < 6 || p[0] != ' ' || p[1] < '1' || p[1] > '5' || !is_digit(p[2]) || !is_digit(p[3]))
-        return head_refuse(c->refusal, 502, "the status is not three digits from 100 to 599", "9112 4");
+    if (c->end - p < 6 || p[0] != ' ' || p[1] < '1' || p[1] > '5' || !is_digit(p[2]) ||
+        !is_digit(p[3]))
+        return head_refuse(c->refusal, 502, "the status is not three digits from 100 to 599",
+                           "9112 4");
     c->out->status = (p[1] - '0') * 100 + (p[2] - '0') * 10 + (p[3] - '0');
     c->p = p + 4;
     return read_reason(c);

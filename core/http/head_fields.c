@@ -123,9 +123,10 @@ static bool refuse_name(struct head_cursor *c, const char *start)
     if (c->p == start)
         return head_refuse(c->refusal, 400, "a field has no name", "9112 5.1");
     if (*c->p == ' ' || *c->p == '\t')
-        return head_refuse(c->refusal, 400, "there is whitespace between a field name and its colon",
-                           "9112 5.1");
-    return head_refuse(c->refusal, 400, "a field name is not a token followed by a colon", "9110 5.1");
+        return head_refuse(c->refusal, 400,
+                           "there is whitespace between a field name and its colon", "9112 5.1");
+    return head_refuse(c->refusal, 400, "a field name is not a token followed by a colon",
+                       "9110 5.1");
 }
 
 static bool read_field(struct head_cursor *c, struct head_field *field)

@@ -36,11 +36,13 @@ static bool read_codings(struct head_cursor *c)
     if (c->out->minor == 0)
         return head_refuse(c->refusal, 400, "there is Transfer-Encoding in HTTP/1.0", "9112 6.1");
     if (head_repeats(c, FIELD_TRANSFER_ENCODING))
-        return head_refuse(c->refusal, 400, "there is more than one Transfer-Encoding field", "9112 6.1");
+        return head_refuse(c->refusal, 400, "there is more than one Transfer-Encoding field",
+                           "9112 6.1");
     int status = judge_codings(head_get(c->out, FIELD_TRANSFER_ENCODING));
     if (status == 501)
         return head_refuse(c->refusal, 501, "the transfer coding is unknown", "9112 6.1");
-    return !status || head_refuse(c->refusal, 400, "the Transfer-Encoding field is malformed", "9112 6.3");
+    return !status ||
+           head_refuse(c->refusal, 400, "the Transfer-Encoding field is malformed", "9112 6.3");
 }
 
 /* Judges the framing fields and, without regard to status and method, what
@@ -55,7 +57,8 @@ static bool read_framing(struct head_cursor *c)
     if (!out->first[FIELD_CONTENT_LENGTH])
         return true;
     if (head_repeats(c, FIELD_CONTENT_LENGTH))
-        return head_refuse(c->refusal, 400, "there is more than one Content-Length field", "9112 6.3");
+        return head_refuse(c->refusal, 400, "there is more than one Content-Length field",
+                           "9112 6.3");
     if (!str_to_u64(head_get(out, FIELD_CONTENT_LENGTH), &out->content_length))
         return head_refuse(c->refusal, 400, "the Content-Length is not a number", "9112 6.3");
     out->has_content_length = true;

@@ -17,11 +17,11 @@
 #include "http/head.h"
 
 enum {
-    CLASS_TOKEN = 1,    /* RFC 9110 5.6.2 tchar */
-    CLASS_TARGET = 2,   /* visible ASCII but '#', '%', '?' and the backslash */
-    CLASS_HOST = 4,     /* RFC 3986 3.2.2 reg-name but ',' and '%' */
-    CLASS_CONTROL = 8,  /* not allowed in a field value; HTAB is allowed */
-    CLASS_HEX = 16,     /* hexadecimal digit */
+    CLASS_TOKEN = 1,   /* RFC 9110 5.6.2 tchar */
+    CLASS_TARGET = 2,  /* visible ASCII but '#', '%', '?' and the backslash */
+    CLASS_HOST = 4,    /* RFC 3986 3.2.2 reg-name but ',' and '%' */
+    CLASS_CONTROL = 8, /* not allowed in a field value; HTAB is allowed */
+    CLASS_HEX = 16,    /* hexadecimal digit */
 };
 
 extern const unsigned char head_classes[256];

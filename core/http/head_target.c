@@ -12,7 +12,8 @@
 /* "%41": two digits, not both zero. */
 static bool is_escape(const char *p)
 {
-    return head_class(p[1], CLASS_HEX) && head_class(p[2], CLASS_HEX) && (p[1] != '0' || p[2] != '0');
+    return head_class(p[1], CLASS_HEX) && head_class(p[2], CLASS_HEX) &&
+           (p[1] != '0' || p[2] != '0');
 }
 
 static const char *byte_fault(char c)

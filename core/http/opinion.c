@@ -15,16 +15,17 @@ static int pause_behind_head(llhttp_t *parser)
 static const llhttp_settings_t settings = {.on_headers_complete = pause_behind_head};
 
 static const uint8_t methods[] = {
-    [METHOD_GET] = HTTP_GET,         [METHOD_HEAD] = HTTP_HEAD,   [METHOD_POST] = HTTP_POST,
-    [METHOD_PUT] = HTTP_PUT,         [METHOD_DELETE] = HTTP_DELETE, [METHOD_OPTIONS] = HTTP_OPTIONS,
-    [METHOD_PATCH] = HTTP_PATCH,     [METHOD_CONNECT] = HTTP_CONNECT, [METHOD_TRACE] = HTTP_TRACE,
+    [METHOD_GET] = HTTP_GET,     [METHOD_HEAD] = HTTP_HEAD,       [METHOD_POST] = HTTP_POST,
+    [METHOD_PUT] = HTTP_PUT,     [METHOD_DELETE] = HTTP_DELETE,   [METHOD_OPTIONS] = HTTP_OPTIONS,
+    [METHOD_PATCH] = HTTP_PATCH, [METHOD_CONNECT] = HTTP_CONNECT, [METHOD_TRACE] = HTTP_TRACE,
 };
 
 static bool same_first_line(const llhttp_t *parser, const struct head *head, bool response)
 {
     if (parser->http_major != 1 || parser->http_minor != head->minor)
         return false;
-    return response ? parser->status_code == head->status : parser->method == methods[head->method_id];
+    return response ? parser->status_code == head->status
+                    : parser->method == methods[head->method_id];
 }
 
 /* Compares the framing fields; whether status or method overrule them is ours

@@ -30,6 +30,7 @@ static struct fiber *fiber_new(struct script *s)
     if (f) {
         s->spare = f->next;
         s->spare_count--;
+        f->next = NULL;
         return f;
     }
     f = calloc(1, sizeof *f);
@@ -78,10 +79,22 @@ static void drop_thread(struct fiber *f)
     f->co = NULL;
 }
 
+static void unlink_active(struct fiber *f)
+{
+    if (f->next)
+        f->next->prev = f->prev;
+    if (f->prev)
+        f->prev->next = f->next;
+    else
+        f->script->active = f->next;
+    f->next = f->prev = NULL;
+}
+
 /* The fiber has nothing to do any more. */
 static void park(struct fiber *f)
 {
     struct script *s = f->script;
+    unlink_active(f);
     if (f->box)
         f->box->fiber = NULL;
     if (f->ex) {
@@ -243,6 +256,11 @@ void fiber_start(struct script *s, struct route *route, struct exchange *ex,
         return;
     }
     s->fibers++;
+    f->prev = NULL;
+    f->next = s->active;
+    if (s->active)
+        s->active->prev = f;
+    s->active = f;
     f->ex = ex;
     f->route = route;
     ex->user = f;
@@ -256,6 +274,14 @@ void fiber_start(struct script *s, struct route *route, struct exchange *ex,
     run(f, 1);
 }
 
+void fiber_cancel(struct fiber *f)
+{
+    if (f->wait.cancel)
+        f->wait.cancel(f);
+    drop_thread(f);
+    park(f);
+}
+
 void fiber_client_gone(struct exchange *ex)
 {
     struct fiber *f = ex->user;
@@ -263,12 +289,8 @@ void fiber_client_gone(struct exchange *ex)
     ex->is_fiber = false;
     f->ex = NULL;
     f->match = NULL;
-    if (f->wait.cancel && f->wait.needs_client) {
-        void (*cancel)(struct fiber *) = f->wait.cancel;
-        cancel(f);
-        drop_thread(f); /* it waits for bytes that will never come */
-        park(f);
-    }
+    if (f->wait.cancel && f->wait.needs_client)
+        fiber_cancel(f); /* it waits for bytes that will never come */
 }
 
 /* ---- the trampoline's functions ---- */

@@ -70,6 +70,9 @@ void script_gone(struct exchange *ex);
 /* The engine needs it no more; it frees itself after its last fiber. */
 void script_retire(struct script *s);
 
+/* The process ends: gives up what still waits, and frees. Exchanges must be gone. */
+void script_end(struct script *s);
+
 uint64_t script_generation(const struct script *s);
 size_t script_heap_bytes(const struct script *s);
 

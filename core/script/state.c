@@ -135,6 +135,17 @@ void script_retire(struct script *s)
         script_free(s);
 }
 
+void script_end(struct script *s)
+{
+    while (s->fibers > 1)
+        fiber_cancel(s->active);
+    s->retired = true;
+    if (s->fibers)
+        fiber_cancel(s->active); /* the last one frees the generation */
+    else
+        script_free(s);
+}
+
 void script_fiber_over(struct script *s)
 {
     s->fibers--;

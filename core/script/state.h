@@ -45,7 +45,8 @@ struct script {
     struct fiber *spare;
     unsigned spare_count;
     struct fiber *running;
-    unsigned fibers; /* not parked */
+    struct fiber *active; /* not parked */
+    unsigned fibers;      /* how many those are */
     bool retired;
     int trampoline;  /* registry references */
     int collect;
@@ -66,7 +67,7 @@ struct fiber {
     struct script *script;
     lua_State *co;
     int ref;              /* keeps co alive */
-    struct fiber *next;   /* spare list */
+    struct fiber *next, *prev; /* spare list, or the list of those at work */
     struct exchange *ex;  /* NULL once the client has gone */
     struct route *route;
     struct router_match *match;
@@ -102,6 +103,9 @@ int fiber_wait(lua_State *L, struct fiber *f, void (*cancel)(struct fiber *), vo
  * returns how many. */
 void fiber_resume(struct fiber *f, int (*push)(lua_State *L, void *user), void *user);
 void fiber_client_gone(struct exchange *ex);
+
+/* Ends a waiting fiber where it stands. */
+void fiber_cancel(struct fiber *f);
 void fiber_open(struct script *s); /* registers begin, finish, ... in `core` on the stack */
 
 /* ---- request.c ---- */

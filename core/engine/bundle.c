@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: MIT
+#include "engine/bundle.h"
+
+#include "base/err.h"
+#include "engine/embedded.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { DEPTH_MAX = 16 };
+
+static bool has_suffix(const char *name)
+{
+    size_t len = strlen(name);
+    return len > 4 && strcmp(name + len - 4, ".lua") == 0 && name[0] != '.';
+}
+
+static bool add(struct bundle *b, const char *path, const char *name, struct str text, bool builtin)
+{
+    struct source *files = realloc(b->files, (b->count + 1) * sizeof *files);
+    if (!files)
+        return false;
+    b->files = files;
+    char *copy = malloc(text.len + 1);
+    files[b->count] = (struct source){strdup(path), strdup(name), {copy, text.len}, builtin};
+    if (!copy || !files[b->count].path || !files[b->count].name)
+        return false;
+    memcpy(copy, text.p, text.len);
+    copy[text.len] = 0;
+    b->count++;
+    return true;
+}
+
+static void read_file(struct bundle *b, const char *file, const char *path, struct problems *problems)
+{
+    int fd = open(file, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        problems_add(problems, file, 0, "cannot be read: %s", strerror(errno));
+    } else if (st.st_size > BUNDLE_FILE_BYTES) {
+        problems_add(problems, file, 0, "is larger than %d MiB; split it", BUNDLE_FILE_BYTES >> 20);
+    } else if (b->count >= BUNDLE_FILES_MAX) {
+        problems_add(problems, file, 0, "is one file too many: at most %d", BUNDLE_FILES_MAX);
+    } else {
+        struct buf text = {0};
+        char *room;
+        ssize_t n;
+        while ((room = buf_room(&text, 65536)) && (n = read(fd, room, 65536)) > 0)
+            buf_wrote(&text, (size_t)n);
+        struct str s = buf_str(&text);
+        if (!buf_ok(&text) || !add(b, path, file, s.len ? s : STR(""), false))
+            problems_add(problems, file, 0, "out of memory");
+        buf_done(&text);
+    }
+    if (fd >= 0)
+        close(fd);
+}
+
+static void walk(struct bundle *b, const char *folder, const char *under, int depth,
+                 struct problems *problems)
+{
+    DIR *dir = depth < DEPTH_MAX ? opendir(folder) : NULL;
+    struct dirent *entry;
+    while (dir && (entry = readdir(dir))) {
+        char file[4096], path[1024];
+        struct stat st;
+        if (entry->d_name[0] == '.')
+            continue;
+        int n = snprintf(file, sizeof file, "%s/%s", folder, entry->d_name);
+        int m = snprintf(path, sizeof path, "%s%s", under, entry->d_name);
+        if (n >= (int)sizeof file || m >= (int)sizeof path - 2 || stat(file, &st) < 0)
+            continue;
+        if (S_ISDIR(st.st_mode)) {
+            strcat(path, "/");
+            walk(b, file, path, depth + 1, problems);
+        } else if (S_ISREG(st.st_mode) && has_suffix(entry->d_name)) {
+            read_file(b, file, path, problems);
+        }
+    }
+    if (dir)
+        closedir(dir);
+}
+
+static int by_path(const void *a, const void *b)
+{
+    return strcmp(((const struct source *)a)->path, ((const struct source *)b)->path);
+}
+
+/* Sorts, hashes and adds the files of the program. */
+static bool complete(struct bundle *b)
+{
+    qsort(b->files, b->count, sizeof *b->files, by_path);
+    b->own = b->count;
+    for (size_t i = 0; i < b->own; i++) {
+        b->hash = (b->hash ^ str_hash(str_from(b->files[i].path))) * 0x100000001b3U;
+        b->hash = (b->hash ^ str_hash(b->files[i].text)) * 0x100000001b3U;
+    }
+    for (const struct embedded *e = embedded_files; e->path; e++) {
+        const char *path = strncmp(e->path, "rules/", 6) == 0 ? e->path + 6 : e->path;
+        if (!add(b, path, e->path, (struct str){e->start, (size_t)(e->end - e->start)}, true))
+            return false;
+    }
+    return true;
+}
+
+struct bundle *bundle_collect(const char *config, const char *rules, struct problems *problems)
+{
+    struct bundle *b = calloc(1, sizeof *b);
+    size_t before = problems->count;
+    if (!b)
+        return NULL;
+    if (config)
+        read_file(b, config, BUNDLE_CONFIG, problems);
+    walk(b, rules, "", 0, problems);
+    if (problems->count == before && complete(b))
+        return b;
+    bundle_free(b);
+    return NULL;
+}
+
+/* Cuts a line off; false at the end. */
+static bool next_line(struct str *rest, char *out, size_t size)
+{
+    const char *end = memchr(rest->p, '\n', rest->len);
+    if (!end || (size_t)(end - rest->p) >= size)
+        return false;
+    size_t len = (size_t)(end - rest->p);
+    memcpy(out, rest->p, len);
+    out[len] = 0;
+    rest->p += len + 1;
+    rest->len -= len + 1;
+    return true;
+}
+
+struct bundle *bundle_load(const char *file, struct problems *problems)
+{
+    struct bundle *whole = calloc(1, sizeof *whole), *b = calloc(1, sizeof *b);
+    size_t before = problems->count;
+    char path[1024], name[4096], number[32];
+    uint64_t len;
+    if (whole && b)
+        read_file(whole, file, "bundle", problems);
+    bool ok = whole && b && whole->count == 1;
+    struct str rest = ok ? whole->files[0].text : (struct str){"", 0};
+    ok = ok && next_line(&rest, path, sizeof path) && strcmp(path, "perilune-bundle 1") == 0;
+    while (ok && rest.len) {
+        ok = next_line(&rest, path, sizeof path) && next_line(&rest, name, sizeof name) &&
+             next_line(&rest, number, sizeof number) && str_to_u64(str_from(number), &len) &&
+             len < rest.len && add(b, path, name, (struct str){rest.p, len}, false);
+        if (ok) {
+            rest.p += len + 1;
+            rest.len -= len + 1;
+        }
+    }
+    ok = ok && complete(b);
+    bundle_free(whole);
+    if (ok)
+        return b;
+    if (problems->count == before)
+        problems_add(problems, file, 0, "is not a saved generation");
+    bundle_free(b);
+    return NULL;
+}
+
+int bundle_save(const struct bundle *b, const char *path)
+{
+    struct buf text = {0};
+    char temporary[4096];
+    snprintf(temporary, sizeof temporary, "%s.tmp", path);
+    buf_add_str(&text, STR("perilune-bundle 1\n"));
+    for (size_t i = 0; i < b->own; i++) {
+        buf_printf(&text, "%s\n%s\n%zu\n", b->files[i].path, b->files[i].name, b->files[i].text.len);
+        buf_add_str(&text, b->files[i].text);
+        buf_add_char(&text, '\n');
+    }
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    struct str s = buf_str(&text);
+    bool ok = fd >= 0 && buf_ok(&text);
+    while (ok && s.len) {
+        ssize_t n = write(fd, s.p, s.len);
+        ok = n > 0;
+        s.p += ok ? n : 0;
+        s.len -= ok ? (size_t)n : 0;
+    }
+    ok = ok && fsync(fd) == 0;
+    if (fd >= 0)
+        close(fd);
+    buf_done(&text);
+    return ok && rename(temporary, path) == 0 ? 0 : ERR_IO;
+}
+
+void bundle_free(struct bundle *b)
+{
+    if (!b)
+        return;
+    for (size_t i = 0; i < b->count; i++) {
+        free((char *)b->files[i].path);
+        free((char *)b->files[i].name);
+        free((char *)b->files[i].text.p);
+    }
+    free(b->files);
+    free(b);
+}
+
+const struct source *bundle_find(const struct bundle *b, const char *path)
+{
+    for (size_t i = 0; i < b->own; i++)
+        if (strcmp(b->files[i].path, path) == 0)
+            return &b->files[i];
+    return NULL;
+}
+
+static void mix(uint64_t *hash, const void *p, size_t len)
+{
+    /* Order of a folder's entries does not matter: add, do not chain. */
+    *hash += str_hash((struct str){p, len});
+}
+
+static void sign(uint64_t *hash, const char *file)
+{
+    struct stat st;
+    struct {
+        uint64_t name, size, inode;
+        int64_t seconds, nanoseconds;
+    } key = {.name = str_hash(str_from(file))};
+    if (stat(file, &st) == 0) {
+        key.size = (uint64_t)st.st_size;
+        key.inode = st.st_ino;
+        key.seconds = st.st_mtim.tv_sec;
+        key.nanoseconds = st.st_mtim.tv_nsec;
+    }
+    mix(hash, &key, sizeof key);
+}
+
+static void sign_folder(uint64_t *hash, const char *folder, int depth)
+{
+    DIR *dir = depth < DEPTH_MAX ? opendir(folder) : NULL;
+    struct dirent *entry;
+    while (dir && (entry = readdir(dir))) {
+        char file[4096];
+        struct stat st;
+        if (entry->d_name[0] == '.' ||
+            snprintf(file, sizeof file, "%s/%s", folder, entry->d_name) >= (int)sizeof file)
+            continue;
+        if (entry->d_type == DT_DIR || (entry->d_type != DT_REG && stat(file, &st) == 0 && S_ISDIR(st.st_mode)))
+            sign_folder(hash, file, depth + 1);
+        else if (has_suffix(entry->d_name))
+            sign(hash, file);
+    }
+    if (dir)
+        closedir(dir);
+}
+
+uint64_t bundle_signature(const char *config, const char *rules)
+{
+    uint64_t hash = 1;
+    if (config)
+        sign(&hash, config);
+    sign_folder(&hash, rules, 0);
+    return hash;
+}

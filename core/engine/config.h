@@ -1,0 +1,70 @@
+/* config.h - the configuration in force: flag > environment > API > file > default.
+ *
+ * The file is Lua text that returns a table, run in a bare state under limits;
+ * unknown keys are refused by name. The result is plain C.
+ *
+ * Owner:   whoever called config_read(); ends with config_done().
+ * Threads: one.
+ */
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "board/settings.h"
+#include "engine/options.h"
+#include "script/script.h"
+
+enum { CONFIG_UPSTREAMS_MAX = 256 };
+
+/* The plain keys; `doc` is shown by `config show`. name, default, env, doc */
+#define CONFIG_KEY_LIST(X)                                                                         \
+    X(LISTEN, listen, "127.0.0.1:8000", "PERILUNE_LISTEN", "address of the data plane")             \
+    X(ADMIN, admin, "127.0.0.1:8001", "PERILUNE_ADMIN", "address of the control API")               \
+    X(UPSTREAM, upstream, "", "PERILUNE_UPSTREAM", "URL or name of an upstream for what no route takes") \
+    X(WORKERS, workers, "0", "PERILUNE_WORKERS", "worker processes; 0: the CPUs we may use")        \
+    X(RULES, rules, "rules", "PERILUNE_RULES", "folder of routes and rules")                        \
+    X(STATE, state, ".perilune", "PERILUNE_STATE", "folder for ports.json and generations")         \
+    X(ADMIN_TOKEN, admin_token, "", "PERILUNE_ADMIN_TOKEN", "bearer token of the control API")
+
+enum config_key {
+#define X(id, name, fallback, env, doc) CONFIG_##id,
+    CONFIG_KEY_LIST(X)
+#undef X
+        CONFIG_KEYS
+};
+
+struct config_value {
+    char *text;
+    enum setting_origin origin;
+};
+
+struct config {
+    struct config_value key[CONFIG_KEYS];
+    char *path; /* of the file, NULL: none */
+    struct script_upstream upstreams[CONFIG_UPSTREAMS_MAX];
+    char *upstream_texts[CONFIG_UPSTREAMS_MAX]; /* the URLs behind the views */
+    size_t upstream_count;
+    const char *default_upstream; /* name of one of them, or NULL */
+    double setting[SETTING_COUNT];
+    unsigned char setting_origin[SETTING_COUNT];
+    unsigned workers; /* resolved: at least 1 */
+};
+
+/* Name and documentation of a key. */
+const char *config_key_name(enum config_key key);
+
+/* Path of the configuration file to use: the option's, ./perilune.lua if it
+ * exists, or NULL. */
+const char *config_path(const struct options *options);
+
+/* Reads all layers. `text` is the file's content (p NULL: no file), `name` how
+ * to call it in messages. False when *problems got something. */
+bool config_read(struct config *out, const struct options *options, struct str text,
+                 const char *name, struct problems *problems);
+void config_done(struct config *config);
+
+/* Writes the settings to the board; `only_live` keeps the others as they are and
+ * logs that they need a restart. */
+void config_apply(const struct config *config, struct settings *settings, bool only_live);
+
+/* Reads "host:port" into its parts. False: not an address. */
+bool config_address(const char *text, char *host, size_t host_size, uint16_t *port);

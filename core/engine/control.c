@@ -1,0 +1,316 @@
+/* The control process: keeps the history, drives reloads, serves the control
+ * API, whose routes are Lua as well.
+ *
+ * It can die at any time: totals live in the lanes, windows in the history,
+ * and the generation in force on the board.
+ */
+// SPDX-License-Identifier: MIT
+#include "engine/reload.h"
+
+#include "base/err.h"
+#include "base/log.h"
+#include "http/server.h"
+#include "script/bind_stats.h"
+#include "script/limits.h"
+#include "sys/machine.h"
+
+#include <lauxlib.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { HISTORY_MS = 250, MACHINE_MS = 1000, FRESH_MS = 1000 };
+
+struct control {
+    struct io *io;
+    struct engine *engine;
+    struct board *board;
+    struct board_process *process;
+    struct lane *lane; /* its own, so that the API's requests are not counted as traffic */
+    struct server *server;
+    struct upstreams *upstreams;
+    struct script *script;
+    struct reload *reload;
+    struct machine machine;
+    uint64_t history_ms, machine_ms;
+    uint64_t refused; /* generation whose control routes could not be loaded */
+    uv_signal_t terminate;
+    bool stopped;
+};
+
+static void on_request(struct exchange *ex)
+{
+    struct control *c = server_user(ex->server);
+    script_request(c->script, ex);
+}
+
+static const struct server_app app = {on_request, script_gone};
+
+/* ---- what the control API's Lua can call ---- */
+
+static struct control *self(lua_State *L)
+{
+    return lua_touserdata(L, lua_upvalueindex(1));
+}
+
+static void push_time(lua_State *L, uint64_t unix_ms)
+{
+    lua_pushnumber(L, (double)unix_ms);
+}
+
+static void push_record(lua_State *L, const struct reload_record *record)
+{
+    lua_createtable(L, 0, 6);
+    lua_pushnumber(L, (double)record->generation);
+    lua_setfield(L, -2, "generation");
+    lua_pushstring(L, record->result);
+    lua_setfield(L, -2, "result");
+    lua_pushstring(L, record->cause);
+    lua_setfield(L, -2, "cause");
+    push_time(L, record->at_unix_ms);
+    lua_setfield(L, -2, "at_unix_ms");
+    lua_createtable(L, (int)record->problems.count, 0);
+    luaL_getmetatable(L, "perilune.json.array");
+    lua_setmetatable(L, -2);
+    for (size_t i = 0; i < record->problems.count; i++) {
+        lua_createtable(L, 0, 3);
+        lua_pushstring(L, record->problems.list[i].file);
+        lua_setfield(L, -2, "file");
+        lua_pushinteger(L, record->problems.list[i].line);
+        lua_setfield(L, -2, "line");
+        lua_pushstring(L, record->problems.list[i].text);
+        lua_setfield(L, -2, "message");
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    lua_setfield(L, -2, "problems");
+}
+
+/* reload(): ticket of the attempt. */
+static int lua_reload(lua_State *L)
+{
+    lua_pushnumber(L, (double)reload_ask(self(L)->reload, "api"));
+    return 1;
+}
+
+/* reload_result(ticket): its record, or nil while it runs. */
+static int lua_reload_result(lua_State *L)
+{
+    const struct reload_record *record = reload_result(self(L)->reload, (uint64_t)luaL_checknumber(L, 1));
+    if (!record)
+        return 0;
+    push_record(L, record);
+    return 1;
+}
+
+/* records(): what happened lately, newest first. */
+static int lua_records(lua_State *L)
+{
+    const struct reload_record *record;
+    lua_newtable(L);
+    luaL_getmetatable(L, "perilune.json.array");
+    lua_setmetatable(L, -2);
+    for (unsigned i = 0; (record = reload_record_at(self(L)->reload, i)); i++) {
+        push_record(L, record);
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    return 1;
+}
+
+/* kept(): numbers of the generations that can be restored. */
+static int lua_kept(lua_State *L)
+{
+    struct control *c = self(L);
+    uint64_t newest = atomic_load(&c->board->generation.newest);
+    int n = 0;
+    lua_newtable(L);
+    luaL_getmetatable(L, "perilune.json.array");
+    lua_setmetatable(L, -2);
+    for (uint64_t g = newest; g > 0 && g + 256 > newest; g--)
+        if (reload_is_kept(c->reload, g)) {
+            lua_pushnumber(L, (double)g);
+            lua_rawseti(L, -2, ++n);
+        }
+    return 1;
+}
+
+/* restore(number): whether it is kept and now in force. */
+static int lua_restore(lua_State *L)
+{
+    lua_pushboolean(L, reload_restore(self(L)->reload, (uint64_t)luaL_checknumber(L, 1), "restored", "api") == 0);
+    return 1;
+}
+
+/* workers(): how many there are, are ready, are alive, serve the active generation. */
+static int lua_workers(lua_State *L)
+{
+    struct control *c = self(L);
+    uint64_t active = atomic_load(&c->board->generation.active);
+    int ready = 0, alive = 0, current = 0;
+    for (uint32_t i = 0; i < c->board->workers; i++) {
+        struct board_process *p = board_worker(c->board, i);
+        ready += atomic_load(&p->ready) != 0;
+        alive += atomic_load(&p->heartbeat_ns) / 1000000 + FRESH_MS > c->io->now_ms;
+        current += atomic_load(&p->generation) == active;
+    }
+    lua_pushinteger(L, (int)c->board->workers);
+    lua_pushinteger(L, ready);
+    lua_pushinteger(L, alive);
+    lua_pushinteger(L, current);
+    return 4;
+}
+
+static int lua_draining(lua_State *L)
+{
+    lua_pushboolean(L, atomic_load(&self(L)->board->draining) != 0);
+    return 1;
+}
+
+/* token_matches(text): compares in constant time; true when no token is set. */
+static int lua_token_matches(lua_State *L)
+{
+    const char *token = self(L)->engine->config.key[CONFIG_ADMIN_TOKEN].text;
+    size_t want = strlen(token), len;
+    const char *given = luaL_optlstring(L, 1, "", &len);
+    unsigned char difference = want != len;
+    for (size_t i = 0; i < want; i++)
+        difference |= (unsigned char)(token[i] ^ (i < len ? given[i] : 0));
+    lua_pushboolean(L, want == 0 || difference == 0);
+    return 1;
+}
+
+static void bind_control(lua_State *L, void *user)
+{
+    static const luaL_Reg functions[] = {
+        {"reload", lua_reload},     {"reload_result", lua_reload_result},
+        {"records", lua_records},   {"kept", lua_kept},
+        {"restore", lua_restore},   {"workers", lua_workers},
+        {"draining", lua_draining}, {"token_matches", lua_token_matches},
+        {0}};
+    struct control *c = user;
+    lua_newtable(L);
+    for (const luaL_Reg *f = functions; f->name; f++) {
+        lua_pushlightuserdata(L, c);
+        lua_pushcclosure(L, f->func, 1);
+        lua_setfield(L, -2, f->name);
+    }
+    lua_pushstring(L, c->engine->admin_address);
+    lua_setfield(L, -2, "address");
+    lua_setfield(L, -2, "control");
+    bind_stats_open(L, c->board, c->engine->history, &c->machine);
+    lua_setfield(L, -2, "stats");
+}
+
+/* ---- generations ---- */
+
+static void load_problems(const struct problems *problems)
+{
+    for (size_t i = 0; i < problems->count; i++)
+        log_line(LOG_ERROR, "%s:%d: %s", problems->list[i].file, problems->list[i].line, problems->list[i].text);
+}
+
+static bool switch_generation(struct control *c)
+{
+    uint64_t number = atomic_load_explicit(&c->board->generation.active, memory_order_acquire);
+    if ((c->script && script_generation(c->script) == number) || number == c->refused)
+        return true;
+    struct problems problems = {0};
+    char file[4096];
+    generation_file(c->engine, number, file, sizeof file);
+    struct bundle *bundle = bundle_load(file, &problems);
+    struct generation_opts opts = {
+        .options = c->engine->options, .board = c->board, .io = c->io,          .process = c->process,
+        .lane = c->lane,               .upstreams = c->upstreams, .number = number, .control = true,
+        .bind = bind_control,          .bind_user = c,
+    };
+    struct script *script = bundle ? generation_load(&opts, bundle, NULL, &problems) : NULL;
+    bundle_free(bundle);
+    if (script) {
+        if (c->script)
+            script_retire(c->script);
+        c->script = script;
+        atomic_store(&c->process->generation, number);
+    } else {
+        log_line(LOG_ERROR, "the control API of generation %llu cannot be loaded", (unsigned long long)number);
+        load_problems(&problems);
+        c->refused = number;
+    }
+    problems_done(&problems);
+    return c->script != NULL;
+}
+
+/* ---- the loop ---- */
+
+static void on_terminate(uv_signal_t *signal, int number)
+{
+    struct control *c = signal->data;
+    (void)number;
+    c->stopped = true;
+    uv_stop(&c->io->loop);
+}
+
+static void on_tick(struct io *io)
+{
+    struct control *c = io->user;
+    atomic_store_explicit(&c->process->heartbeat_ns, io->now_ns, memory_order_relaxed);
+    if (io->now_ms >= c->machine_ms + MACHINE_MS) {
+        c->machine_ms = io->now_ms;
+        machine_sample(&c->machine, io->now_ns);
+        history_note_machine(c->engine->history, (float)c->machine.cpu_share, (float)c->machine.memory_share,
+                             (float)c->machine.disk_share, (float)c->machine.load[0]);
+    }
+    if (io->now_ms >= c->history_ms + HISTORY_MS) {
+        c->history_ms = io->now_ms;
+        history_tick(c->engine->history, io->unix_ms);
+    }
+    reload_tick(c->reload);
+    switch_generation(c);
+    if (getppid() != c->engine->supervisor_pid) {
+        c->stopped = true;
+        uv_stop(&io->loop);
+    }
+}
+
+int control_run(struct engine *engine)
+{
+    struct control *c = calloc(1, sizeof *c);
+    struct io *io = calloc(1, sizeof *io);
+    child_begin(engine, "control");
+    if (!c || !io || io_init(io) < 0 || limits_start() < 0)
+        return 1;
+    close(engine->listen_fd);
+    c->io = io;
+    c->engine = engine;
+    c->board = engine->board;
+    c->process = &engine->board->processes[ROLE_CONTROL];
+    c->lane = calloc(1, engine->board->lane_bytes);
+    c->upstreams = upstreams_new(io, engine->board);
+    c->reload = reload_new(engine, io);
+    machine_init(&c->machine, "", engine->state);
+    struct server_opts opts = {.io = io, .board = c->board, .lane = c->lane, .app = &app,
+                               .listen_fd = engine->admin_fd, .worker = -1, .user = c};
+    if (!c->lane || !c->upstreams || !c->reload || !switch_generation(c) || server_new(&c->server, &opts) < 0) {
+        log_line(LOG_ERROR, "cannot start");
+        return 1;
+    }
+    uv_signal_init(&io->loop, &c->terminate);
+    c->terminate.data = c;
+    uv_signal_start(&c->terminate, on_terminate, SIGTERM);
+    io->user = c;
+    io->on_tick = on_tick;
+    atomic_store(&c->process->heartbeat_ns, io_now(io));
+    atomic_store(&c->process->ready, 1);
+    while (!c->stopped)
+        uv_run(&io->loop, UV_RUN_DEFAULT);
+    io->on_tick = NULL;
+    atomic_store(&c->process->ready, 0);
+    server_free(c->server);
+    script_end(c->script);
+    upstreams_free(c->upstreams);
+    limits_stop();
+    io_done(io);
+    reload_free(c->reload);
+    free(c->lane);
+    free(io);
+    free(c);
+    return 0;
+}

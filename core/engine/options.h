@@ -1,0 +1,36 @@
+/* options.h - what the command line says.
+ *
+ * Owner:   main(); strings point into argv.
+ * Threads: one, at start.
+ */
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "base/problems.h"
+
+enum command { COMMAND_NONE, COMMAND_RUN, COMMAND_CHECK, COMMAND_DOCTOR, COMMAND_CONFIG, COMMAND_HELP,
+               COMMAND_VERSION };
+
+enum { OPTIONS_SET_MAX = 128 };
+
+struct options {
+    enum command command;
+    const char *config;   /* --config */
+    const char *listen;   /* --listen */
+    const char *admin;    /* --admin */
+    const char *upstream; /* --upstream */
+    const char *workers;  /* --workers */
+    const char *rules;    /* --rules */
+    const char *state;    /* --state */
+    const char *set[OPTIONS_SET_MAX]; /* --set name=value */
+    unsigned set_count;
+    const char *bundle;   /* check: a saved generation instead of the folder */
+    bool show_origin;     /* config show --origin */
+    const char *help_for; /* command whose help is asked for, or NULL */
+};
+
+/* False fills *problems with what is wrong and how to fix it. */
+bool options_parse(struct options *out, int argc, char **argv, struct problems *problems);
+
+/* Prints the help of a command (NULL: of the program) to stdout. */
+void options_help(const char *command);

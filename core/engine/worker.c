@@ -1,0 +1,202 @@
+/* A worker: serves the data plane with the generation in force.
+ *
+ * Each tick it shows its heartbeat, moves to a new generation when control has
+ * activated one, and drains when it is told to leave or the supervisor is gone.
+ */
+// SPDX-License-Identifier: MIT
+#include "engine/engine.h"
+
+#include "base/log.h"
+#include "http/server.h"
+#include "script/limits.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { ORPHAN_GRACE_MS = 2000, LAG_WINDOW_MS = 1000 };
+
+struct worker {
+    struct io *io;
+    struct engine *engine;
+    struct board *board;
+    struct board_process *process;
+    struct lane *lane;
+    struct server *server;
+    struct upstreams *upstreams;
+    struct script *script;
+    uv_signal_t terminate;
+    uint64_t refused; /* generation that could not be loaded */
+    uint64_t last_tick_ns;
+    uint64_t lag_ns, lag_since_ms;
+    uint64_t drain_until_ms; /* 0: not draining */
+    bool stopped;
+};
+
+static void on_request(struct exchange *ex)
+{
+    struct worker *w = server_user(ex->server);
+    script_request(w->script, ex);
+}
+
+static const struct server_app app = {on_request, script_gone};
+
+/* ---- generations ---- */
+
+static struct script *load(struct worker *w, uint64_t number, struct problems *problems)
+{
+    char file[4096];
+    generation_file(w->engine, number, file, sizeof file);
+    struct bundle *bundle = bundle_load(file, problems);
+    struct generation_opts opts = {
+        .options = w->engine->options, .board = w->board,   .io = w->io,
+        .process = w->process,         .lane = w->lane,     .upstreams = w->upstreams,
+        .number = number,
+    };
+    struct script *script = bundle ? generation_load(&opts, bundle, NULL, problems) : NULL;
+    bundle_free(bundle);
+    return script;
+}
+
+static void log_problems(const struct problems *problems)
+{
+    for (size_t i = 0; i < problems->count; i++)
+        log_line(LOG_ERROR, "%s:%d: %s", problems->list[i].file, problems->list[i].line, problems->list[i].text);
+}
+
+static bool switch_generation(struct worker *w)
+{
+    uint64_t number = atomic_load_explicit(&w->board->generation.active, memory_order_acquire);
+    if (w->script && script_generation(w->script) == number)
+        return true;
+    if (number == w->refused)
+        return false;
+    struct problems problems = {0};
+    uint64_t load_ms = setting_integer(&w->board->settings, SETTING_SCRIPT_LOAD_MS);
+    /* Loading may take its budget; the supervisor must not take it for a hang. */
+    atomic_store(&w->process->heartbeat_ns, io_now(w->io) + load_ms * 1000000);
+    struct script *script = load(w, number, &problems);
+    atomic_store(&w->process->heartbeat_ns, io_now(w->io));
+    if (script) {
+        if (w->script)
+            script_retire(w->script);
+        w->script = script;
+        w->refused = 0;
+        atomic_store(&w->process->generation, number);
+    } else {
+        log_line(LOG_ERROR, "generation %llu cannot be loaded here", (unsigned long long)number);
+        log_problems(&problems);
+        w->refused = number;
+        atomic_store(&w->process->failed_generation, number);
+    }
+    problems_done(&problems);
+    return script != NULL;
+}
+
+/* ---- leaving ---- */
+
+static void drain(struct worker *w, uint64_t grace_ms)
+{
+    if (w->drain_until_ms)
+        return;
+    w->drain_until_ms = w->io->now_ms + grace_ms + 1;
+    atomic_store(&w->process->ready, 0);
+    server_drain(w->server);
+    close(w->engine->listen_fd);
+}
+
+static void on_terminate(uv_signal_t *signal, int number)
+{
+    struct worker *w = signal->data;
+    (void)number;
+    io_now(w->io);
+    drain(w, setting_integer(&w->board->settings, SETTING_SERVER_DRAIN_MS));
+}
+
+static void note_lag(struct worker *w)
+{
+    uint64_t late = w->io->now_ns - w->last_tick_ns;
+    uint64_t lag = late > WHEEL_TICK_MS * 1000000 ? late - WHEEL_TICK_MS * 1000000 : 0;
+    w->last_tick_ns = w->io->now_ns;
+    if (lag > w->lag_ns)
+        w->lag_ns = lag;
+    if (w->io->now_ms < w->lag_since_ms + LAG_WINDOW_MS)
+        return;
+    atomic_store_explicit(&w->process->loop_lag_ns, w->lag_ns, memory_order_relaxed);
+    w->lag_since_ms = w->io->now_ms;
+    w->lag_ns = 0;
+}
+
+static void on_tick(struct io *io)
+{
+    struct worker *w = io->user;
+    atomic_store_explicit(&w->process->heartbeat_ns, io->now_ns, memory_order_relaxed);
+    note_lag(w);
+    if (w->script)
+        atomic_store_explicit(&w->process->lua_bytes, script_heap_bytes(w->script), memory_order_relaxed);
+    switch_generation(w);
+    if (getppid() != w->engine->supervisor_pid)
+        drain(w, ORPHAN_GRACE_MS);
+    if (w->drain_until_ms && (!server_connections(w->server) || io->now_ms >= w->drain_until_ms)) {
+        w->stopped = true;
+        uv_stop(&io->loop);
+    }
+}
+
+static int start(struct worker *w)
+{
+    struct server_opts opts = {
+        .io = w->io,
+        .board = w->board,
+        .lane = w->lane,
+        .app = &app,
+        .listen_fd = w->engine->listen_fd,
+        .worker = (int)(w->process - board_worker(w->board, 0)),
+        .user = w,
+    };
+    w->upstreams = upstreams_new(w->io, w->board);
+    if (!w->upstreams || limits_start() < 0 || !switch_generation(w) || server_new(&w->server, &opts) < 0) {
+        log_line(LOG_ERROR, "cannot start");
+        return 1;
+    }
+    uv_signal_init(&w->io->loop, &w->terminate);
+    w->terminate.data = w;
+    uv_signal_start(&w->terminate, on_terminate, SIGTERM);
+    w->io->user = w;
+    w->io->on_tick = on_tick;
+    w->last_tick_ns = io_now(w->io);
+    atomic_store(&w->process->heartbeat_ns, w->io->now_ns);
+    atomic_store(&w->process->ready, 1);
+    return 0;
+}
+
+int worker_run(struct engine *engine, unsigned index)
+{
+    static char name[24];
+    struct worker *w = calloc(1, sizeof *w);
+    struct io *io = calloc(1, sizeof *io);
+    snprintf(name, sizeof name, "worker %u", index);
+    child_begin(engine, name);
+    if (!w || !io || io_init(io) < 0)
+        return 1;
+    close(engine->admin_fd);
+    w->io = io;
+    w->engine = engine;
+    w->board = engine->board;
+    w->process = board_worker(engine->board, index);
+    w->lane = board_lane(engine->board, index);
+    if (start(w) != 0)
+        return 1;
+    while (!w->stopped)
+        uv_run(&io->loop, UV_RUN_DEFAULT);
+    atomic_store(&w->process->ready, 0);
+    io->on_tick = NULL;
+    server_free(w->server);
+    script_end(w->script);
+    upstreams_free(w->upstreams);
+    limits_stop();
+    io_done(io);
+    free(io);
+    free(w);
+    return 0;
+}

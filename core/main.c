@@ -1,0 +1,49 @@
+/* main.c - from the command line to one of the commands.
+ *
+ * Where to read on: engine/supervisor.c (processes), engine/worker.c (the data
+ * plane), http/conn.c (requests), script/fiber.c (handlers), engine/reload.c
+ * (generations), board/board.h (what they share).
+ */
+// SPDX-License-Identifier: MIT
+#include "engine/engine.h"
+#include "engine/offline.h"
+
+#include <stdio.h>
+
+static int run(const struct options *options, int argc, char **argv)
+{
+    static struct engine engine;
+    engine.options = options;
+    engine.argc = argc;
+    engine.argv = argv;
+    engine.config_path = config_path(options);
+    return supervisor_run(&engine);
+}
+
+int main(int argc, char **argv)
+{
+    struct options options;
+    struct problems problems = {0};
+    if (!options_parse(&options, argc, argv, &problems)) {
+        for (size_t i = 0; i < problems.count; i++)
+            fprintf(stderr, "perilune: %s\n", problems.list[i].text);
+        problems_done(&problems);
+        return 2;
+    }
+    switch (options.command) {
+    case COMMAND_RUN:
+        return run(&options, argc, argv);
+    case COMMAND_CHECK:
+        return check_run(&options);
+    case COMMAND_DOCTOR:
+        return doctor_run(&options);
+    case COMMAND_CONFIG:
+        return config_show_run(&options);
+    case COMMAND_VERSION:
+        printf("perilune %s\n", PERILUNE_VERSION);
+        return 0;
+    default:
+        options_help(options.help_for);
+        return 0;
+    }
+}
