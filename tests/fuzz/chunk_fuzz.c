@@ -11,10 +11,10 @@
 
 #include <stdlib.h>
 
-#define check(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            abort();                                                                               \
+#define check(condition)  \
+    do {                  \
+        if (!(condition)) \
+            abort();      \
     } while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -99,7 +99,8 @@ static int on_complete(llhttp_t *parser)
 static void compare_llhttp(const char *bytes, const struct reading *ours)
 {
     static const char head[] = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
-    static const llhttp_settings_t settings = {.on_body = on_body, .on_message_complete = on_complete};
+    static const llhttp_settings_t settings = {.on_body = on_body,
+                                               .on_message_complete = on_complete};
     struct buf payload = {0};
     llhttp_t parser;
     llhttp_init(&parser, HTTP_REQUEST, &settings);

@@ -8,10 +8,10 @@
 
 #include <stdlib.h>
 
-#define check(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            abort();                                                                               \
+#define check(condition)  \
+    do {                  \
+        if (!(condition)) \
+            abort();      \
     } while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -61,7 +61,8 @@ static void check_invariants(const struct head *h)
     check(h->method_id != METHOD_CONNECT && h->method_id != METHOD_TRACE);
     check(h->path.len && (*h->path.p == '/' || str_equal(h->path, STR("*"))));
     check(h->minor == 0 || h->host.len);
-    check(h->framing == FRAMING_NONE || h->framing == FRAMING_FIXED || h->framing == FRAMING_CHUNKED);
+    check(h->framing == FRAMING_NONE || h->framing == FRAMING_FIXED ||
+          h->framing == FRAMING_CHUNKED);
     check((h->framing == FRAMING_FIXED) == (h->content_length > 0));
     for (unsigned i = 0; i < h->field_count; i++)
         check(head_is_token(h->fields[i].name) && head_is_value(h->fields[i].value));

@@ -7,10 +7,10 @@
 
 #include <stdlib.h>
 
-#define check(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            abort();                                                                               \
+#define check(condition)  \
+    do {                  \
+        if (!(condition)) \
+            abort();      \
     } while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -44,7 +44,8 @@ static bool accepts_cut(const char *bytes, size_t len, enum http_method method, 
 
 static void check_framing(const struct head *h, enum http_method method)
 {
-    bool bodiless = h->status < 200 || h->status == 204 || h->status == 304 || method == METHOD_HEAD;
+    bool bodiless =
+        h->status < 200 || h->status == 204 || h->status == 304 || method == METHOD_HEAD;
     check(h->status >= 100 && h->status <= 599 && h->minor <= 1);
     check(!bodiless || h->framing == FRAMING_NONE);
     check(h->framing != FRAMING_FIXED || (h->has_content_length && h->content_length));

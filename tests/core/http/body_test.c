@@ -16,7 +16,8 @@ struct reading {
 };
 
 /* Feeds `piece` bytes at a time. */
-static struct reading read_body(enum http_framing framing, uint64_t length, struct str in, size_t piece)
+static struct reading read_body(enum http_framing framing, uint64_t length, struct str in,
+                                size_t piece)
 {
     struct reading out = {0};
     struct body_reader r;
@@ -111,7 +112,8 @@ static void refuses_bad_sizes(void **state)
     expect_refused(STR("1,1\r\nx\r\n0\r\n\r\n"));
     expect_refused(STR("00000000000000001\r\nx\r\n0\r\n\r\n"));
     expect_refused(STR("10000000000000000\r\nx\r\n0\r\n\r\n"));
-    expect_refused(STR("\0" "1\r\nx\r\n0\r\n\r\n"));
+    expect_refused(STR("\0"
+                       "1\r\nx\r\n0\r\n\r\n"));
 }
 
 static void refuses_bad_line_ends(void **state)
@@ -173,7 +175,8 @@ static void keeps_its_limits(void **state)
     b = repeat("1;", "a", 4096, "\r\nx\r\n0\r\n\r\n");
     expect_refused(buf_str(&b));
     buf_done(&b);
-    b = repeat("", "1;0123456789\r\nx\r\n", 400, "0\r\n\r\n"); /* 11 bytes each, over 4 KiB in all */
+    b = repeat("", "1;0123456789\r\nx\r\n", 400,
+               "0\r\n\r\n"); /* 11 bytes each, over 4 KiB in all */
     expect_refused(buf_str(&b));
     buf_done(&b);
     b = repeat("0\r\nA: ", "b", 8192 - 6, "\r\n\r\n");

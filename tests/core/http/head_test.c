@@ -21,9 +21,13 @@ struct request_case {
     size_t len;
     int status;
 };
-#define CASE(status, bytes) {bytes, sizeof bytes - 1, status}
+#define CASE(status, bytes)             \
+    {                                   \
+        bytes, sizeof bytes - 1, status \
+    }
 
-static int parse_status(const char *bytes, size_t len, const struct head_limits *with, struct head *out)
+static int parse_status(const char *bytes, size_t len, const struct head_limits *with,
+                        struct head *out)
 {
     struct head_refusal refusal = {0};
     size_t end = head_end(bytes, len, 0);
@@ -53,8 +57,8 @@ static void expect_cases(const struct request_case *cases, size_t count)
         int whole = parse_status(cases[i].bytes, cases[i].len, &limits, &out);
         int cut = byte_by_byte_status(cases[i].bytes, cases[i].len, &limits);
         if (whole != cases[i].status || cut != cases[i].status)
-            fail_msg("case %zu: wanted %d, whole gives %d, byte by byte %d:\n%s", i, cases[i].status,
-                     whole, cut, cases[i].bytes);
+            fail_msg("case %zu: wanted %d, whole gives %d, byte by byte %d:\n%s", i,
+                     cases[i].status, whole, cut, cases[i].bytes);
     }
 }
 #define EXPECT(cases) expect_cases(cases, sizeof cases / sizeof *cases)
@@ -68,11 +72,11 @@ static struct head *accept_request(const char *bytes)
     return &out;
 }
 
-#define assert_str(s, text)                                                                        \
-    do {                                                                                           \
-        struct str got_ = (s);                                                                     \
-        assert_int_equal(got_.len, strlen(text));                                                  \
-        assert_memory_equal(got_.p, text, got_.len);                                               \
+#define assert_str(s, text)                          \
+    do {                                             \
+        struct str got_ = (s);                       \
+        assert_int_equal(got_.len, strlen(text));    \
+        assert_memory_equal(got_.p, text, got_.len); \
     } while (0)
 
 static void reads_a_typical_request(void **state)
@@ -125,10 +129,18 @@ static void tells_methods_apart(void **state)
     static const struct {
         const char *name;
         enum http_method id;
-    } cases[] = {{"GET", METHOD_GET},         {"HEAD", METHOD_HEAD},       {"POST", METHOD_POST},
-                 {"PUT", METHOD_PUT},         {"DELETE", METHOD_DELETE},   {"OPTIONS", METHOD_OPTIONS},
-                 {"PATCH", METHOD_PATCH},     {"CONNECT", METHOD_CONNECT}, {"TRACE", METHOD_TRACE},
-                 {"PROPFIND", METHOD_OTHER},  {"get", METHOD_OTHER},       {"GETS", METHOD_OTHER},
+    } cases[] = {{"GET", METHOD_GET},
+                 {"HEAD", METHOD_HEAD},
+                 {"POST", METHOD_POST},
+                 {"PUT", METHOD_PUT},
+                 {"DELETE", METHOD_DELETE},
+                 {"OPTIONS", METHOD_OPTIONS},
+                 {"PATCH", METHOD_PATCH},
+                 {"CONNECT", METHOD_CONNECT},
+                 {"TRACE", METHOD_TRACE},
+                 {"PROPFIND", METHOD_OTHER},
+                 {"get", METHOD_OTHER},
+                 {"GETS", METHOD_OTHER},
                  {"M!#$%&'*+-.^_`|~9", METHOD_OTHER}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         assert_int_equal(head_method_id(str_from(cases[i].name)), cases[i].id);
@@ -325,8 +337,10 @@ static void refuses_broken_lines_and_fields(void **state)
         CASE(400, GET "A\x7f: b\r\n\r\n"),
         CASE(400, GET "\"A\": b\r\n\r\n"),
         CASE(400, GET "A: b\x01\r\n\r\n"),
-        CASE(400, GET "A: 0123456789\x0b" "0123456789\r\n\r\n"),
-        CASE(400, GET "A: 0123456789\x7f" "0123456789\r\n\r\n"),
+        CASE(400, GET "A: 0123456789\x0b"
+                      "0123456789\r\n\r\n"),
+        CASE(400, GET "A: 0123456789\x7f"
+                      "0123456789\r\n\r\n"),
         CASE(400, GET "A: \x1b[31m\r\n\r\n"),
         CASE(0, GET "A: b\tc \x80\xff\xe9 0123456789 \xa0\r\n\r\n"),
         CASE(0, GET "!#$%&'*+-.^_`|~09azAZ: x\r\n\r\n"),
@@ -353,8 +367,10 @@ static void judges_framing(void **state)
         CASE(400, POST "Transfer-Encoding: chunked, gzip\r\n\r\n"),
         CASE(400, POST "Transfer-Encoding: \"chunked\"\r\n\r\n"),
         CASE(400, POST "Transfer-Encoding: chunked;a=b\r\n\r\n"),
-        CASE(400, POST "Transfer-Encoding: \x0b" "chunked\r\n\r\n"),
-        CASE(400, POST "Transfer-Encoding: \xa0" "chunked\r\n\r\n"),
+        CASE(400, POST "Transfer-Encoding: \x0b"
+                       "chunked\r\n\r\n"),
+        CASE(400, POST "Transfer-Encoding: \xa0"
+                       "chunked\r\n\r\n"),
         CASE(400, POST "Transfer-Encoding: chun ked\r\n\r\n"),
         CASE(400, POST "Transfer-Encoding : chunked\r\n\r\n"),
         CASE(501, POST "Transfer-Encoding: gzip\r\n\r\n"),
@@ -388,7 +404,8 @@ static void judges_framing(void **state)
 
 static void decides_framing(void **state)
 {
-    assert_int_equal(accept_request(POST "Transfer-Encoding: Chunked\r\n\r\n")->framing, FRAMING_CHUNKED);
+    assert_int_equal(accept_request(POST "Transfer-Encoding: Chunked\r\n\r\n")->framing,
+                     FRAMING_CHUNKED);
     struct head *h = accept_request(POST "Content-Length: 18446744073709551615\r\n\r\n");
     assert_int_equal(h->framing, FRAMING_FIXED);
     assert_true(h->has_content_length && h->content_length == UINT64_MAX);
@@ -410,23 +427,27 @@ static void judges_expectations(void **state)
         CASE(417, POST "Expect: 100-continue\r\nExpect: 100-continue\r\n\r\n"),
     };
     EXPECT(cases);
-    assert_true(accept_request(POST "Expect: 100-Continue\r\nContent-Length: 1\r\n\r\n")->expect_continue);
+    assert_true(
+        accept_request(POST "Expect: 100-Continue\r\nContent-Length: 1\r\n\r\n")->expect_continue);
     assert_false(accept_request(POST "Expect: 100-continue\r\n\r\n")->expect_continue);
-    assert_false(accept_request("POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n")
-                     ->expect_continue);
+    assert_false(
+        accept_request("POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n")
+            ->expect_continue);
 }
 
 static void reads_connection(void **state)
 {
     assert_false(accept_request(GET "Connection: close\r\n\r\n")->keep_alive);
-    assert_false(accept_request(GET "Connection: keep-alive\r\nconnection: x, CLOSE\r\n\r\n")->keep_alive);
+    assert_false(
+        accept_request(GET "Connection: keep-alive\r\nconnection: x, CLOSE\r\n\r\n")->keep_alive);
     assert_true(accept_request(GET "Connection: Keep-Alive\r\n\r\n")->keep_alive);
     assert_false(accept_request("GET / HTTP/1.0\r\n\r\n")->keep_alive);
     assert_true(accept_request("GET / HTTP/1.0\r\nConnection: a,keep-alive\r\n\r\n")->keep_alive);
     assert_true(accept_request(GET "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n")->upgrade);
     assert_false(accept_request(GET "Upgrade: websocket\r\n\r\n")->upgrade);
     assert_false(accept_request(GET "Connection: upgrade\r\n\r\n")->upgrade);
-    assert_false(accept_request("GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: a\r\n\r\n")->upgrade);
+    assert_false(
+        accept_request("GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: a\r\n\r\n")->upgrade);
     static const struct request_case cases[] = {
         CASE(400, POST "Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\n"),
         CASE(400, POST "Connection: upgrade\r\nUpgrade: a\r\nTransfer-Encoding: chunked\r\n\r\n"),
@@ -438,17 +459,19 @@ static void reads_connection(void **state)
 static void keeps_hop_by_hop_fields_apart(void **state)
 {
     struct head *h = accept_request(
-        GET "Connection: close, X-A, host, cookie, x-forwarded-for, X-Forwarded-Port, authorization\r\n"
-            "X-A: 1\r\nx-a: 2\r\nX-B: 3\r\nCookie: a\r\nAuthorization: b\r\nX-Forwarded-For: c\r\n"
-            "X-Forwarded-Port: 1\r\nKeep-Alive: d\r\nTE: trailers\r\nTrailer: e\r\nUpgrade: f\r\n"
-            "Proxy-Connection: g\r\nProxy-Authorization: h\r\nProxy-Authenticate: i\r\n\r\n");
-    static const bool hop[] = {false, true,  true,  true, false, false, false, false,
-                               false, true,  true,  true, true,  true,  true,  true};
+        GET
+        "Connection: close, X-A, host, cookie, x-forwarded-for, X-Forwarded-Port, authorization\r\n"
+        "X-A: 1\r\nx-a: 2\r\nX-B: 3\r\nCookie: a\r\nAuthorization: b\r\nX-Forwarded-For: c\r\n"
+        "X-Forwarded-Port: 1\r\nKeep-Alive: d\r\nTE: trailers\r\nTrailer: e\r\nUpgrade: f\r\n"
+        "Proxy-Connection: g\r\nProxy-Authorization: h\r\nProxy-Authenticate: i\r\n\r\n");
+    static const bool hop[] = {false, true, true, true, false, false, false, false,
+                               false, true, true, true, true,  true,  true,  true};
     assert_int_equal(h->field_count, sizeof hop);
     for (unsigned i = 0; i < h->field_count; i++)
         if (head_is_hop_by_hop(&h->fields[i]) != hop[i])
             fail_msg("field %u (%.*s)", i, STR_ARG(h->fields[i].name));
-    h = accept_request(POST "Connection: content-length, transfer-encoding\r\nContent-Length: 1\r\n\r\n");
+    h = accept_request(
+        POST "Connection: content-length, transfer-encoding\r\nContent-Length: 1\r\n\r\n");
     assert_false(head_is_hop_by_hop(&h->fields[2]));
     assert_int_equal(h->framing, FRAMING_FIXED);
 }
@@ -460,7 +483,8 @@ static void append(char *bytes, const char *text, size_t times)
         strcpy(bytes + len, text);
 }
 
-static void expect_long(const char *before, const char *repeat, size_t times, const char *after, int status)
+static void expect_long(const char *before, const char *repeat, size_t times, const char *after,
+                        int status)
 {
     static struct head out;
     char *bytes = calloc(1, strlen(before) + times * strlen(repeat) + strlen(after) + 1);
@@ -524,7 +548,8 @@ static void frames_responses(void **state)
         {"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", METHOD_GET, FRAMING_NONE},
         {"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", METHOD_GET, FRAMING_NONE},
         {"HTTP/1.1 100 Continue\r\n\r\n", METHOD_POST, FRAMING_NONE},
-        {"HTTP/1.1 101 Switching\r\nUpgrade: a\r\nConnection: upgrade\r\n\r\n", METHOD_GET, FRAMING_NONE},
+        {"HTTP/1.1 101 Switching\r\nUpgrade: a\r\nConnection: upgrade\r\n\r\n", METHOD_GET,
+         FRAMING_NONE},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         static struct head out;
@@ -537,7 +562,8 @@ static void reads_a_typical_response(void **state)
 {
     static struct head h;
     response_framing("HTTP/1.1 404 Not Found\r\nServer: nginx\r\nContent-Length: 12\r\n"
-                     "Connection: keep-alive, X-A\r\nX-A: 1\r\n\r\n", METHOD_GET, &h);
+                     "Connection: keep-alive, X-A\r\nX-A: 1\r\n\r\n",
+                     METHOD_GET, &h);
     assert_int_equal(h.status, 404);
     assert_str(h.reason, "Not Found");
     assert_int_equal(h.content_length, 12);

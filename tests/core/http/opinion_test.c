@@ -39,7 +39,8 @@ static void agrees_about_ordinary_requests(void **state)
         "Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\nCookie: a=\"b\"; c=d\r\n"
         "If-None-Match: W/\"x\"\r\nDNT: 1\r\n\r\n",
         "GET / HTTP/1.1\r\nhost: a\r\n\r\n",
-        "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\nHost: a\r\nUser-Agent: ApacheBench/2.3\r\n\r\n",
+        "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\nHost: a\r\nUser-Agent: "
+        "ApacheBench/2.3\r\n\r\n",
         "POST /form HTTP/1.1\r\n" HOST "Content-Length: 27\r\nExpect: 100-continue\r\n"
         "Content-Type: application/x-www-form-urlencoded\r\n\r\n",
         "PUT /f HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n",
