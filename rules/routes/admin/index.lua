@@ -1,0 +1,13 @@
+-- GET / : where to go from here.
+local admin = require "perilune.admin"
+local app = admin.app()
+
+app:get("/", function()
+  local base = admin.path ""
+  return {
+    stats = base .. "stats", metrics = "/metrics", generations = base .. "generations", config = base .. "config",
+    health = "/healthz", ready = "/readyz",
+  }
+end)
+
+return app

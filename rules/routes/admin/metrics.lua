@@ -1,0 +1,18 @@
+-- GET /metrics : Prometheus text or OpenMetrics, as the scraper prefers.
+-- GET metrics  : the same.
+local admin = require "perilune.admin"
+local prometheus = require "perilune.prometheus"
+local app = admin.app()
+
+local function metrics(req)
+  local openmetrics = (req.headers["accept"] or ""):find("application/openmetrics-text", 1, true) ~= nil
+  local text, content_type = prometheus.render({
+    stats = admin.stats.stats(60), histograms = admin.stats.histograms(), generation = admin.stats.generation(),
+  }, openmetrics)
+  return 200, text, { ["Content-Type"] = content_type }
+end
+
+app:get("/metrics", metrics)
+app:get(admin.path "metrics", metrics)
+
+return app

@@ -1,0 +1,14 @@
+-- GET stats?window=60 : what was measured, over a window of seconds or "all".
+local admin = require "perilune.admin"
+local app = admin.app()
+
+app:get(admin.path "stats", function(req)
+  local seconds, wrong = admin.window(req)
+  if not seconds then return admin.problem(400, "bad_window", wrong) end
+  local data = admin.stats.stats(seconds)
+  local covered = data.span_s
+  data.span_s = nil
+  return admin.envelope(data, covered)
+end)
+
+return app
