@@ -81,7 +81,7 @@ static void start_child(struct supervisor *s, struct child *c)
     pid_t pid = fork();
     if (pid == 0) {
         close(s->signals);
-        _exit(c->index < 0 ? control_run(s->engine) : worker_run(s->engine, (unsigned)c->index));
+        exit(c->index < 0 ? control_run(s->engine) : worker_run(s->engine, (unsigned)c->index));
     }
     c->started_ms = s->now_ms;
     c->hung = c->was_ready = false;
