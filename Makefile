@@ -22,8 +22,12 @@ CFLAGS_fuzz    := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,addre
 LLHTTP  := build/deps/llhttp
 CFLAGS  := -std=gnu11 -Icore -I$(LLHTTP) -I/usr/include/luajit-2.1 -DLLHTTP_STRICT_MODE=1 -D_GNU_SOURCE \
            -DPERILUNE_VERSION='"$(VERSION)"' $(WARN) $(CFLAGS_$(MODE))
-LDFLAGS := $(filter -fsanitize% ,$(CFLAGS_$(MODE))) -Wl,-z,relro,-z,now -rdynamic
+LDFLAGS := $(filter -fsanitize%,$(CFLAGS_$(MODE))) -Wl,-z,relro,-z,now -rdynamic
 LIBS    := -lluajit-5.1 -luv -lm -lpthread
+
+# V=1 shows the commands.
+Q       := $(if $(V),,@)
+JOBS    := -j$(shell nproc)
 
 LAYERS  := base io board stats sys http proxy script engine
 SRCS    := $(foreach l,$(LAYERS),$(wildcard core/$(l)/*.c))
@@ -37,21 +41,22 @@ TEST_PACKAGES := luajit lua-busted lua-luv libcmocka-dev wrk nghttp2-client curl
 FUZZ_PACKAGES := clang-14 libclang-rt-14-dev
 LINT_PACKAGES := clang-tidy-14 clang-format-14 lua-check
 
-.PHONY: all deps deps-test deps-fuzz deps-lint run test unit spec bench asan tsan fuzz fuzz-build lint format install clean help
+.PHONY: all deps deps-test deps-fuzz deps-lint run test unit unit-bins spec bench asan tsan fuzz fuzz-build lint format install clean help
 .DEFAULT_GOAL := all
 
 all: deps ## build build/release/perilune
-	@$(MAKE) --no-print-directory $(B)/perilune
+	@$(MAKE) --no-print-directory $(JOBS) $(B)/perilune
 
 run: deps ## build and serve the example API on http://127.0.0.1:8000
-	@$(MAKE) --no-print-directory build/release/perilune
+	@$(MAKE) --no-print-directory $(JOBS) build/release/perilune
 	build/release/perilune run --config examples/02-lua-api/perilune.lua $(ARGS)
 
 test: deps deps-test ## build and pass everything
-	@$(MAKE) --no-print-directory build/$(MODE)/perilune unit spec
+	@$(MAKE) --no-print-directory $(JOBS) $(B)/perilune
+	@$(MAKE) --no-print-directory unit spec
 
 unit: ## C unit tests of the built mode
-	@$(MAKE) --no-print-directory unit-bins
+	@$(MAKE) --no-print-directory $(JOBS) unit-bins
 	@for t in $(TESTBIN); do echo "$$t"; ./$$t || exit 1; done
 
 unit-bins: $(TESTBIN)
@@ -59,25 +64,26 @@ unit-bins: $(TESTBIN)
 spec: $(B)/perilune ## Lua and system specs against the built mode
 	PERILUNE=$(abspath $(B))/perilune BUILD=$(abspath build) tests/run $(SPEC)
 
-asan: deps deps-test ## the whole suite under AddressSanitizer and UBSan
-	@$(MAKE) --no-print-directory MODE=asan build/asan/perilune unit spec
+asan: ## the whole suite under AddressSanitizer and UBSan
+	@$(MAKE) --no-print-directory MODE=asan test
 
-tsan: deps deps-test ## the whole suite under ThreadSanitizer
-	@$(MAKE) --no-print-directory MODE=tsan build/tsan/perilune unit spec
+tsan: ## the whole suite under ThreadSanitizer
+	@$(MAKE) --no-print-directory MODE=tsan test
 
 fuzz: deps deps-fuzz ## fuzz each target for FUZZ_SECONDS (60) from its committed corpus
-	@$(MAKE) --no-print-directory MODE=fuzz CC=clang-14 fuzz-build
+	@$(MAKE) --no-print-directory $(JOBS) MODE=fuzz CC=clang-14 fuzz-build
 	tests/fuzz/run $(or $(FUZZ_SECONDS),60)
 
 bench: deps deps-test ## measure against peers in one run, print ratios
-	@$(MAKE) --no-print-directory build/release/perilune
+	@$(MAKE) --no-print-directory $(JOBS) build/release/perilune
 	PERILUNE=$(abspath build/release)/perilune BUILD=$(abspath build) tests/bench/run
 
 FUZZERS := $(patsubst tests/fuzz/%_fuzz.c,$(B)/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 fuzz-build: $(FUZZERS)
 $(B)/fuzz/%: tests/fuzz/%_fuzz.c $(filter $(B)/base/% $(B)/http/head% $(B)/http/body.o $(B)/http/opinion.o $(B)/llhttp/%,$(OBJS))
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ -lm
+	@echo "  fuzz $<"
+	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ -lm
 
 lint: deps deps-lint ## layer arrows, clang-tidy, luacheck
 	tests/lint/layers
@@ -119,26 +125,30 @@ build/deps/nginx/usr/sbin/nginx:
 # ---- rules -------------------------------------------------------------------
 
 $(B)/perilune: $(B)/main.o $(OBJS)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+	@echo "  link $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(B)/%.o: core/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+	@echo "  cc   $<"
+	$(Q)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(B)/llhttp/%.o: $(LLHTTP)/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -w -c -o $@ $<
+	@echo "  cc   $<"
+	$(Q)$(CC) $(CFLAGS) -w -c -o $@ $<
 
 # Lua files are part of the program: `lua/` is what scripts require, the files
 # below rules/routes/admin serve the control API.
-$(B)/embedded.c: $(EMBED) tests/support/embed Makefile
+$(B)/embedded.c: $(EMBED) tests/support/embed
 	@mkdir -p $(@D)
-	tests/support/embed $(EMBED) > $@
+	$(Q)tests/support/embed $(EMBED) > $@
 $(B)/embedded.o: $(B)/embedded.c
-	$(CC) $(CFLAGS) -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
 
 $(B)/tests/%: tests/core/%.c $(OBJS)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(OBJS) $(LIBS) -lcmocka
+	@echo "  test $<"
+	$(Q)$(CC) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(OBJS) $(LIBS) -lcmocka
 
 -include $(OBJS:.o=.d) $(B)/main.d
