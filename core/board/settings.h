@@ -97,7 +97,31 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
     X(STATS_HISTORY_BYTES, "stats.history_bytes", INTEGER, "bytes", 67108864, 1048576,              \
       4294967296.0, false, NULL, "memory of the windows of 1 s, 10 s and 1 min together")          \
     X(RESOURCE_INTERVAL_S, "resource.interval_s", INTEGER, "s", 30, 1, 3600, true,                  \
-      "RESOURCE_MONITORING_INTERVAL", "how often the machine is recorded in the history")
+      "RESOURCE_MONITORING_INTERVAL", "how often the machine is recorded in the history")          \
+    X(RESOURCE_HEALTH_INTERVAL_S, "resource.health_interval_s", INTEGER, "s", 60, 1, 86400, true,   \
+      "RESOURCE_HEALTH_CHECK_INTERVAL", "health checks of pools; reserved, nothing reads it yet")  \
+    X(COMPRESSION_ENABLED, "compression.enabled", BOOLEAN, "", 1, 0, 1, true,                       \
+      "PERFORMANCE_COMPRESSION_ENABLED", "compress answers; reserved, nothing reads it yet")       \
+    X(COMPRESSION_LEVEL, "compression.level", INTEGER, "", 6, 0, 12, true,                          \
+      "PERFORMANCE_COMPRESSION_LEVEL", "densest level; reserved, nothing reads it yet")            \
+    X(COMPRESSION_MIN_BYTES, "compression.min_bytes", INTEGER, "bytes", 1024, 0, 1073741824, true,  \
+      "PERFORMANCE_MIN_COMPRESSION_SIZE", "smallest body; reserved, nothing reads it yet")         \
+    X(TASKS_ENABLED, "tasks.enabled", BOOLEAN, "", 1, 0, 1, true,                                   \
+      "PERFORMANCE_ASYNC_POOL_ENABLED", "run tasks on threads; reserved, nothing reads it yet")    \
+    X(TASKS_MAX, "tasks.max", INTEGER, "tasks", 50, 1, 100000, true,                                \
+      "PERFORMANCE_MAX_CONCURRENT_TASKS", "tasks at once; reserved, nothing reads it yet")         \
+    X(POOL_DB_MIN, "pool.db.min", INTEGER, "connections", 5, 0, 10000, true, "DB_POOL_MIN_SIZE",     \
+      "PostgreSQL connections kept; reserved, nothing reads it yet")                               \
+    X(POOL_DB_MAX, "pool.db.max", INTEGER, "connections", 20, 1, 10000, true, "DB_POOL_MAX_SIZE",    \
+      "most PostgreSQL connections; reserved, nothing reads it yet")                               \
+    X(POOL_REDIS_MAX, "pool.redis.max", INTEGER, "connections", 20, 1, 10000, true,                 \
+      "REDIS_POOL_MAX_CONNECTIONS", "most Redis connections; reserved, nothing reads it yet")      \
+    X(ANALYSIS_WINDOW, "analysis.window", INTEGER, "frames", 100, 10, 100000, true,                 \
+      "PERFORMANCE_ANALYSIS_WINDOW", "frames looked at together; reserved, nothing reads it yet")  \
+    X(ANALYSIS_THRESHOLD, "analysis.anomaly_threshold", NUMBER, "", 0.1, 0, 1, true,                \
+      "ML_ANOMALY_THRESHOLD", "sensitivity to anomalies; reserved, nothing reads it yet")          \
+    X(ANALYSIS_MIN_SAMPLES, "analysis.min_samples", INTEGER, "samples", 100, 1, 1000000, true,      \
+      "ML_TRAINING_MIN_SAMPLES", "samples to learn from first; reserved, nothing reads it yet")
 
 enum setting_id {
 #define X(id, name, type, unit, def, min, max, live, env, doc) SETTING_##id,

@@ -49,16 +49,16 @@ static void set_setting(struct config *c, int id, double value, enum setting_ori
 /* ---- upstreams ---- */
 
 static void add_upstream(struct config *c, const char *name, const char *text, const char *file,
-                         struct problems *problems)
+                         int line, struct problems *problems)
 {
     struct url url;
     const char *wrong = url_parse(str_from(text), &url);
     if (wrong) {
-        problems_add(problems, file, 0, "upstream '%s' is \"%s\": %s", name, text, wrong);
+        problems_add(problems, file, line, "upstream '%s' is \"%s\": %s", name, text, wrong);
         return;
     }
     if (c->upstream_count == CONFIG_UPSTREAMS_MAX) {
-        problems_add(problems, file, 0, "at most %d upstreams", CONFIG_UPSTREAMS_MAX);
+        problems_add(problems, file, line, "at most %d upstreams", CONFIG_UPSTREAMS_MAX);
         return;
     }
     size_t i = c->upstream_count++;
@@ -81,7 +81,7 @@ static void choose_default_upstream(struct config *c, const char *file, struct p
         return;
     if (strstr(text, "://")) {
         size_t before = c->upstream_count;
-        add_upstream(c, "default", text, file, problems);
+        add_upstream(c, "default", text, file, 0, problems);
         if (c->upstream_count > before)
             c->default_upstream = c->upstreams[before].name;
         return;
@@ -102,6 +102,20 @@ struct file_job {
     const char *name;
     struct problems *problems;
 };
+
+/* The line on which a word of the file stands first, 0 when nowhere: the table
+ * that Lua returns has forgotten where its keys came from. */
+static int line_of(const struct file_job *job, const char *word)
+{
+    const char *end = job->text.p + job->text.len;
+    const char *found = memmem(job->text.p, job->text.len, word, strlen(word));
+    int line = 1;
+    if (!found || !*word)
+        return 0;
+    for (const char *p = job->text.p; p < found && p < end; p++)
+        line += *p == '\n';
+    return line;
+}
 
 static int lua_env(lua_State *L)
 {
@@ -155,7 +169,7 @@ static void take_setting(lua_State *L, struct file_job *job, const char *name)
     int id = setting_find(str_from(name));
     const char *near = setting_nearest(str_from(name));
     if (id < 0) {
-        problems_add(job->problems, job->name, 0, "unknown setting '%s'%s%s%s", name,
+        problems_add(job->problems, job->name, line_of(job, name), "unknown setting '%s'%s%s%s", name,
                      near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
         return;
     }
@@ -174,14 +188,14 @@ static void take_setting(lua_State *L, struct file_job *job, const char *name)
     if (ok)
         set_setting(job->config, id, value, ORIGIN_FILE);
     else
-        problems_add(job->problems, job->name, 0, "setting '%s': %s", name, why);
+        problems_add(job->problems, job->name, line_of(job, name), "setting %s", why);
 }
 
 static void take_table(lua_State *L, struct file_job *job, const char *key)
 {
     for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
         if (lua_type(L, -2) != LUA_TSTRING) {
-            problems_add(job->problems, job->name, 0, "%s is a table by name, like %s = { name = value }", key, key);
+            problems_add(job->problems, job->name, line_of(job, key), "%s is a table by name, like %s = { name = value }", key, key);
             continue;
         }
         const char *name = lua_tostring(L, -2);
@@ -191,7 +205,7 @@ static void take_table(lua_State *L, struct file_job *job, const char *key)
         }
         if (lua_istable(L, -1)) { /* one peer in a list is as good as its URL */
             if (lua_objlen(L, -1) != 1) {
-                problems_add(job->problems, job->name, 0,
+                problems_add(job->problems, job->name, line_of(job, name),
                              "upstream '%s' has %d peers; this version takes one", name, (int)lua_objlen(L, -1));
                 continue;
             }
@@ -199,9 +213,10 @@ static void take_table(lua_State *L, struct file_job *job, const char *key)
             lua_replace(L, -2);
         }
         if (lua_type(L, -1) == LUA_TSTRING)
-            add_upstream(job->config, name, lua_tostring(L, -1), job->name, job->problems);
+            add_upstream(job->config, name, lua_tostring(L, -1), job->name, line_of(job, name),
+                         job->problems);
         else
-            problems_add(job->problems, job->name, 0, "upstream '%s' is a %s, it must be a URL like \"http://127.0.0.1:3000\"",
+            problems_add(job->problems, job->name, line_of(job, name), "upstream '%s' is a %s, it must be a URL like \"http://127.0.0.1:3000\"",
                          name, luaL_typename(L, -1));
     }
 }
@@ -217,7 +232,7 @@ static void take_entry(lua_State *L, struct file_job *job)
                 set_key(job->config, (enum config_key)i, lua_tostring(L, -1), ORIGIN_FILE);
                 lua_pop(L, 1);
             } else {
-                problems_add(job->problems, job->name, 0, "key '%s' is a %s, it must be a string (%s)", key,
+                problems_add(job->problems, job->name, line_of(job, key), "key '%s' is a %s, it must be a string (%s)", key,
                              luaL_typename(L, -1), keys[i].doc);
             }
             return;
@@ -226,11 +241,11 @@ static void take_entry(lua_State *L, struct file_job *job)
         if (lua_istable(L, -1))
             take_table(L, job, key);
         else
-            problems_add(job->problems, job->name, 0, "key '%s' is a %s, it must be a table", key, luaL_typename(L, -1));
+            problems_add(job->problems, job->name, line_of(job, key), "key '%s' is a %s, it must be a table", key, luaL_typename(L, -1));
         return;
     }
     nearest_key(key, near, sizeof near);
-    problems_add(job->problems, job->name, 0, "unknown key '%s'%s", key, near);
+    problems_add(job->problems, job->name, line_of(job, key), "unknown key '%s'%s", key, near);
 }
 
 static int run_file(lua_State *L)

@@ -32,7 +32,7 @@ struct control {
     struct script *script;
     struct reload *reload;
     struct machine machine;
-    uint64_t history_ms, machine_ms;
+    uint64_t history_ms, machine_ms, noted_ms;
     uint64_t refused; /* generation whose control routes could not be loaded */
     uv_signal_t terminate;
     bool stopped;
@@ -255,6 +255,9 @@ static void on_tick(struct io *io)
     if (io->now_ms >= c->machine_ms + MACHINE_MS) {
         c->machine_ms = io->now_ms;
         machine_sample(&c->machine, io->now_ns);
+    }
+    if (io->now_ms >= c->noted_ms + 1000 * setting_integer(&c->board->settings, SETTING_RESOURCE_INTERVAL_S)) {
+        c->noted_ms = io->now_ms;
         history_note_machine(c->engine->history, (float)c->machine.cpu_share, (float)c->machine.memory_share,
                              (float)c->machine.disk_share, (float)c->machine.load[0]);
     }
