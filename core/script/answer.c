@@ -27,6 +27,17 @@ struct draft {
     bool has_type;
 };
 
+/* Raises an error without a position: the trampoline's line says nothing to the
+ * user, and the log names the route and where it was declared. */
+static int fail(lua_State *L, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    lua_pushvfstring(L, format, args);
+    va_end(args);
+    return lua_error(L);
+}
+
 static bool is_framing_field(struct str name)
 {
     static const char *const names[] = {"content-length", "transfer-encoding", "connection",
@@ -43,18 +54,18 @@ static void add_header(lua_State *L, struct fiber *f, struct draft *d, struct st
     size_t len;
     int type = lua_type(L, -1);
     if (type != LUA_TSTRING && type != LUA_TNUMBER)
-        luaL_error(L, "the value of header '%s' is a %s; it must be a string, a number or a list "
+        fail(L, "the value of header '%s' is a %s; it must be a string, a number or a list "
                       "of them", name.p, lua_typename(L, type));
     const char *p = lua_tolstring(L, -1, &len);
     struct str value = arena_copy(f->ex->arena, str_trim((struct str){p, len}));
     if (!head_is_token(name))
-        luaL_error(L, "a header name holds characters that are not allowed there");
+        fail(L, "a header name holds characters that are not allowed there");
     if (!value.p || !head_is_value(value))
-        luaL_error(L, "the value of header '%s' holds line breaks or control characters", name.p);
+        fail(L, "the value of header '%s' holds line breaks or control characters", name.p);
     if (is_framing_field(name))
-        luaL_error(L, "header '%s' is set by the engine; leave it out", name.p);
+        fail(L, "header '%s' is set by the engine; leave it out", name.p);
     if (d->count == HEADERS_MAX)
-        luaL_error(L, "an answer has at most %d headers", HEADERS_MAX);
+        fail(L, "an answer has at most %d headers", HEADERS_MAX);
     d->has_type = d->has_type || str_iequal(name, STR("content-type"));
     d->headers[d->count++] = (struct http_header){name, value};
 }
@@ -64,11 +75,11 @@ static void take_headers(lua_State *L, struct fiber *f, struct draft *d, int ind
     if (lua_isnoneornil(L, index))
         return;
     if (!lua_istable(L, index))
-        luaL_error(L, "the third value a handler returns is a table of headers, not a %s",
+        fail(L, "the third value a handler returns is a table of headers, not a %s",
                    luaL_typename(L, index));
     for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
         if (lua_type(L, -2) != LUA_TSTRING)
-            luaL_error(L, "header names are strings, not a %s", luaL_typename(L, -2));
+            fail(L, "header names are strings, not a %s", luaL_typename(L, -2));
         size_t len;
         const char *p = lua_tolstring(L, -2, &len);
         struct str name = {p, len};
@@ -137,7 +148,7 @@ static int stream_write_lua(lua_State *L)
     size_t len;
     const char *p = luaL_checklstring(L, 1, &len);
     if (f != fiber_running(L))
-        return luaL_error(L, "write belongs to another request");
+        return fail(L, "write belongs to another request");
     if (!f->ex) {
         lua_pushnil(L);
         lua_pushliteral(L, "the client has gone");
@@ -178,7 +189,7 @@ static void send_json(lua_State *L, struct fiber *f, struct draft *d, int index)
     const char *why = NULL;
     buf_clear(json);
     if (!json_encode(L, index, json, &why))
-        luaL_error(L, "the answer cannot be written as JSON: %s", why);
+        fail(L, "the answer cannot be written as JSON: %s", why);
     default_type(d, STR("application/json"));
     send_whole(f, d, buf_str(json));
 }
@@ -204,7 +215,7 @@ static int send_body(lua_State *L, struct fiber *f, struct draft *d, int index)
     case LUA_TFUNCTION:
         return send_stream(L, f, d, index);
     default:
-        return luaL_error(L, "a %s cannot be a body; return a string, a table or a function",
+        return fail(L, "a %s cannot be a body; return a string, a table or a function",
                           luaL_typename(L, index));
     }
 }
@@ -231,14 +242,14 @@ static int forward(lua_State *L, struct fiber *f, int index)
         path.p = lua_tolstring(L, -1, &path.len);
     for (size_t i = 0; i < path.len; i++)
         if ((unsigned char)path.p[i] <= ' ' || (unsigned char)path.p[i] >= 0x7f || path.p[i] == '#')
-            return luaL_error(L, "the path to forward to holds characters that need %%-encoding");
+            return fail(L, "the path to forward to holds characters that need %%-encoding");
     for (size_t i = 0; name && i < f->script->named_count; i++)
         if (strcmp(f->script->named[i].name, name) == 0) {
             f->ex->phase_ns[PHASE_LUA] += io_now(f->script->io) - f->resumed_ns;
             script_forward(f, &f->script->named[i], path);
             return 0;
         }
-    return luaL_error(L, "there is no upstream named '%s' in the configuration", name ? name : "?");
+    return fail(L, "there is no upstream named '%s' in the configuration", name ? name : "?");
 }
 
 int answer_from_lua(lua_State *L, struct fiber *f, int first)
@@ -246,7 +257,7 @@ int answer_from_lua(lua_State *L, struct fiber *f, int first)
     struct draft draft = {.status = 200};
     int type = lua_type(L, first);
     if (type == LUA_TNONE || type == LUA_TNIL)
-        return luaL_error(L, "the handler returned nothing; return a string, a table, a status, "
+        return fail(L, "the handler returned nothing; return a string, a table, a status, "
                              "or status, body, headers");
     if (is_forward(L, first))
         return forward(L, f, first);
@@ -254,7 +265,7 @@ int answer_from_lua(lua_State *L, struct fiber *f, int first)
         return send_body(L, f, &draft, first);
     double status = lua_tonumber(L, first);
     if (status < 200 || status > 599 || status != (int)status)
-        return luaL_error(L, "a status is a whole number from 200 to 599, not %f", status);
+        return fail(L, "a status is a whole number from 200 to 599, not %f", status);
     lua_settop(L, first + 2);
     draft.status = (int)status;
     luaL_checkstack(L, 8, "headers");

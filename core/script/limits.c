@@ -33,10 +33,19 @@ static void disarm(lua_State *L)
     limits.armed = limits.memory = limits.expired = 0;
 }
 
+/* Raises an error that begins with the line the script is at. */
+static void interrupt(lua_State *L, lua_Debug *ar, const char *format, int number)
+{
+    lua_getinfo(L, "Sl", ar);
+    lua_pushfstring(L, "%s:%d: ", ar->short_src, ar->currentline);
+    lua_pushfstring(L, format, number);
+    lua_concat(L, 2);
+    lua_error(L);
+}
+
 static void on_hook(lua_State *L, lua_Debug *ar)
 {
     struct heap *heap = limits.heap;
-    (void)ar;
     if (!heap) {
         disarm(L);
         return;
@@ -47,13 +56,15 @@ static void on_hook(lua_State *L, lua_Debug *ar)
             disarm(L);
             return;
         }
-        luaL_error(L, "the script was interrupted: the Lua heap is above script.memory_bytes "
-                      "(%d MiB); keep less in memory or raise the setting",
-                   (int)(heap->soft_bytes >> 20));
+        interrupt(L, ar,
+                  "the script was interrupted: the Lua heap is above script.memory_bytes (%d MiB); "
+                  "keep less in memory or raise the setting",
+                  (int)(heap->soft_bytes >> 20));
     }
-    luaL_error(L, "the script was interrupted: it used more than %d ms of CPU time without "
-                  "yielding; do less, or raise script.cpu_ms (script.load_ms while loading)",
-               (int)limits.budget_ms);
+    interrupt(L, ar,
+              "the script was interrupted: it used more than %d ms of CPU time without yielding; do "
+              "less, or raise script.cpu_ms (script.load_ms while loading)",
+              (int)limits.budget_ms);
 }
 
 /* Setting a hook is what LuaJIT allows a signal handler to do. */

@@ -59,14 +59,15 @@ function App:use(middleware)
   return self
 end
 
+-- `level` is that of the user's line, seen from here (callers end in a tail call).
 local function add(self, method, path, handler, options, level)
-  check_self(self, level + 1)
-  if type(path) ~= "string" then error("the path is a string like \"/users/:id\", not a " .. type(path), level + 1) end
+  check_self(self, level)
+  if type(path) ~= "string" then error("the path is a string like \"/users/:id\", not a " .. type(path), level) end
   if type(handler) ~= "function" then
-    error("the handler of " .. method .. " " .. path .. " is a function(req), not a " .. type(handler), level + 1)
+    error("the handler of " .. method .. " " .. path .. " is a function(req), not a " .. type(handler), level)
   end
-  if options ~= nil then check_keys(options, {}, "the options of a route", level + 1) end
-  local info = debug.getinfo(level + 1, "l")
+  if options ~= nil then check_keys(options, {}, "the options of a route", level) end
+  local info = debug.getinfo(level, "l")
   self.routes[#self.routes + 1] = {
     method = method, path = self.prefix .. path, handler = handler, line = info and info.currentline or 0,
   }
@@ -84,7 +85,7 @@ function App:route(methods, path, handler, options)
   if type(methods) ~= "table" or #methods == 0 then error("app:route takes a method or a list of methods first", 2) end
   for _, method in ipairs(methods) do
     if type(method) ~= "string" or not method:find("^[A-Z]+$") then error("methods are upper-case words like \"GET\"", 2) end
-    add(self, method, path, handler, options, 2)
+    add(self, method, path, handler, options, 3)
   end
   return self
 end
