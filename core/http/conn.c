@@ -41,6 +41,7 @@ void conn_new(struct server *s, int fd, const char *peer)
         return;
     }
     c->server = s;
+    c->stream.stamped = true;
     c->deadline.on_fire = on_deadline;
     c->idle_since_ms = s->io->now_ms;
     strncpy(c->peer, peer, sizeof c->peer - 1);
@@ -416,7 +417,8 @@ static bool begin_exchange(struct conn *c, size_t head_len)
     body_init(&ex->body, head->framing, head->content_length);
     ex->body_ended = head->framing == FRAMING_NONE;
     ex->route = ROUTE_NONE;
-    ex->started_ns = c->server->io->now_ns;
+    ex->started_ns = c->stream.arrived_ns;
+    ex->phase_ns[PHASE_QUEUE] = s->io->now_ns - ex->started_ns;
     lane_add(&s->lane->started, 1);
     return true;
 }

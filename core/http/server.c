@@ -116,6 +116,8 @@ int server_new(struct server **out, const struct server_opts *opts)
     s->user = opts->user;
     s->worker = opts->worker;
     s->listen_fd = opts->listen_fd;
+    int on = 1; /* inherited by what is accepted */
+    setsockopt(s->listen_fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
     s->conns.next = s->conns.prev = &s->conns;
     s->accept_again.on_fire = on_accept_again;
     listener->data = s;

@@ -60,7 +60,7 @@ struct exchange {
     bool is_fiber;              /* app: what kind of state that is */
     uint32_t route;             /* app: index on the board, for the sample */
     void (*on_drain)(struct exchange *ex); /* app: the output queue is empty again */
-    uint64_t started_ns;        /* when its first byte was handled */
+    uint64_t started_ns;        /* when the last of its head reached this machine */
     uint64_t phase_ns[PHASE_COUNT]; /* app: adds what it measured */
     char trace_id[33];          /* 32 hex digits */
     int status;                 /* of the answer, 0 before */

@@ -3,24 +3,76 @@
 
 #include "base/err.h"
 
+#include <errno.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { STRAIGHT_BYTES = 8 * 1024 }; /* from here on, skip the copy */
 
+/* The stamp is wall clock, which may be set at any time: what it gives is kept
+ * between the read before and now. */
+static void note_arrival(struct stream *s, const struct msghdr *message)
+{
+    const struct cmsghdr *c = CMSG_FIRSTHDR(message);
+    struct timespec stamp, wall;
+    uint64_t before = s->arrived_ns;
+    s->arrived_ns = s->io->now_ns;
+    if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_TIMESTAMPNS)
+        return;
+    memcpy(&stamp, CMSG_DATA(c), sizeof stamp);
+    clock_gettime(CLOCK_REALTIME, &wall);
+    int64_t age = (wall.tv_sec - stamp.tv_sec) * 1000000000LL + wall.tv_nsec - stamp.tv_nsec;
+    if (age > 0 && s->io->now_ns - before > (uint64_t)age)
+        s->arrived_ns = s->io->now_ns - (uint64_t)age;
+}
+
+static ssize_t receive(struct stream *s)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(struct timespec))];
+    } control;
+    struct iovec into = {s->io->read_buffer, IO_READ_BYTES};
+    struct msghdr message = {.msg_iov = &into,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof control};
+    int fd;
+    ssize_t n;
+    if (uv_fileno((uv_handle_t *)&s->tcp, &fd) < 0)
+        return UV_EBADF;
+    do
+        n = recvmsg(fd, &message, 0);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return errno == EAGAIN ? 0 : UV_ECONNRESET;
+    io_now(s->io);
+    note_arrival(s, &message);
+    return n > 0 ? n : UV_EOF;
+}
+
+/* libuv reads without ancillary data. So a stamped stream reads here, and tells
+ * libuv that it has no buffer, which is how one declines a read: on_uv_read is
+ * called with UV_ENOBUFS and nothing else happens. */
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     (void)suggested;
     struct stream *s = handle->data;
-    *buf = uv_buf_init(s->io->read_buffer, IO_READ_BYTES);
+    if (s->stamped)
+        s->got = receive(s);
+    *buf = uv_buf_init(s->io->read_buffer, s->stamped ? 0 : IO_READ_BYTES);
 }
 
 static void on_uv_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
 {
     struct stream *s = handle->data;
+    if (n == UV_ENOBUFS && s->stamped)
+        n = s->got;
+    else
+        s->arrived_ns = io_now(s->io);
     if (n == 0)
         return;
-    io_now(s->io);
     if (n > 0) {
         s->events->on_read(s, (struct str){buf->base, (size_t)n});
         return;

@@ -5,6 +5,10 @@
  * waits in the buffer; stream_pending() tells how much, on_drain says when it
  * is gone.
  *
+ * A stamped stream knows when its bytes arrived, not only when the loop came
+ * to them: under load that is most of what a client waits for. Its socket, or
+ * the listener that it was accepted from, has SO_TIMESTAMPNS on.
+ *
  * Owner:   embedded in its connection, whose memory must live until on_closed.
  * Threads: the loop's.
  */
@@ -31,14 +35,17 @@ struct stream {
     uv_tcp_t tcp;
     struct io *io;
     const struct stream_events *events;
-    struct buf out;         /* not yet handed to libuv */
-    struct buf sending;     /* handed to libuv by uv_write */
+    struct buf out;     /* not yet handed to libuv */
+    struct buf sending; /* handed to libuv by uv_write */
     uv_write_t write;
     uint64_t bytes_written; /* taken by the kernel or handed to libuv */
+    uint64_t arrived_ns;    /* when what was read last reached this machine; at most io->now_ns */
+    ssize_t got;            /* private: what on_alloc has read */
+    bool stamped;           /* owner may set after stream_init: the kernel stamps what arrives */
     bool reading;
     bool writing; /* `sending` is under way */
     bool closing;
-    bool broken;  /* a write failed: nothing more goes out */
+    bool broken; /* a write failed: nothing more goes out */
 };
 
 /* Takes over a connected or fresh socket; fd -1 makes none yet (for connect). */
