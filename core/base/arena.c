@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-enum { BLOCK_BYTES = 4096 - 32 };
+enum { BLOCK_BYTES = 8192 - 32 }; /* a parsed head and a small request fit */
 
 struct arena_block {
     struct arena_block *next;

@@ -185,7 +185,8 @@ void exchange_record(struct exchange *ex, int status)
     };
     char method[16] = "";
     if (ex->head) {
-        snprintf(method, sizeof method, "%.*s", STR_ARG(ex->head->method));
+        struct str name = ex->head->method;
+        memcpy(method, name.p, name.len < sizeof method ? name.len : sizeof method - 1);
         sample.method = method;
     }
     memcpy(sample.phase_ns, ex->phase_ns, sizeof sample.phase_ns);
