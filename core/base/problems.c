@@ -27,29 +27,44 @@ void problems_add(struct problems *p, const char *file, int line, const char *fo
     buf_done(&text);
 }
 
+bool problem_name_is(struct str cut, const char *name)
+{
+    size_t len = strlen(name);
+    if (cut.len < 4 || memcmp(cut.p, "...", 3) != 0)
+        return false;
+    size_t end = cut.len - 3;
+    return len >= end && memcmp(name + len - end, cut.p + 3, end) == 0;
+}
+
 void problems_add_message(struct problems *p, const char *file, const char *message)
 {
     const char *colon = strchr(message, ':');
     int line = 0, used = 0;
     if (colon && sscanf(colon, ":%d: %n", &line, &used) == 1 && used) {
-        char *name = strndup(message, (size_t)(colon - message));
-        problems_add(p, name, line, "%s", colon + used);
+        struct str cut = {message, (size_t)(colon - message)};
+        char *name = strndup(message, cut.len);
+        problems_add(p, problem_name_is(cut, file) ? file : name, line, "%s", colon + used);
         free(name);
         return;
     }
     problems_add(p, file, 0, "%s", message);
 }
 
+void problem_print(const struct problem *one, struct buf *out)
+{
+    if (one->file[0] && one->line)
+        buf_printf(out, "%s:%d: %s", one->file, one->line, one->text);
+    else if (one->file[0])
+        buf_printf(out, "%s: %s", one->file, one->text);
+    else
+        buf_printf(out, "%s", one->text);
+}
+
 void problems_print(const struct problems *p, struct buf *out)
 {
     for (size_t i = 0; i < p->count; i++) {
-        const struct problem *one = &p->list[i];
-        if (one->file[0] && one->line)
-            buf_printf(out, "%s:%d: %s\n", one->file, one->line, one->text);
-        else if (one->file[0])
-            buf_printf(out, "%s: %s\n", one->file, one->text);
-        else
-            buf_printf(out, "%s\n", one->text);
+        problem_print(&p->list[i], out);
+        buf_add_char(out, '\n');
     }
 }
 

@@ -24,9 +24,16 @@ void problems_add(struct problems *p, const char *file, int line, const char *fo
     __attribute__((format(printf, 4, 5)));
 
 /* Adds a message that begins with "file:line: ", as Lua writes it; `file` is
- * used when it does not. */
+ * used when it does not, and when it is what Lua cut to "...end". */
 void problems_add_message(struct problems *p, const char *file, const char *message);
 
-/* "file:line: text\n" for each. */
+/* Whether `cut` is "...end", as Lua writes a name of 60 bytes or more, and
+ * `name` ends so. */
+bool problem_name_is(struct str cut, const char *name);
+
+/* "file:line: text", with what there is of it. */
+void problem_print(const struct problem *one, struct buf *out);
+
+/* The same with a line end, for each. */
 void problems_print(const struct problems *p, struct buf *out);
 void problems_done(struct problems *p);

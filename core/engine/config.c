@@ -260,7 +260,8 @@ static int run_file(lua_State *L)
     lua_setfenv(L, -2);
     lua_call(L, 0, 1);
     if (!lua_istable(L, -1))
-        return luaL_error(L, "%s: a configuration returns a table: return { listen = \"127.0.0.1:8000\" }", job->name);
+        return luaL_error(L, "%s:%d: a configuration returns a table: return { listen = \"127.0.0.1:8000\" }",
+                          job->name, line_of(job, "return"));
     for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
         take_entry(L, job);
     return 0;

@@ -31,6 +31,14 @@ static void print_problems(const struct problems *problems, FILE *to)
     buf_done(&text);
 }
 
+/* For the process that reads it: file and line on every line, even when they
+ * say nothing. */
+static void print_for_control(const struct problems *problems)
+{
+    for (size_t i = 0; i < problems->count; i++)
+        printf("%s:%d: %s\n", problems->list[i].file, problems->list[i].line, problems->list[i].text);
+}
+
 int check_run(const struct options *o)
 {
     struct problems problems = {0}, ignored = {0};
@@ -50,7 +58,10 @@ int check_run(const struct options *o)
     bool ok = b && generation_check(o, b, &routes, &problems) && !problems.count;
     files = b ? b->own : 0;
     limits_stop();
-    print_problems(&problems, stdout);
+    if (o->bundle)
+        print_for_control(&problems);
+    else
+        print_problems(&problems, stdout);
     if (ok && !o->bundle)
         printf("ok: %zu file%s, %zu route%s\n", files, files == 1 ? "" : "s", routes, routes == 1 ? "" : "s");
     bundle_free(b);

@@ -207,8 +207,12 @@ static void refuse(struct reload *r)
     char file[4096];
     log_line(LOG_ERROR, "reload refused: %zu problem%s; generation %llu keeps serving", p->count,
              p->count == 1 ? "" : "s", (unsigned long long)atomic_load(&r->board->generation.active));
-    for (size_t i = 0; i < p->count; i++)
-        log_line(LOG_ERROR, "reload refused: %s:%d: %s", p->list[i].file, p->list[i].line, p->list[i].text);
+    for (size_t i = 0; i < p->count; i++) {
+        struct buf text = {0};
+        problem_print(&p->list[i], &text);
+        log_line(LOG_ERROR, "reload refused: %.*s", (int)buf_len(&text), text.data ? text.data : "");
+        buf_done(&text);
+    }
     if (r->current.generation) {
         generation_file(r->engine, r->current.generation, file, sizeof file);
         unlink(file);

@@ -220,10 +220,11 @@ static int load_routes(lua_State *L)
     if (!lua_isfunction(L, -2))
         return lua_error(L); /* the syntax error */
     lua_pop(L, 1);
-    lua_call(L, 0, 1);
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->collect);
-    lua_insert(L, -2);
-    lua_call(L, 1, 2);
+    lua_pushvalue(L, -2);
+    lua_call(L, 0, 1);
+    lua_pushvalue(L, -3);
+    lua_call(L, 2, 2); /* collect(app, chunk) */
     if (!lua_istable(L, -2))
         return lua_error(L);
     lua_pop(L, 1);
@@ -251,6 +252,18 @@ static bool is_replaced(const struct script_opts *opts, const struct source *sou
     return source->builtin && find_source(opts, source->path, false);
 }
 
+/* The file that a message begins with: Lua cuts long names, and the one at
+ * fault can be a module that the current file requires. */
+static const char *file_of(const struct loading *loading, const char *message)
+{
+    const char *colon = strchr(message, ':');
+    struct str cut = {message, colon ? (size_t)(colon - message) : 0};
+    for (size_t i = 0; i < loading->opts->source_count; i++)
+        if (problem_name_is(cut, loading->opts->sources[i].name))
+            return loading->opts->sources[i].name;
+    return loading->current->name;
+}
+
 static const char *message_of(lua_State *L)
 {
     return lua_isstring(L, -1) ? lua_tostring(L, -1) : "the error raised is not a string";
@@ -275,7 +288,8 @@ bool loader_run(struct script *s, const struct script_opts *opts, struct problem
         int status = lua_cpcall(L, load_routes, &loading);
         limits_leave();
         if (status != 0) {
-            problems_add_message(problems, source->name, message_of(L));
+            const char *message = message_of(L);
+            problems_add_message(problems, file_of(&loading, message), message);
             lua_pop(L, 1);
             ok = false;
         }

@@ -13,8 +13,8 @@ local nearest = core.nearest
 
 ---@class perilune.App
 local App = {}
-App.__index = App
-App.__metatable = false
+-- A table of its own: files share the methods, so none may reach them.
+local metatable = { __index = App, __metatable = false }
 
 local function check_keys(options, allowed, what, level)
   for key in pairs(options) do
@@ -38,7 +38,7 @@ local function new(options)
   if type(options) ~= "table" then error("usage: perilune.app() or perilune.app { prefix = \"/api\" }", 2) end
   check_keys(options, { prefix = "string" }, "perilune.app", 2)
   if options.prefix and not options.prefix:find("^/") then error("prefix must begin with '/'", 2) end
-  return setmetatable({ routes = {}, middleware = {}, prefix = (options.prefix or ""):gsub("/$", "") }, App)
+  return setmetatable({ routes = {}, middleware = {}, prefix = (options.prefix or ""):gsub("/$", "") }, metatable)
 end
 
 local function check_self(self, level)
@@ -119,11 +119,27 @@ local function compose(middleware, handler)
   return handler
 end
 
+--- File and line of the last instruction of a chunk, its "return".
+local function end_of(chunk)
+  local info = debug.getinfo(chunk, "SL")
+  local last = 0
+  for line in pairs(info.activelines) do last = math.max(last, line) end
+  return info.source:sub(2) .. ":" .. last .. ": "
+end
+
+local function is_route(route)
+  return type(route) == "table" and type(route.method) == "string" and type(route.path) == "string" and
+    (type(route.handler) == "function" or type(route.upstream) == "string")
+end
+
 --- The routes of an app with its middleware around each handler; or nil and
--- why what was returned is no app.
-local function collect(app)
-  if type(app) ~= "table" or getmetatable(app) ~= false or not rawget(app, "routes") then
-    return nil, "a route file returns its app (\"return app\" at the end), not a " .. type(app)
+-- why what the chunk returned is no app.
+local function collect(app, chunk)
+  if type(app) ~= "table" or getmetatable(app) ~= false or type(rawget(app, "routes")) ~= "table" then
+    return nil, end_of(chunk) .. "a route file returns its app (\"return app\" at the end), not a " .. type(app)
+  end
+  for _, route in ipairs(app.routes) do
+    if not is_route(route) then return nil, end_of(chunk) .. "app.routes is the engine's; add routes with app:get(...)" end
   end
   local out = {}
   for i, route in ipairs(app.routes) do
