@@ -85,9 +85,10 @@ $(B)/fuzz/%: tests/fuzz/%_fuzz.c $(filter $(B)/base/% $(B)/http/head% $(B)/http/
 	@echo "  fuzz $<"
 	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ -lm
 
+LINT_JOBS := $(shell nproc)
 lint: deps deps-lint ## layer arrows, clang-tidy, luacheck
 	tests/lint/layers
-	clang-tidy-14 --quiet $(SRCS) -- $(CFLAGS)
+	@printf '%s\n' $(SRCS) core/main.c | xargs -P$(LINT_JOBS) -I{} clang-tidy-14 --quiet {} -- $(CFLAGS) 2>/dev/null
 	luacheck --quiet lua rules examples tests
 
 format: deps-lint ## clang-format in place

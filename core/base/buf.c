@@ -17,7 +17,7 @@ char *buf_room(struct buf *b, size_t size)
     if (b->size - b->end >= size && b->data)
         return b->data + b->end;
     size_t len = buf_len(b);
-    if (b->start) {
+    if (b->start && b->data) {
         memmove(b->data, b->data + b->start, len);
         b->start = 0;
         b->end = len;

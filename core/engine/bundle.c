@@ -94,7 +94,8 @@ static int by_path(const void *a, const void *b)
 /* Sorts, hashes and adds the files of the program. */
 static bool complete(struct bundle *b)
 {
-    qsort(b->files, b->count, sizeof *b->files, by_path);
+    if (b->count)
+        qsort(b->files, b->count, sizeof *b->files, by_path);
     b->own = b->count;
     for (size_t i = 0; i < b->own; i++) {
         b->hash = (b->hash ^ str_hash(str_from(b->files[i].path))) * 0x100000001b3U;

@@ -326,7 +326,7 @@ static void supervise(struct supervisor *s)
         }
         if (!s->announced && !s->draining && all_ready(s))
             announce(s);
-        if (!s->announced && !s->draining && s->now_ms > started_ms + 2 * READY_MS)
+        if (!s->announced && !s->draining && s->now_ms > started_ms + 2ULL * READY_MS)
             s->failed = true;
         if (s->failed && !s->draining)
             drain(s);

@@ -50,7 +50,7 @@ static bool accept_one(struct server *s)
         struct sockaddr any;
         struct sockaddr_in v4;
         struct sockaddr_in6 v6;
-    } from;
+    } from = {0};
     socklen_t len = sizeof from;
     char peer[46] = "";
     int on = 1;

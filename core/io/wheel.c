@@ -37,7 +37,7 @@ void wheel_init(struct wheel *w, uint64_t now_ms)
 void wheel_set(struct wheel *w, struct timer *t, uint64_t deadline_ms)
 {
     t->deadline_ms = deadline_ms ? deadline_ms : 1;
-    if (t->next && t->slot_ms <= deadline_ms + 2 * WHEEL_TICK_MS)
+    if (t->next && t->slot_ms <= deadline_ms + 2ULL * WHEEL_TICK_MS)
         return; /* its slot comes first: it moves on from there */
     unlink_timer(t);
     link_timer(w, t);

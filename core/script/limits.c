@@ -130,7 +130,7 @@ int limits_start(void)
 {
     struct sigaction action = {.sa_handler = on_tick, .sa_flags = SA_RESTART};
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGRTMIN + 3};
-    struct itimerspec every = {.it_interval = {0, TICK_MS * 1000000}, .it_value = {0, TICK_MS * 1000000}};
+    struct itimerspec every = {.it_interval = {0, TICK_MS * 1000000L}, .it_value = {0, TICK_MS * 1000000L}};
     event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
     memset(&limits, 0, sizeof limits);
     if (sigaction(SIGRTMIN + 3, &action, NULL) < 0 ||

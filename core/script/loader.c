@@ -179,8 +179,10 @@ static void add_route(lua_State *L, struct loading *loading)
     struct route *r = calloc(1, sizeof *r);
     const char *upstream = field_string(L, "upstream");
     const char *rest = field_string(L, "rest");
-    if (!r)
+    if (!r) {
         luaL_error(L, "out of memory");
+        return;
+    }
     r->next = s->routes;
     s->routes = r;
     s->route_count++;

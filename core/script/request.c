@@ -21,8 +21,10 @@
 
 static struct exchange *exchange_of(lua_State *L, struct request_box *box)
 {
-    if (!box->fiber)
+    if (!box->fiber) {
         luaL_error(L, "this request is over: a request object cannot be kept for later");
+        return NULL;
+    }
     if (!box->fiber->ex)
         luaL_error(L, "the client has gone, or the answer has been given: nothing is left of the request");
     return box->fiber->ex;
@@ -248,7 +250,7 @@ static bool push_lazy(lua_State *L, struct request_box *box, struct str key)
     } else if (str_equal(key, STR("raw_params"))) {
         push_params(L, box->fiber, false);
     } else if (str_equal(key, STR("headers"))) {
-        struct request_box **link = lua_newuserdata(L, sizeof *link);
+        struct request_box **link = lua_newuserdata(L, sizeof(struct request_box *));
         *link = box;
         luaL_getmetatable(L, HEADERS_TYPE);
         lua_setmetatable(L, -2);

@@ -795,7 +795,7 @@ bool history_series(struct history *h, int route, uint64_t from_ms, uint64_t to_
 
 void history_memory(const struct history *h, struct history_memory *out)
 {
-    struct history *mutable = (struct history *)(uintptr_t)h;
+    struct history *mutable = (struct history *)(uintptr_t)h; /* NOLINT(performance-no-int-to-ptr) */
     *out = (struct history_memory){
         .ring_bytes = h->ring_bytes,
         .lanes_per_route = h->board->workers * sizeof(struct route_lane),
