@@ -172,6 +172,9 @@ void exchange_send(struct exchange *ex, struct str bytes)
 void exchange_record(struct exchange *ex, int status)
 {
     struct server *s = ex->server;
+    uint64_t slow_ns = (uint64_t)(setting_number(&s->board->settings, SETTING_STATS_SLOW_MS) * 1e6);
+    if (ex->head && s->io->now_ns - ex->started_ns > slow_ns)
+        exchange_trace(ex);
     struct sample sample = {
         .route = ex->route,
         .status = (uint32_t)status,
@@ -190,8 +193,7 @@ void exchange_record(struct exchange *ex, int status)
         sample.method = method;
     }
     memcpy(sample.phase_ns, ex->phase_ns, sizeof sample.phase_ns);
-    double slow_ms = setting_number(&s->board->settings, SETTING_STATS_SLOW_MS);
-    lane_record(s->lane, &sample, s->board->routes_max, (uint64_t)(slow_ms * 1e6));
+    lane_record(s->lane, &sample, s->board->routes_max, slow_ns);
 }
 
 /* Ends the exchange when its answer is out and its body is in. */

@@ -81,7 +81,7 @@ local function window(req)
   local asked = req.query.window
   if asked == nil then return 60 end
   local seconds = windows[asked] or tonumber((asked:gsub("s$", "")))
-  if not seconds or seconds < 0 or seconds > 86400 then
+  if not seconds or not (seconds >= 0 and seconds <= 86400) then -- nan is neither
     return nil, "window is a number of seconds up to 86400, or 'all'"
   end
   return seconds
