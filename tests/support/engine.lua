@@ -106,6 +106,7 @@ end
 -- table given as `json` is sent as one.
 function engine:admin_request(options)
   options = with_address(options, self.admin)
+  options.authority = options.authority or self.admin -- the control API answers to its own name only
   if options.json then
     options.body = json.encode(options.json)
     options.headers = options.headers or {}
