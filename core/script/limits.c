@@ -6,11 +6,12 @@
 #include <errno.h>
 #include <lauxlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { TICK_MS = 5 };
+enum { TICK_MS = 5, STACK_BYTES = 64 << 20 };
 
 /* File-scope, because a signal handler has no other way to its state. */
 static struct {
@@ -126,6 +127,19 @@ void heap_close(struct heap *heap)
     heap->alloc = NULL;
 }
 
+/* LuaJIT bounds the depth of calls by the 65,500 slots of its own stack only. A
+ * recursion through string.format and __tostring is 16,000 levels deep by then and
+ * needs about 8 MB of the C stack: with the usual limit that is a crash, not an
+ * error. The main thread's stack grows up to the limit of the moment. */
+static void raise_stack(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_STACK, &limit) < 0 || limit.rlim_cur >= STACK_BYTES)
+        return;
+    limit.rlim_cur = limit.rlim_max < STACK_BYTES ? limit.rlim_max : STACK_BYTES;
+    setrlimit(RLIMIT_STACK, &limit);
+}
+
 int limits_start(void)
 {
     struct sigaction action = {.sa_handler = on_tick, .sa_flags = SA_RESTART};
@@ -133,6 +147,7 @@ int limits_start(void)
     struct itimerspec every = {.it_interval = {0, TICK_MS * 1000000L}, .it_value = {0, TICK_MS * 1000000L}};
     event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
     memset(&limits, 0, sizeof limits);
+    raise_stack();
     if (sigaction(SIGRTMIN + 3, &action, NULL) < 0 ||
         timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &limits.timer) < 0)
         return ERR_IO;
