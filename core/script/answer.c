@@ -147,7 +147,8 @@ static int stream_write_lua(lua_State *L)
     struct fiber *f = lua_touserdata(L, lua_upvalueindex(1));
     size_t len;
     const char *p = luaL_checklstring(L, 1, &len);
-    if (f != fiber_running(L))
+    /* Fibers are recycled, so the same one can be at another request by now. */
+    if (f != fiber_running(L) || (double)f->stream != lua_tonumber(L, lua_upvalueindex(2)))
         return fail(L, "write belongs to another request");
     if (!f->ex) {
         lua_pushnil(L);
@@ -171,13 +172,14 @@ static int send_stream(lua_State *L, struct fiber *f, struct draft *d, int funct
 {
     struct answer answer = {.status = d->status, .headers = d->headers, .header_count = d->count,
                             .length = -1};
-    f->streaming = true;
+    f->stream = ++f->script->streams;
     f->ex->on_drain = on_drain;
     exchange_begin(f->ex, &answer);
     exchange_flush(f->ex);
     lua_pushvalue(L, function);
     lua_pushlightuserdata(L, f);
-    lua_pushcclosure(L, stream_write_lua, 1);
+    lua_pushnumber(L, (double)f->stream);
+    lua_pushcclosure(L, stream_write_lua, 2);
     return 2;
 }
 
@@ -276,5 +278,7 @@ int answer_from_lua(lua_State *L, struct fiber *f, int first)
 void answer_open(lua_State *L)
 {
     luaL_newmetatable(L, FORWARD_TYPE);
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
     lua_setfield(L, -2, "forward_type");
 }

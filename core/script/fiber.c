@@ -106,7 +106,8 @@ static void park(struct fiber *f)
     f->route = NULL;
     f->match = NULL;
     f->wait = (struct wait){0};
-    f->body_whole = f->body_wanted = f->streaming = false;
+    f->body_whole = f->body_wanted = false;
+    f->stream = 0;
     buf_clear(&f->body);
     if (s->spare_count < SPARE_FIBERS) {
         f->next = s->spare;

@@ -51,7 +51,8 @@ struct script {
     int trampoline;  /* registry references */
     int collect;
     int sandbox;
-    struct buf json; /* scratch for answers */
+    uint64_t streams; /* begun so far */
+    struct buf json;  /* scratch for answers */
     struct problems *problems; /* while loading */
 };
 
@@ -77,7 +78,7 @@ struct fiber {
     struct buf body;      /* request body for the script */
     bool body_whole;
     bool body_wanted;     /* start reading it once the coroutine has yielded */
-    bool streaming;       /* the answer is written piece by piece */
+    uint64_t stream;      /* number of the streamed answer, 0: none */
 };
 
 /* ---- state.c ---- */

@@ -8,28 +8,33 @@ local core, trusted, source = ...
 
 local environment = trusted("lua/perilune/core/sandbox.lua", core)
 local loaded = {}
-local require_in
+local require, file_environment
+
+local function is_ours(name)
+  return name == "perilune" or (name:find("perilune.", 1, true) == 1 and not name:find("perilune.core", 1, true))
+end
 
 --- Finds "perilune", "perilune.name" (part of the program) or "lib.name"
--- (rules/lib/name.lua, sandboxed, run once per generation).
-local function require(name)
-  if type(name) ~= "string" then error("require takes a module name", 2) end
+-- (rules/lib/name.lua, sandboxed, run once per generation). The line to blame
+-- is two calls up.
+local function find(name)
+  if type(name) ~= "string" then error("require takes a module name", 3) end
   local module = loaded[name]
-  if module == "loading" then error("module '" .. name .. "' requires itself, directly or through others", 2) end
+  if module == "loading" then error("module '" .. name .. "' requires itself, directly or through others", 3) end
   if module ~= nil then return module end
-  if name == "perilune" or (name:find("perilune.", 1, true) == 1 and not name:find("perilune.core", 1, true)) then
+  if is_ours(name) then
     local path = name == "perilune" and "lua/perilune/init.lua" or "lua/" .. name:gsub("%.", "/") .. ".lua"
     module = trusted(path, core, require)
-    if module == nil then error("there is no module '" .. name .. "' in this version of perilune", 2) end
+    if module == nil then error("there is no module '" .. name .. "' in this version of perilune", 3) end
   else
     local path = name:gsub("%.", "/") .. ".lua"
     local text, chunk_name = source(path)
     if not text then
       error("there is no module '" .. name .. "': put it at " .. path .. " below the rules folder as lib/name.lua, " ..
-        "and require it as 'lib.name'", 2)
+        "and require it as 'lib.name'", 3)
     end
     loaded[name] = "loading"
-    local fn, message = core.load_text(text, "@" .. chunk_name, environment(require_in))
+    local fn, message = core.load_text(text, "@" .. chunk_name, file_environment())
     if not fn then
       loaded[name] = nil
       error(message, 0)
@@ -40,7 +45,32 @@ local function require(name)
   loaded[name] = module
   return module
 end
-require_in = require
+
+function require(name)
+  local module = find(name)
+  return module
+end
+
+local function copy(value, levels)
+  if type(value) ~= "table" or getmetatable(value) ~= nil or levels == 0 then return value end
+  local to = {}
+  for name, member in pairs(value) do to[name] = copy(member, levels - 1) end
+  return to
+end
+
+--- An environment for one file. It gets its own copies of our modules, as of
+-- the libraries, so no file can change what another one calls.
+function file_environment()
+  local own = {}
+  return environment(function(name)
+    local module = find(name)
+    if is_ours(name) then
+      own[name] = own[name] or copy(module, 2)
+      return own[name]
+    end
+    return module
+  end)
+end
 
 local app = trusted("lua/perilune/app.lua", core, require)
 loaded["perilune.app"] = app
@@ -64,7 +94,7 @@ end
 return {
   trampoline = trampoline,
   --- A user's chunk, ready to run in a fresh environment; or nil and why.
-  prepare = function(text, name) return core.load_text(text, "@" .. name, environment(require)) end,
+  prepare = function(text, name) return core.load_text(text, "@" .. name, file_environment()) end,
   --- The routes of what a route file returned; or nil and why.
   collect = app.collect,
 }

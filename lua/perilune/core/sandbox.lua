@@ -8,8 +8,9 @@
 local core = ...
 
 local raw_yield, raw_resume, raw_create, raw_status = coroutine.yield, coroutine.resume, coroutine.create, coroutine.status
+local raw_running = coroutine.running
 local setmetatable, getmetatable, type, error, select, tostring = setmetatable, getmetatable, type, error, select, tostring
-local rawset, concat = rawset, table.concat
+local rawset, concat, pcall = rawset, table.concat, pcall
 local load_text = core.load_text
 local WAIT = core.WAIT
 
@@ -23,16 +24,38 @@ string_metatable.__metatable = false
 
 -- Coroutines: when code inside of a script's own coroutine waits (perilune.sleep,
 -- a request), the wait goes out through every level to the engine and the
--- result comes back in through them.
+-- result comes back in through them. Meanwhile nobody else may resume it. The
+-- engine's own coroutines stay out of reach.
+local weak = { __mode = "k" }
+local own, waiting = setmetatable({}, weak), setmetatable({}, weak)
+
+local function back(co, ...)
+  waiting[co] = nil
+  return ...
+end
+
 local function relay(co, ok, tag, ...)
   if ok and tag == WAIT then
-    return relay(co, raw_resume(co, raw_yield(WAIT)))
+    waiting[co] = true
+    return relay(co, raw_resume(co, back(co, raw_yield(WAIT))))
   end
   return ok, tag, ...
 end
 
 local function resume(co, ...)
+  if waiting[co] then return false, "this coroutine waits in another request, so it cannot be resumed here" end
   return relay(co, raw_resume(co, ...))
+end
+
+local function create(fn)
+  local co = raw_create(fn)
+  own[co] = true
+  return co
+end
+
+local function running()
+  local co = raw_running()
+  return own[co] and co or nil
 end
 
 local function unwrap(ok, ...)
@@ -41,8 +64,20 @@ local function unwrap(ok, ...)
 end
 
 local function wrap(fn)
-  local co = raw_create(fn)
+  local co = create(fn)
   return function(...) return unwrap(resume(co, ...)) end
+end
+
+-- The handler runs when the stack is unwound: a hook calls no hook, so a handler
+-- called from within an interruption could loop for ever.
+local function caught(handler, ok, ...)
+  if ok then return true, ... end
+  local _, result = pcall(handler, (...))
+  return false, result
+end
+
+local function late_xpcall(fn, handler, ...)
+  return caught(handler, pcall(fn, ...))
 end
 
 local function copy(from, ...)
@@ -75,13 +110,14 @@ local libraries = {
   os = copy(os, "time", "date", "clock", "difftime"),
   string = copy(string, "byte", "char", "find", "format", "gmatch", "gsub", "len", "lower", "match", "rep", "reverse", "sub", "upper"),
   coroutine = {
-    create = raw_create, resume = resume, wrap = wrap, yield = raw_yield, status = raw_status,
-    running = coroutine.running, isyieldable = coroutine.isyieldable,
+    create = create, resume = resume, wrap = wrap, yield = raw_yield, status = raw_status,
+    running = running, isyieldable = coroutine.isyieldable,
   },
 }
 
 local base = copy(_G, "assert", "error", "getmetatable", "ipairs", "next", "pairs", "pcall", "rawequal", "rawget", "rawlen",
-  "rawset", "select", "setmetatable", "tonumber", "tostring", "type", "unpack", "xpcall", "_VERSION")
+  "rawset", "select", "setmetatable", "tonumber", "tostring", "type", "unpack", "_VERSION")
+base.xpcall = late_xpcall
 base.collectgarbage = collectgarbage_count
 base.print = print_to_log
 
