@@ -51,8 +51,8 @@ end
 
 local function with(method, takes_body)
   return function(url, a, b)
-    local options = {}
-    local given = takes_body and b or a
+    local options, given = {}, a
+    if takes_body then given = b end
     for key, value in pairs(given or {}) do options[key] = value end
     options.url, options.method = url, method
     if takes_body then options.body = a end
