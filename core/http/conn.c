@@ -9,7 +9,10 @@
 
 #include <stdlib.h>
 
-enum { WAITING_BYTES = 64 * 1024 }; /* pipelined bytes held before reading pauses */
+enum {
+    WAITING_BYTES = 64 * 1024, /* pipelined bytes held before reading pauses */
+    DRAIN_IDLE_MS = 250,       /* while draining: the next request may be on its way */
+};
 
 static const struct stream_events stream_events;
 static void on_deadline(struct timer *t);
@@ -87,12 +90,25 @@ static bool is_reading_body(const struct conn *c)
     return ex && !ex->body_ended && !ex->body_paused && (ex->sink || ex->body_dropped);
 }
 
+static uint64_t idle_until_ms(const struct conn *c)
+{
+    uint64_t most = limit_ms(c, SETTING_SERVER_IDLE_TIMEOUT_MS);
+    if (c->server->draining && most > DRAIN_IDLE_MS)
+        most = DRAIN_IDLE_MS;
+    return c->idle_since_ms + most;
+}
+
+bool conn_is_stale(const struct conn *c)
+{
+    return c->server->io->now_ms >= idle_until_ms(c);
+}
+
 void conn_arm(struct conn *c)
 {
     uint64_t at = 0;
     switch (c->state) {
     case CONN_IDLE:
-        at = c->idle_since_ms + limit_ms(c, SETTING_SERVER_IDLE_TIMEOUT_MS);
+        at = idle_until_ms(c);
         break;
     case CONN_HEAD:
         at = c->head_started_ms + limit_ms(c, SETTING_SERVER_HEAD_TIMEOUT_MS);
@@ -188,7 +204,7 @@ static void on_deadline(struct timer *t)
     }
     switch (c->state) {
     case CONN_IDLE:
-        if (now >= c->idle_since_ms + limit_ms(c, SETTING_SERVER_IDLE_TIMEOUT_MS)) {
+        if (conn_is_stale(c)) {
             conn_close(c, false);
             return;
         }

@@ -63,6 +63,9 @@ void conn_exchange_over(struct conn *c);
 /* Works through what is buffered. */
 void conn_process(struct conn *c);
 
+/* Whether an idle connection has been so for as long as it may. */
+bool conn_is_stale(const struct conn *c);
+
 /* Sets the timer to the nearest deadline. */
 void conn_arm(struct conn *c);
 void conn_close(struct conn *c, bool reset);

@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -166,14 +167,26 @@ static void stop_listening(struct server *s)
     s->listener = NULL;
 }
 
+/* A request may have arrived that the loop has not come to: closing now would
+ * reset it. And a client that was busy a moment ago may be sending its next.
+ * Those are answered, with Connection: close. */
+static bool has_unread(const struct conn *c)
+{
+    int fd, bytes = 0;
+    return uv_fileno((const uv_handle_t *)&c->stream.tcp, &fd) == 0 &&
+           ioctl(fd, FIONREAD, &bytes) == 0 && bytes > 0;
+}
+
 void server_drain(struct server *s)
 {
     s->draining = true;
     stop_listening(s);
     for (struct conn *c = s->conns.next, *next; c != &s->conns; c = next) {
         next = c->next;
-        if (c->state == CONN_IDLE)
+        if (c->state == CONN_IDLE && !has_unread(c) && conn_is_stale(c))
             conn_close(c, false);
+        else
+            conn_arm(c);
     }
 }
 
