@@ -283,9 +283,23 @@ static void on_output(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         uv_close((uv_handle_t *)stream, on_handle_closed);
 }
 
+/* The program we are: by name, which also works under valgrind; by the link when
+ * the file has been replaced since ("... (deleted)" is no file). */
+static const char *own_program(char *path, size_t size)
+{
+    ssize_t n = readlink("/proc/self/exe", path, size - 1);
+    if (n > 0) {
+        path[n] = 0;
+        if (access(path, X_OK) == 0)
+            return path;
+    }
+    return "/proc/self/exe";
+}
+
 /* Runs `perilune check --bundle FILE` with our own options. */
 static int spawn_check(struct reload *r, const char *file)
 {
+    char program[4096];
     char *args[ARGUMENTS_MAX + 4] = {(char *)"perilune", (char *)"check", (char *)"--bundle", (char *)file};
     int n = 4;
     for (int i = 2; i < r->engine->argc && n < ARGUMENTS_MAX; i++)
@@ -296,7 +310,7 @@ static int spawn_check(struct reload *r, const char *file)
         {.flags = UV_INHERIT_FD, .data.fd = 2},
     };
     uv_process_options_t options = {
-        .file = "/proc/self/exe", .args = args, .exit_cb = on_exit_check, .stdio = stdio, .stdio_count = 3};
+        .file = own_program(program, sizeof program), .args = args, .exit_cb = on_exit_check, .stdio = stdio, .stdio_count = 3};
     uv_pipe_init(&r->io->loop, &r->pipe, 0);
     r->pipe.data = r->process.data = r;
     r->handles = 2;
