@@ -23,6 +23,9 @@ void problems_add(struct problems *p, const char *file, int line, const char *fo
     list[p->count].file = strdup(file ? file : "");
     list[p->count].line = line;
     list[p->count].text = strndup(s.len ? s.p : "out of memory", s.len ? s.len : 13);
+    for (char *c = list[p->count].text; c && *c; c++)
+        if (*c == '\n') /* a problem is one line, here and in every list of them */
+            *c = ' ';
     p->count++;
     buf_done(&text);
 }

@@ -75,7 +75,7 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
     X(SCRIPT_MEMORY_FACTOR, "script.memory_factor", NUMBER, "", 2, 1.1, 16, true, NULL,             \
       "allocation is refused above memory_bytes times this")                                       \
     X(SCRIPT_PATTERN_STEPS, "script.pattern_steps", INTEGER, "steps", 1000000, 1000, 1000000000,    \
-      true, NULL, "work one pattern call may do before it fails")                                  \
+      true, NULL, "work one pattern call may do beyond 8 steps a byte")                                  \
     X(SCRIPT_BODY_BYTES, "script.body_bytes", INTEGER, "bytes", 8388608, 0, 1073741824, true, NULL, \
       "largest request or response body a script may hold as a string")                            \
     X(WORKER_HANG_MS, "worker.hang_ms", INTEGER, "ms", 1000, 100, 600000, true, NULL,               \

@@ -399,7 +399,8 @@ static void matcher_init(struct matcher *m, lua_State *L, struct str subject, st
     m->pattern = pattern.p;
     m->pattern_end = pattern.p + pattern.len;
     m->anchored = false;
-    m->steps_max = *steps;
+    /* Linear work is always allowed, however long the subject is. */
+    m->steps_max = *steps + 8.0 * (double)subject.len;
     m->steps_left = m->steps_max > 0 ? (uint64_t)m->steps_max : 0;
     m->captures = m->depth = 0;
 }
