@@ -6,6 +6,7 @@
 #include "sys/cpus.h"
 
 #include <lauxlib.h>
+#include <luajit.h>
 #include <lualib.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -253,6 +254,8 @@ static int run_file(lua_State *L)
     struct file_job *job = lua_touserdata(L, 1);
     char chunk_name[4096];
     luaL_openlibs(L);
+    /* Now, because opening `jit` turns it on: a compiled loop cannot be interrupted. */
+    luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
     snprintf(chunk_name, sizeof chunk_name, "@%s", job->name);
     if (luaL_loadbufferx(L, job->text.p, job->text.len, chunk_name, "t") != 0)
         return lua_error(L);
