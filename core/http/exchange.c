@@ -200,9 +200,14 @@ void exchange_record(struct exchange *ex, int status)
 static void finish(struct exchange *ex)
 {
     struct conn *c = ex->conn;
-    if (c->stream.broken || (!ex->body_ended && !ex->close_after))
+    bool more = c->processing && c->cur.len;
+    if (!ex->body_ended && !ex->close_after)
         return;
-    if (stream_pending(&c->stream) && !(c->processing && c->cur.len)) {
+    if (!more) /* held back while the rest of a body was read and dropped */
+        stream_flush(&c->stream);
+    if (c->stream.broken)
+        return;
+    if (stream_pending(&c->stream) && !more) {
         c->pending_record = true;
         return;
     }
