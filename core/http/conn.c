@@ -90,6 +90,37 @@ static bool is_reading_body(const struct conn *c)
     return ex && !ex->body_ended && !ex->body_paused && (ex->sink || ex->body_dropped);
 }
 
+/* When a transfer that has moved `bytes` since `since_ms` falls below its least
+ * rate. A drip that never pauses for long pushes only its pause deadline away. */
+static uint64_t rate_until_ms(uint64_t bytes, uint64_t since_ms, uint64_t grace_ms, uint64_t rate)
+{
+    uint64_t lasts_ms = rate ? bytes * 1000 / rate + 1 : UINT64_MAX / 2;
+    return since_ms + (lasts_ms > grace_ms ? lasts_ms : grace_ms);
+}
+
+static uint64_t body_until_ms(const struct conn *c)
+{
+    uint64_t grace = limit_ms(c, SETTING_SERVER_BODY_TIMEOUT_MS);
+    uint64_t at = c->read_progress_ms + grace;
+    earliest(&at, rate_until_ms(c->ex->body_bytes, c->ex->body_started_ms, grace,
+                                limit_ms(c, SETTING_SERVER_BODY_MIN_RATE)));
+    return at;
+}
+
+static uint64_t drained_bytes(const struct conn *c)
+{
+    return c->stream.bytes_written - c->stream.tcp.write_queue_size;
+}
+
+static uint64_t write_until_ms(const struct conn *c)
+{
+    uint64_t grace = limit_ms(c, SETTING_SERVER_WRITE_TIMEOUT_MS);
+    uint64_t at = c->write_progress_ms + grace;
+    earliest(&at, rate_until_ms(drained_bytes(c) - c->write_drained, c->write_started_ms, grace,
+                                limit_ms(c, SETTING_SERVER_WRITE_MIN_RATE)));
+    return at;
+}
+
 static uint64_t idle_until_ms(const struct conn *c)
 {
     uint64_t most = limit_ms(c, SETTING_SERVER_IDLE_TIMEOUT_MS);
@@ -118,7 +149,7 @@ void conn_arm(struct conn *c)
         break;
     case CONN_BUSY:
         if (is_reading_body(c))
-            at = c->read_progress_ms + limit_ms(c, SETTING_SERVER_BODY_TIMEOUT_MS);
+            at = body_until_ms(c);
         if (c->eof_ms && c->ex && c->ex->answer == ANSWER_NONE)
             earliest(&at, c->eof_ms + limit_ms(c, SETTING_SERVER_HALF_CLOSE_MS));
         break;
@@ -126,7 +157,7 @@ void conn_arm(struct conn *c)
         return;
     }
     if (c->write_started_ms)
-        earliest(&at, c->write_progress_ms + limit_ms(c, SETTING_SERVER_WRITE_TIMEOUT_MS));
+        earliest(&at, write_until_ms(c));
     if (at)
         wheel_set(&c->server->io->wheel, &c->deadline, at);
 }
@@ -148,11 +179,6 @@ static void gone(struct conn *c, bool reset)
     conn_close(c, reset);
 }
 
-static uint64_t drained_bytes(const struct conn *c)
-{
-    return c->stream.bytes_written - c->stream.tcp.write_queue_size;
-}
-
 /* Notes whether output is pending and moving. */
 static void watch_writes(struct conn *c)
 {
@@ -168,30 +194,15 @@ static void watch_writes(struct conn *c)
     }
 }
 
-static bool below_rate(uint64_t bytes, uint64_t since_ms, uint64_t now_ms, uint64_t grace_ms,
-                       uint64_t rate)
-{
-    uint64_t elapsed = now_ms - since_ms;
-    return rate && elapsed >= grace_ms && bytes * 1000 < rate * elapsed;
-}
-
 static bool writes_too_slowly(struct conn *c)
 {
-    uint64_t now = c->server->io->now_ms, grace = limit_ms(c, SETTING_SERVER_WRITE_TIMEOUT_MS);
     watch_writes(c);
-    return c->write_started_ms &&
-           (now >= c->write_progress_ms + grace ||
-            below_rate(drained_bytes(c) - c->write_drained, c->write_started_ms, now, grace,
-                       limit_ms(c, SETTING_SERVER_WRITE_MIN_RATE)));
+    return c->write_started_ms && c->server->io->now_ms >= write_until_ms(c);
 }
 
-static bool reads_too_slowly(struct conn *c)
+static bool reads_too_slowly(const struct conn *c)
 {
-    uint64_t now = c->server->io->now_ms, grace = limit_ms(c, SETTING_SERVER_BODY_TIMEOUT_MS);
-    return is_reading_body(c) &&
-           (now >= c->read_progress_ms + grace ||
-            below_rate(c->ex->body_bytes, c->ex->body_started_ms, now, grace,
-                       limit_ms(c, SETTING_SERVER_BODY_MIN_RATE)));
+    return is_reading_body(c) && c->server->io->now_ms >= body_until_ms(c);
 }
 
 static void on_deadline(struct timer *t)
