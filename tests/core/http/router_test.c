@@ -122,8 +122,8 @@ static void says_what_is_wrong_with_a_pattern(void **state)
     char deep[200] = "", many[200] = "";
     for (int i = 0; i < 65; i++)
         strcat(deep, "/a");
-    for (int i = 0; i < 17; i++)
-        snprintf(many + strlen(many), 8, "/:p%d", i);
+    for (char name[] = "/:a"; name[2] < 'a' + 17; name[2]++)
+        strcat(many, name);
     refuses("a", "begin");
     refuses("", "begin");
     refuses("/:", "needs a name");
