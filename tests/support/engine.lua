@@ -98,6 +98,15 @@ function engine:get(path)
 end
 
 --- A connection to the data port, see http.lua.
+--- Resident bytes of the largest worker.
+function engine:worker_bytes()
+  local most = 0
+  for _, one in ipairs(self:processes()) do
+    if one.role == "worker" then most = math.max(most, one.rss_bytes) end
+  end
+  return most
+end
+
 function engine:connect()
   return http.connect { address = self.listen }
 end
