@@ -7,13 +7,16 @@
 
 #include "base/clock.h"
 
+#define XXH_INLINE_ALL
 #include <assert.h>
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 static const uint64_t BOARD_MAGIC = 0x31656e756c697265; /* "erilune1" */
 
@@ -77,6 +80,8 @@ struct board *board_new(const struct board_opts *opts)
     board->lane_bytes = lane_bytes;
     board->lanes_offset = lanes_offset;
     settings_init(&board->settings);
+    if (getrandom(&board->hash_seed, sizeof board->hash_seed, 0) < 0)
+        board->hash_seed = clock_unix_ms();
     for (uint32_t i = 0; i < BOARD_PROCESSES; i++)
         atomic_store_explicit(&board->processes[i].role,
                               i == 0   ? ROLE_SUPERVISOR
@@ -85,6 +90,11 @@ struct board *board_new(const struct board_opts *opts)
                               memory_order_relaxed);
     register_fixed(board);
     return board;
+}
+
+uint64_t board_hash(const struct board *board, struct str key, uint64_t scope)
+{
+    return XXH3_64bits_withSeed(key.p, key.len, board->hash_seed ^ scope);
 }
 
 void board_free(struct board *board)

@@ -16,6 +16,7 @@
 #pragma once
 
 #include "base/str.h"
+#include "board/rates.h"
 #include "board/settings.h"
 #include "stats/lane.h"
 
@@ -88,6 +89,8 @@ struct board {
     struct board_process processes[BOARD_PROCESSES];
     struct board_route routes[LANE_ROUTES_MAX];
     _Atomic uint32_t route_count;
+    uint64_t hash_seed; /* random: nobody outside can choose what collides */
+    struct rates rates; /* any worker, CAS */
     uint64_t lane_bytes; /* size of one lane */
     uint64_t lanes_offset;
 };
@@ -111,6 +114,9 @@ static inline struct board_process *board_worker(struct board *board, uint32_t w
 {
     return &board->processes[2 + worker];
 }
+
+/* Hash of a key for the tables on the board; `scope` tells equal keys of different uses apart. */
+uint64_t board_hash(const struct board *board, struct str key, uint64_t scope);
 
 /* Index of a route, registered if new; ROUTE_OTHER when the table is full.
  * Any process may call it at any time. Names beyond the field are cut. A scan:

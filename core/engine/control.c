@@ -44,7 +44,7 @@ static void on_request(struct exchange *ex)
     script_request(c->script, ex);
 }
 
-static const struct server_app app = {on_request, script_gone};
+static const struct server_app app = {on_request};
 
 /* ---- what the control API's Lua can call ---- */
 

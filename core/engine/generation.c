@@ -29,6 +29,7 @@ struct script *generation_load(const struct generation_opts *opts, const struct 
             .source_count = bundle->count,
             .routes_under = opts->control ? "routes/admin/" : "routes/",
             .routes_except = opts->control ? NULL : "routes/admin/",
+            .policies = !opts->control,
             .named = c->upstreams,
             .named_count = c->upstream_count,
             .default_upstream = opts->control ? NULL : c->default_upstream,
@@ -68,8 +69,10 @@ bool generation_check(const struct options *options, const struct bundle *bundle
             .source_count = bundle->count,
             .routes_under = control ? "routes/admin/" : "routes/",
             .routes_except = control ? NULL : "routes/admin/",
+            .policies = !control,
             .named = config.upstreams,
             .named_count = config.upstream_count,
+            .default_upstream = control ? NULL : config.default_upstream,
         };
         struct script *script = script_new(&opts, problems);
         if (script && !control)

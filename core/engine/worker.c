@@ -39,7 +39,7 @@ static void on_request(struct exchange *ex)
     script_request(w->script, ex);
 }
 
-static const struct server_app app = {on_request, script_gone};
+static const struct server_app app = {on_request};
 
 /* ---- generations ---- */
 

@@ -170,7 +170,7 @@ static void gone(struct conn *c, bool reset)
         return;
     if (ex) {
         if (ex->answer != ANSWER_ENDED)
-            c->server->app->on_gone(ex);
+            exchange_gone(ex);
         io_now(c->server->io);
         exchange_record(ex, 0);
         exchange_free(ex);
@@ -292,7 +292,7 @@ void conn_refuse(struct conn *c, int status, const char *what, const char *rfc)
     if (c->state == CONN_CLOSING)
         return;
     if (ex && ex->answer == ANSWER_BEGUN) {
-        c->server->app->on_gone(ex);
+        exchange_gone(ex);
         exchange_abort(ex);
         return;
     }
@@ -304,7 +304,7 @@ void conn_refuse(struct conn *c, int status, const char *what, const char *rfc)
         return;
     }
     if (ex) {
-        c->server->app->on_gone(ex);
+        exchange_gone(ex);
         exchange_record(ex, status);
         exchange_free(ex);
         c->ex = NULL;
@@ -514,8 +514,8 @@ static void after_work(struct conn *c)
         stream_read_start(&c->stream);
     conn_arm(c);
     /* The kernel took all at once: who waited for room may go on. */
-    if (c->ex && c->ex->answer == ANSWER_BEGUN && c->ex->on_drain && !stream_pending(&c->stream))
-        c->ex->on_drain(c->ex);
+    if (c->ex && c->ex->answer == ANSWER_BEGUN && !stream_pending(&c->stream))
+        exchange_drained(c->ex);
 }
 
 /* Processes what has been read: `fresh` bytes, or what waits in c->in. */
@@ -626,8 +626,8 @@ static void on_drain(struct stream *stream)
         return;
     if (c->pending_record)
         exchange_finish_later(c->ex);
-    else if (c->ex->on_drain)
-        c->ex->on_drain(c->ex);
+    else
+        exchange_drained(c->ex);
 }
 
 static const struct stream_events stream_events = {on_read, on_end, on_drain, on_closed};

@@ -82,6 +82,12 @@ void conn_flush(struct conn *c);
 struct exchange *exchange_new(struct server *s);
 void exchange_free(struct exchange *ex);
 
+/* Tells the application that the client has gone. */
+void exchange_gone(struct exchange *ex);
+
+/* The output queue is empty: whoever waited for room may go on. */
+void exchange_drained(struct exchange *ex);
+
 /* Ends an exchange whose answer is complete once its bytes are out and in. */
 void exchange_finish_later(struct exchange *ex);
 

@@ -1,6 +1,7 @@
 /* One request and its answer: writing heads, framing bodies, ending. */
 // SPDX-License-Identifier: MIT
 #include "http/conn.h"
+#include "http/filter.h"
 #include "http/status.h"
 
 #include <stdio.h>
@@ -39,6 +40,11 @@ struct exchange *exchange_new(struct server *s)
 void exchange_free(struct exchange *ex)
 {
     struct server *s = ex->server;
+    while (ex->filters) {
+        struct filter *f = ex->filters;
+        ex->filters = f->next;
+        f->ops->done(ex, f);
+    }
     arena_reset(ex->arena);
     if (s->spare_count < SPARE_MAX) {
         ex->user = s->spare;
@@ -63,7 +69,23 @@ bool exchange_has_body(const struct exchange *ex)
 
 size_t exchange_pending(const struct exchange *ex)
 {
-    return stream_pending(&ex->conn->stream);
+    size_t bytes = stream_pending(&ex->conn->stream);
+    for (const struct filter *f = ex->filters; f; f = f->next)
+        bytes += f->held_bytes;
+    return bytes;
+}
+
+void exchange_gone(struct exchange *ex)
+{
+    if (ex->on_gone)
+        ex->on_gone(ex);
+    ex->on_gone = NULL;
+}
+
+void exchange_drained(struct exchange *ex)
+{
+    if (ex->on_drain && ex->answer == ANSWER_BEGUN && !exchange_pending(ex))
+        ex->on_drain(ex);
 }
 
 static uint64_t queued_total(const struct conn *c)
@@ -110,15 +132,14 @@ static void add_framing(struct exchange *ex, struct buf *out, const struct answe
     }
 }
 
-void exchange_begin(struct exchange *ex, const struct answer *a)
+/* ---- the wire, behind the last filter ---- */
+
+static void wire_begin(struct exchange *ex, const struct answer *a)
 {
     struct conn *c = ex->conn;
     struct server *s = ex->server;
     struct buf *out = &c->stream.out;
     bool has_date = false;
-    if (ex->answer != ANSWER_NONE)
-        return;
-    ex->answer = ANSWER_BEGUN;
     ex->status = a->status;
     ex->bytes_out_before = queued_total(c);
     uint64_t most = setting_integer(&s->board->settings, SETTING_SERVER_REQUESTS_PER_CONNECTION);
@@ -149,10 +170,10 @@ void exchange_begin(struct exchange *ex, const struct answer *a)
     buf_add_str(out, STR("\r\n"));
 }
 
-void exchange_send(struct exchange *ex, struct str bytes)
+static void wire_send(struct exchange *ex, struct str bytes)
 {
     struct stream *stream = &ex->conn->stream;
-    if (ex->answer != ANSWER_BEGUN || ex->no_body || !bytes.len)
+    if (ex->no_body || !bytes.len)
         return;
     if (ex->chunked) {
         buf_printf(&stream->out, "%zx\r\n", bytes.len);
@@ -201,7 +222,7 @@ static void finish(struct exchange *ex)
 {
     struct conn *c = ex->conn;
     bool more = c->processing && c->cur.len;
-    if (!ex->body_ended && !ex->close_after)
+    if (!ex->wire_ended || (!ex->body_ended && !ex->close_after))
         return;
     if (!more) /* held back while the rest of a body was read and dropped */
         stream_flush(&c->stream);
@@ -224,18 +245,16 @@ void exchange_finish_later(struct exchange *ex)
     finish(ex);
 }
 
-void exchange_end(struct exchange *ex)
+static void wire_end(struct exchange *ex)
 {
     struct conn *c = ex->conn;
-    if (ex->answer != ANSWER_BEGUN)
-        return;
     if (!ex->no_body && !ex->chunked && ex->length_left > 0) {
         exchange_abort(ex);
         return;
     }
     if (ex->chunked)
         buf_add_str(&c->stream.out, STR("0\r\n\r\n"));
-    ex->answer = ANSWER_ENDED;
+    ex->wire_ended = true;
     ex->ready_ns = io_now(ex->server->io);
     ex->body_dropped = !ex->body_ended;
     ex->sink = NULL;
@@ -247,11 +266,85 @@ void exchange_end(struct exchange *ex)
     conn_flush(c);
 }
 
+/* ---- what the application says, through its filters ---- */
+
+void filter_begin(struct exchange *ex, struct filter *f, const struct answer *a)
+{
+    if (f)
+        f->ops->begin(ex, f, a);
+    else
+        wire_begin(ex, a);
+}
+
+void filter_send(struct exchange *ex, struct filter *f, struct str bytes)
+{
+    if (f)
+        f->ops->send(ex, f, bytes);
+    else
+        wire_send(ex, bytes);
+}
+
+void filter_flush(struct exchange *ex, struct filter *f)
+{
+    if (f)
+        f->ops->flush(ex, f);
+    else
+        conn_flush(ex->conn);
+}
+
+void filter_end(struct exchange *ex, struct filter *f)
+{
+    if (f)
+        f->ops->end(ex, f);
+    else
+        wire_end(ex);
+}
+
+void filter_answer(struct exchange *ex, struct filter *f, const struct answer *a, struct str body)
+{
+    if (f && f->ops->answer) {
+        f->ops->answer(ex, f, a, body);
+        return;
+    }
+    filter_begin(ex, f, a);
+    filter_send(ex, f, body);
+    filter_end(ex, f);
+}
+
+void filter_push(struct exchange *ex, struct filter *f)
+{
+    f->next = ex->filters;
+    ex->filters = f;
+}
+
+void exchange_begin(struct exchange *ex, const struct answer *a)
+{
+    if (ex->answer != ANSWER_NONE)
+        return;
+    ex->answer = ANSWER_BEGUN;
+    filter_begin(ex, ex->filters, a);
+}
+
+void exchange_send(struct exchange *ex, struct str bytes)
+{
+    if (ex->answer == ANSWER_BEGUN)
+        filter_send(ex, ex->filters, bytes);
+}
+
+void exchange_end(struct exchange *ex)
+{
+    if (ex->answer != ANSWER_BEGUN)
+        return;
+    ex->answer = ANSWER_ENDED;
+    filter_end(ex, ex->filters);
+}
+
 void exchange_answer(struct exchange *ex, const struct answer *answer, struct str body)
 {
-    exchange_begin(ex, answer);
-    exchange_send(ex, body);
-    exchange_end(ex);
+    if (ex->answer != ANSWER_NONE)
+        return;
+    ex->answer = ANSWER_ENDED;
+    filter_answer(ex, ex->filters, answer, body);
 }
 
 void exchange_problem(struct exchange *ex, int status, const char *code, const char *detail,
@@ -287,7 +380,7 @@ void exchange_abort(struct exchange *ex)
 
 void exchange_flush(struct exchange *ex)
 {
-    conn_flush(ex->conn);
+    filter_flush(ex, ex->filters);
 }
 
 static bool trace_from_header(struct exchange *ex)

@@ -197,7 +197,7 @@ void server_free(struct server *s)
         struct conn *c = s->conns.next;
         if (c->ex) {
             if (c->ex->answer != ANSWER_ENDED)
-                s->app->on_gone(c->ex);
+                exchange_gone(c->ex);
             exchange_record(c->ex, 0);
             exchange_free(c->ex);
             c->ex = NULL;

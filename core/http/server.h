@@ -32,9 +32,6 @@ struct server_app {
     /* A request begins: its head is judged, its body not yet read. Must answer
      * now or later, exactly once. */
     void (*on_request)(struct exchange *ex);
-    /* The client has gone: ex is still valid during the call and dead after it.
-     * Not called once the answer has been ended. */
-    void (*on_gone)(struct exchange *ex);
 };
 
 /* Where a request body goes; set by exchange_read_body(). */
@@ -57,14 +54,16 @@ struct exchange {
     struct str path;            /* canonical */
     struct str raw_head;        /* as read, in the arena */
     void *user;                 /* app: its own state */
-    bool is_fiber;              /* app: what kind of state that is */
+    void (*on_gone)(struct exchange *ex); /* app: the client has gone before the answer was ended;
+                                           * ex is valid during the call and dead after it */
     uint32_t route;             /* app: index on the board, for the sample */
     void (*on_drain)(struct exchange *ex); /* app: the output queue is empty again */
     uint64_t started_ns;        /* when the last of its head reached this machine */
     uint64_t phase_ns[PHASE_COUNT]; /* app: adds what it measured */
     char trace_id[33];          /* 32 hex digits */
     int status;                 /* of the answer, 0 before */
-    enum answer_state answer;
+    enum answer_state answer;   /* what the app has said */
+    struct filter *filters;     /* between the app and the wire; see filter.h */
     bool close_after;           /* app may set: no further request */
     /* private */
     struct body_reader body;
@@ -75,6 +74,7 @@ struct exchange {
     uint64_t bytes_out_before;
     uint64_t body_out;
     int64_t length_left;        /* of a fixed-length answer; -1: chunked or to EOF */
+    bool wire_ended;            /* the last filter has said all */
     bool body_paused;
     bool body_ended;
     bool body_dropped;
@@ -143,7 +143,7 @@ void exchange_abort(struct exchange *ex);
  * of on_request. */
 void exchange_flush(struct exchange *ex);
 
-/* Bytes of the answer that the client has not taken yet. */
+/* Bytes of the answer that the client has not taken yet, in filters or below. */
 size_t exchange_pending(const struct exchange *ex);
 
 /* Trace id of the request: from traceparent when that is valid, else a new one. */

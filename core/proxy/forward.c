@@ -208,7 +208,7 @@ static void on_error(struct call *call, int err, const char *what)
 static const struct call_events call_events = {on_head, on_data,  on_batch,
                                                on_end,  on_error, on_call_drain};
 
-void forward_cancel(struct exchange *ex)
+static void on_gone(struct exchange *ex)
 {
     struct forward *f = of(ex);
     struct call *call = f->call;
@@ -247,6 +247,7 @@ void forward_start(struct exchange *ex, const struct forward_opts *opts)
                                       SETTING_UPSTREAM_BUFFER_BYTES);
     ex->user = f;
     ex->on_drain = on_exchange_drain;
+    ex->on_gone = on_gone;
     f->call = call_new(&call);
     if (!f->call) {
         exchange_problem(ex, 503, "out_of_memory", "the server is out of memory", NULL, 0);

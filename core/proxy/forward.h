@@ -20,8 +20,5 @@ struct forward_opts {
     uint64_t timeout_ms;   /* to the first byte; 0: the setting */
 };
 
-/* Starts forwarding; the answer comes by itself. Sets ex->user. */
+/* Starts forwarding; the answer comes by itself. Sets ex->user and ex->on_gone. */
 void forward_start(struct exchange *ex, const struct forward_opts *opts);
-
-/* The client has gone (server_app.on_gone). */
-void forward_cancel(struct exchange *ex);

@@ -103,7 +103,7 @@ static struct exchange *release(struct fiber *f)
     ex->phase_ns[PHASE_LUA] += io_now(f->script->io) - f->resumed_ns;
     f->ex = NULL;
     ex->user = NULL;
-    ex->is_fiber = false;
+    ex->on_gone = NULL;
     return ex;
 }
 

@@ -400,6 +400,24 @@ static int stats_generation(lua_State *L)
     return 1;
 }
 
+/* counters(): { name, value, doc } each, summed over the workers since the start. */
+static int stats_counters(lua_State *L)
+{
+    struct board *board = self(L)->board;
+    new_list(L, COUNTER_COUNT);
+    for (int i = 0; i < COUNTER_COUNT; i++) {
+        uint64_t sum = 0;
+        for (uint32_t w = 0; w < board->workers; w++)
+            sum += lane_get(&board_lane(board, w)->counters[i]);
+        lua_createtable(L, 0, 3);
+        set_text(L, "name", counter_infos[i].name);
+        set_text(L, "doc", counter_infos[i].doc);
+        set_number(L, "value", (double)sum);
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
+}
+
 /* Asks the JSON module how it marks a list, once, so that lists are made
  * without calling it. */
 static void keep_array_metatable(lua_State *L)
@@ -420,6 +438,7 @@ int bind_stats_open(lua_State *L, struct board *board, struct history *history,
         {"histograms", stats_histograms},
         {"settings", stats_settings},
         {"generation", stats_generation},
+        {"counters", stats_counters},
     };
     if (luaL_newmetatable(L, VIEW)) {
         lua_pushcfunction(L, view_gc);

@@ -99,7 +99,7 @@ static void park(struct fiber *f)
         f->box->fiber = NULL;
     if (f->ex) {
         f->ex->user = NULL;
-        f->ex->is_fiber = false;
+        f->ex->on_gone = NULL;
     }
     f->box = NULL;
     f->ex = NULL;
@@ -144,7 +144,7 @@ static void answer_error(struct fiber *f)
     if (!ex)
         return;
     ex->user = NULL;
-    ex->is_fiber = false;
+    ex->on_gone = NULL;
     if (ex->answer == ANSWER_NONE)
         exchange_problem(ex, 500, "handler_failed",
                          "the handler of this route failed; the log has the details under this id",
@@ -265,7 +265,7 @@ void fiber_start(struct script *s, struct route *route, struct exchange *ex,
     f->ex = ex;
     f->route = route;
     ex->user = f;
-    ex->is_fiber = true;
+    ex->on_gone = fiber_client_gone;
     if (match->params) {
         f->match = arena_alloc(ex->arena, sizeof *match);
         if (f->match)
@@ -287,7 +287,7 @@ void fiber_client_gone(struct exchange *ex)
 {
     struct fiber *f = ex->user;
     ex->user = NULL;
-    ex->is_fiber = false;
+    ex->on_gone = NULL;
     f->ex = NULL;
     f->match = NULL;
     if (f->wait.cancel && f->wait.needs_client)
@@ -321,7 +321,7 @@ static int lua_finish_stream(lua_State *L)
         return 0;
     f->ex = NULL;
     ex->user = NULL;
-    ex->is_fiber = false;
+    ex->on_gone = NULL;
     ex->phase_ns[PHASE_LUA] += io_now(f->script->io) - f->resumed_ns;
     exchange_end(ex);
     return 0;

@@ -15,6 +15,7 @@ struct loading {
     const struct script_opts *opts;
     struct problems *problems;
     const struct source *current;
+    unsigned kind; /* of the policy file at hand */
 };
 
 static const struct source *find_source(const struct script_opts *opts, const char *path, bool builtin)
@@ -151,6 +152,8 @@ static int boot(lua_State *L)
     s->collect = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_getfield(L, -1, "prepare");
     s->sandbox = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_getfield(L, -1, "policy");
+    s->policy = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
 }
 
@@ -210,18 +213,23 @@ static void add_route(lua_State *L, struct loading *loading)
         problems_add(loading->problems, r->file, r->line, "route %s %s: %s", r->method, r->pattern, wrong);
 }
 
+/* Leaves the current file's chunk on the stack. */
+static void push_chunk(lua_State *L, struct loading *loading)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, loading->s->sandbox);
+    lua_pushlstring(L, loading->current->text.p, loading->current->text.len);
+    lua_pushstring(L, loading->current->name);
+    lua_call(L, 2, 2);
+    if (!lua_isfunction(L, -2))
+        lua_error(L); /* the syntax error */
+    lua_pop(L, 1);
+}
+
 static int load_routes(lua_State *L)
 {
     struct loading *loading = lua_touserdata(L, 1);
     struct script *s = loading->s;
-    const struct source *source = loading->current;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, s->sandbox);
-    lua_pushlstring(L, source->text.p, source->text.len);
-    lua_pushstring(L, source->name);
-    lua_call(L, 2, 2);
-    if (!lua_isfunction(L, -2))
-        return lua_error(L); /* the syntax error */
-    lua_pop(L, 1);
+    push_chunk(L, loading);
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->collect);
     lua_pushvalue(L, -2);
     lua_call(L, 0, 1);
@@ -237,6 +245,85 @@ static int load_routes(lua_State *L)
         lua_pop(L, 1);
     }
     return 0;
+}
+
+/* ---- one policy file ---- */
+
+/* Adds the list of messages on top of the stack, each "line: what", to the problems. */
+static void add_messages(lua_State *L, struct loading *loading)
+{
+    int n = (int)lua_objlen(L, -1);
+    for (int i = 1; i <= n; i++) {
+        lua_rawgeti(L, -1, i);
+        lua_getfield(L, -1, "line");
+        lua_getfield(L, -2, "text");
+        problems_add(loading->problems, loading->current->name, (int)lua_tointeger(L, -2), "%s",
+                     lua_tostring(L, -1));
+        lua_pop(L, 3);
+    }
+}
+
+/* Reads the policy of one route: the resolver is at index `resolver`. */
+static void read_policy(lua_State *L, struct script *s, struct route *r, unsigned kind, int resolver)
+{
+    lua_pushvalue(L, resolver);
+    lua_pushstring(L, r->method);
+    lua_pushstring(L, r->pattern);
+    lua_call(L, 2, 1);
+    if (lua_istable(L, -1)) {
+        r->policies[kind] = policy_kinds[kind]->read(L, s, r);
+        r->has_policies = r->has_policies || r->policies[kind];
+    }
+    lua_pop(L, 1);
+}
+
+static int load_policy(lua_State *L)
+{
+    struct loading *loading = lua_touserdata(L, 1);
+    struct script *s = loading->s;
+    unsigned kind = loading->kind;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->policy);
+    lua_pushstring(L, policy_kinds[kind]->name);
+    push_chunk(L, loading);
+    lua_pushlstring(L, loading->current->text.p, loading->current->text.len);
+    lua_call(L, 3, 3); /* policy(kind, chunk, text): resolver, unused, problems */
+    add_messages(L, loading);
+    if (lua_objlen(L, -1) > 0)
+        return 0;
+    int resolver = lua_gettop(L) - 2, unused = resolver + 1;
+    for (struct route *r = s->routes; r; r = r->next)
+        read_policy(L, s, r, kind, resolver);
+    lua_pushvalue(L, unused);
+    lua_call(L, 0, 1);
+    add_messages(L, loading);
+    return 0;
+}
+
+/* The file of a policy: the user's, else the program's. */
+static const struct source *policy_source(const struct script_opts *opts, unsigned kind)
+{
+    char path[80];
+    snprintf(path, sizeof path, "policies/%s.lua", policy_kinds[kind]->name);
+    const struct source *own = find_source(opts, path, false);
+    return own ? own : find_source(opts, path, true);
+}
+
+/* What no route takes goes to the default upstream; last, so that it is no
+ * problem of any file. */
+static bool add_fallback(struct script *s)
+{
+    struct route *r = s->default_upstream ? calloc(1, sizeof *r) : NULL;
+    if (!r)
+        return !s->default_upstream;
+    r->next = s->routes;
+    s->routes = s->fallback = r;
+    r->script = s;
+    r->method = strdup("*");
+    r->pattern = strdup("/*");
+    r->file = strdup("");
+    r->handler = LUA_NOREF;
+    r->upstream = s->default_upstream;
+    return r->method && r->pattern && r->file;
 }
 
 static bool is_route_file(const struct script *s, const struct source *source)
@@ -271,6 +358,22 @@ static const char *message_of(lua_State *L)
     return lua_isstring(L, -1) ? lua_tostring(L, -1) : "the error raised is not a string";
 }
 
+/* Loads the current file; what is wrong goes to the problems. */
+static bool load_file(struct loading *loading, lua_CFunction load)
+{
+    struct script *s = loading->s;
+    lua_State *L = s->L;
+    limits_enter(&s->heap, (unsigned)setting_integer(&s->board->settings, SETTING_SCRIPT_LOAD_MS));
+    int status = lua_cpcall(L, load, loading);
+    limits_leave();
+    if (status == 0)
+        return true;
+    const char *message = message_of(L);
+    problems_add_message(loading->problems, file_of(loading, message), message);
+    lua_pop(L, 1);
+    return false;
+}
+
 bool loader_run(struct script *s, const struct script_opts *opts, struct problems *problems)
 {
     struct loading loading = {.s = s, .opts = opts, .problems = problems};
@@ -286,16 +389,12 @@ bool loader_run(struct script *s, const struct script_opts *opts, struct problem
         if (!is_route_file(s, source) || is_replaced(opts, source))
             continue;
         loading.current = source;
-        limits_enter(&s->heap, (unsigned)setting_integer(&s->board->settings, SETTING_SCRIPT_LOAD_MS));
-        int status = lua_cpcall(L, load_routes, &loading);
-        limits_leave();
-        if (status != 0) {
-            const char *message = message_of(L);
-            problems_add_message(problems, file_of(&loading, message), message);
-            lua_pop(L, 1);
-            ok = false;
-        }
+        ok = load_file(&loading, load_routes) && ok;
     }
+    ok = add_fallback(s) && ok;
+    for (loading.kind = 0; opts->policies && loading.kind < POLICY_KINDS; loading.kind++)
+        if ((loading.current = policy_source(opts, loading.kind)))
+            ok = load_file(&loading, load_policy) && ok;
     lua_pushnil(L);
     lua_setfield(L, LUA_REGISTRYINDEX, "perilune.loading");
     return ok;

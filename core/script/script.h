@@ -53,6 +53,7 @@ struct script_opts {
     const char *routes_except;     /* prefix to leave out, or NULL */
     const struct script_upstream *named;
     size_t named_count;
+    bool policies;                 /* load rules/policies/, too */
     const char *default_upstream;  /* takes what no route takes; NULL: 404 */
     script_bind *bind;
     void *bind_user;
@@ -63,9 +64,6 @@ struct script *script_new(const struct script_opts *opts, struct problems *probl
 
 /* Answers a request by route, upstream or 404 (server_app.on_request). */
 void script_request(struct script *s, struct exchange *ex);
-
-/* The client of an exchange has gone (server_app.on_gone). */
-void script_gone(struct exchange *ex);
 
 /* The engine needs it no more; it frees itself after its last fiber. */
 void script_retire(struct script *s);

@@ -4,6 +4,7 @@
 
 #include "http/router.h"
 #include "script/limits.h"
+#include "script/policy.h"
 #include "script/script.h"
 
 #include <lauxlib.h>
@@ -21,6 +22,8 @@ struct route {
     char *prefix_rest; /* proxy: name of the parameter that becomes the path, or NULL */
     uint64_t timeout_ms;
     uint32_t index[METHOD_TRACE + 1]; /* on the board by method, 0: not yet known */
+    bool has_policies;
+    void *policies[POLICY_KINDS];
 };
 
 struct script {
@@ -40,8 +43,8 @@ struct script {
     struct script_upstream *named;
     size_t named_count;
     char *named_text;              /* strings of `named` */
-    const struct script_upstream *fallback;
-    uint32_t fallback_index[METHOD_TRACE + 1];
+    const struct script_upstream *default_upstream;
+    struct route *fallback; /* for what no route takes: to the default upstream; or NULL */
     struct fiber *spare;
     unsigned spare_count;
     struct fiber *running;
@@ -51,6 +54,7 @@ struct script {
     int trampoline;  /* registry references */
     int collect;
     int sandbox;
+    int policy;
     uint64_t streams; /* begun so far */
     struct buf json;  /* scratch for answers */
     struct problems *problems; /* while loading */
@@ -135,6 +139,9 @@ void bind_http_open(lua_State *L);
 
 /* Adds load_text to `core` on top of the stack, and our patterns to `string`. */
 void sandbox_functions(struct script *s);
+
+/* ---- policy.c ---- */
+void policies_free(struct route *route);
 
 /* ---- loader.c ---- */
 bool loader_run(struct script *s, const struct script_opts *opts, struct problems *problems);

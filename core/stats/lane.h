@@ -9,6 +9,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "stats/counters.h"
 #include "stats/sketch.h"
 
 #include <stdatomic.h>
@@ -84,6 +85,7 @@ struct lane {
     lane_counter connections_open; /* gauge */
     lane_counter script_errors;
     lane_counter script_interrupts; /* over its CPU budget or memory cap */
+    lane_counter counters[COUNTER_COUNT];
     lane_counter slow_next;         /* ring position in slow[] */
     struct slow_sample slow[LANE_SLOW_MAX];
     struct route_lane routes[]; /* board.routes_max of them */

@@ -141,6 +141,7 @@ end
 ---@field stats table       what stats.stats() returns
 ---@field histograms table  what stats.histograms() returns
 ---@field generation table  what stats.generation() returns
+---@field counters? table  what stats.counters() returns
 
 --- Renders a scrape.
 ---@param snapshot perilune.prometheus.snapshot
@@ -157,6 +158,9 @@ function M.render(snapshot, openmetrics)
   w:gauge("perilune_in_flight", "Requests that have begun and not ended.", stats.in_flight)
   w:counter("perilune_received_bytes", "Bytes of requests, heads included.", stats.bytes_in, "bytes")
   w:counter("perilune_sent_bytes", "Bytes of responses, heads included.", stats.bytes_out, "bytes")
+  for _, c in ipairs(snapshot.counters or {}) do
+    w:counter("perilune_" .. c.name, c.doc:gsub("^%l", string.upper) .. ".", c.value)
+  end
   write_generation(w, snapshot.generation)
   write_processes(w, stats.processes)
   w:gauge("perilune_open_fds", "Open descriptors of all processes.", system.open_fds)

@@ -75,6 +75,16 @@ end
 local app = trusted("lua/perilune/app.lua", core, require)
 loaded["perilune.app"] = app
 
+local policies = trusted("lua/perilune/core/policy.lua", core)
+
+--- Checks what a policy file returns. Returns a function (method, pattern) ->
+-- table or nil, one that lists overrides of routes that do not exist, and what
+-- is wrong as a list of {line, text}.
+local function policy(kind, chunk, text)
+  local schema = trusted("lua/perilune/core/policies/" .. kind .. ".lua", core)
+  return policies.new(kind, schema, chunk(), text)
+end
+
 local begin, finish, finish_stream, yield, IDLE = core.begin, core.finish, core.finish_stream, coroutine.yield, core.IDLE
 
 --- The life of a recycled coroutine (see core/script/fiber.c).
@@ -97,4 +107,5 @@ return {
   prepare = function(text, name) return core.load_text(text, "@" .. name, file_environment()) end,
   --- The routes of what a route file returned; or nil and why.
   collect = app.collect,
+  policy = policy,
 }

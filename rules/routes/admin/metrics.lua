@@ -8,6 +8,7 @@ local function metrics(req)
   local openmetrics = (req.headers["accept"] or ""):find("application/openmetrics-text", 1, true) ~= nil
   local text, content_type = prometheus.render({
     stats = admin.stats.stats(60), histograms = admin.stats.histograms(), generation = admin.stats.generation(),
+    counters = admin.stats.counters(),
   }, openmetrics)
   return 200, text, { ["Content-Type"] = content_type }
 end

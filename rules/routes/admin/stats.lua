@@ -8,6 +8,8 @@ app:get(admin.path "stats", function(req)
   local data = admin.stats.stats(seconds)
   local covered = data.span_s
   data.span_s = nil
+  data.counters = {}
+  for _, counter in ipairs(admin.stats.counters()) do data.counters[counter.name] = counter.value end
   return admin.envelope(data, covered)
 end)
 

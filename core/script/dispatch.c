@@ -1,0 +1,197 @@
+/* From a judged request to its handler:
+ *
+ *     route by path > the stages of its policies > handler, upstream or refusal
+ *
+ * A stage lets the request go on, answers it, or keeps it for a while and calls
+ * dispatch_go() later; meanwhile the generation stays. A route without policies
+ * pays nothing for them.
+ */
+// SPDX-License-Identifier: MIT
+#include "script/dispatch.h"
+
+#include "proxy/forward.h"
+
+static uint32_t board_index(struct script *s, uint32_t *cache, const struct head *head,
+                            const char *pattern)
+{
+    uint32_t *slot = &cache[head->method_id];
+    struct str method = head->method_id == METHOD_OTHER ? STR("*") : head->method;
+    if (!*slot)
+        *slot = 1 + board_route(s->board, method, str_from(pattern));
+    return *slot - 1;
+}
+
+static void forward_to(struct exchange *ex, struct script *s, const struct script_upstream *to,
+                       struct str path, uint64_t timeout_ms)
+{
+    struct str query = ex->head->query;
+    size_t len = to->base_path.len + path.len + query.len + 3;
+    char *p = arena_alloc(ex->arena, len), *q = p;
+    struct forward_opts opts = {.all = s->upstreams, .timeout_ms = timeout_ms};
+    opts.upstream = upstream_get(s->upstreams, to->host, to->port);
+    if (!p || !opts.upstream) {
+        exchange_problem(ex, 503, "out_of_memory", "the server is out of memory", NULL, 0);
+        return;
+    }
+    if (to->base_path.len)
+        q = mempcpy(q, to->base_path.p, to->base_path.len);
+    if (!path.len || (path.p[0] != '/' && path.p[0] != '*'))
+        *q++ = '/';
+    q = mempcpy(q, path.p, path.len);
+    if (query.p) {
+        *q++ = '?';
+        q = mempcpy(q, query.p, query.len);
+    }
+    opts.target = (struct str){p, (size_t)(q - p)};
+    forward_start(ex, &opts);
+}
+
+void script_forward(struct fiber *f, const struct script_upstream *to, struct str path)
+{
+    struct exchange *ex = f->ex;
+    f->ex = NULL; /* the exchange belongs to the proxy from here on */
+    ex->user = NULL;
+    ex->on_gone = NULL;
+    forward_to(ex, f->script, to, path.len ? path : ex->path, f->route->timeout_ms);
+}
+
+static bool is_quarantined(struct script *s, uint32_t route)
+{
+    for (int i = 0; i < BOARD_QUARANTINE; i++) {
+        struct board_quarantine *q = &s->board->quarantine[i];
+        if (atomic_load_explicit(&q->route, memory_order_relaxed) == route + 1 &&
+            atomic_load_explicit(&q->kills, memory_order_relaxed) >= 2 &&
+            atomic_load_explicit(&q->generation, memory_order_relaxed) == s->generation)
+            return true;
+    }
+    return false;
+}
+
+static void answer_options(struct exchange *ex, const char *allow)
+{
+    struct http_header header = {STR("Allow"), str_from(allow)};
+    struct answer answer = {.status = 204, .headers = &header, .header_count = 1};
+    exchange_answer(ex, &answer, (struct str){NULL, 0});
+}
+
+static void refuse(struct exchange *ex, const struct router_match *match)
+{
+    const struct head *head = ex->head;
+    if (head->method_id == METHOD_OPTIONS && (match->path_known || ex->path.p[0] == '*')) {
+        answer_options(ex, match->path_known ? match->allow
+                                             : "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    } else if (match->path_known) {
+        struct http_header allow = {STR("Allow"), str_from(match->allow)};
+        exchange_problem(ex, 405, "method_not_allowed", "this path has other methods, see Allow",
+                         &allow, 1);
+    } else if (head->method_id == METHOD_OTHER) {
+        exchange_problem(ex, 501, "method_unknown", "this method is not implemented", NULL, 0);
+    } else {
+        exchange_problem(ex, 404, "not_found", "no route takes this path", NULL, 0);
+    }
+}
+
+/* What a plain proxy route asks its upstream for. */
+static struct str proxied_path(struct exchange *ex, const struct route *route,
+                               const struct router_match *match)
+{
+    if (!route->prefix_rest)
+        return ex->path;
+    struct str rest = match->values[match->params - 1];
+    return (struct str){rest.p - 1, rest.len + 1}; /* with the '/' before it */
+}
+
+static void run(struct script *s, struct route *route, struct exchange *ex, struct router_match *match)
+{
+    if (route->handler == LUA_NOREF)
+        forward_to(ex, s, route->upstream, proxied_path(ex, route, match), route->timeout_ms);
+    else
+        fiber_start(s, route, ex, match);
+}
+
+/* ---- stages ---- */
+
+static void on_gone(struct exchange *ex)
+{
+    struct dispatch *d = ex->user;
+    void (*cancel)(struct dispatch *d) = d->cancel;
+    d->cancel = NULL;
+    if (cancel)
+        cancel(d);
+    script_fiber_over(d->script);
+}
+
+/* Enters the stages that are left; true when the request may run. */
+static bool pass(struct dispatch *d)
+{
+    for (; d->stage < POLICY_KINDS; d->stage++) {
+        const struct policy_kind *kind = policy_kinds[d->stage];
+        void *policy = d->route->policies[d->stage];
+        if (!policy || !kind->enter)
+            continue;
+        switch (kind->enter(d, policy)) {
+        case STAGE_GO:
+            break;
+        case STAGE_ANSWERED:
+            return false;
+        case STAGE_WAIT:
+            d->stage++;
+            d->waiting = true;
+            d->ex->user = d;
+            d->ex->on_gone = on_gone;
+            d->script->fibers++;
+            return false;
+        }
+    }
+    return true;
+}
+
+void dispatch_go(struct dispatch *d)
+{
+    struct exchange *ex = d->ex;
+    struct script *s = d->script;
+    d->cancel = NULL;
+    d->waiting = false;
+    ex->user = NULL;
+    ex->on_gone = NULL;
+    if (pass(d))
+        run(s, d->route, ex, &d->match);
+    script_fiber_over(s);
+}
+
+void dispatch_answered(struct dispatch *d)
+{
+    script_fiber_over(d->script);
+}
+
+void script_request(struct script *s, struct exchange *ex)
+{
+    struct router_match match;
+    struct route *route = s->fallback;
+    if (router_find(s->router, ex->head->method, ex->path, &match))
+        route = match.target;
+    else if (ex->head->method_id == METHOD_OTHER)
+        route = NULL;
+    if (!route) {
+        refuse(ex, &match);
+        return;
+    }
+    ex->route = board_index(s, route->index, ex->head, route->pattern);
+    if (is_quarantined(s, ex->route)) {
+        exchange_problem(ex, 503, "quarantined",
+                         "this route is out of service until its script is changed", NULL, 0);
+        return;
+    }
+    if (!route->has_policies) {
+        run(s, route, ex, &match);
+        return;
+    }
+    struct dispatch *d = arena_alloc(ex->arena, sizeof *d);
+    if (!d) {
+        exchange_problem(ex, 503, "out_of_memory", "the server is out of memory", NULL, 0);
+        return;
+    }
+    *d = (struct dispatch){.ex = ex, .script = s, .route = route, .match = match};
+    if (pass(d))
+        run(s, route, ex, &d->match);
+}

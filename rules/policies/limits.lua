@@ -1,0 +1,11 @@
+-- Limits of requests. Nothing is limited until a rate is given here.
+--
+--   return {
+--     rate = 100, burst = 200,              -- each client address, each route
+--     routes = {
+--       ["POST /api/login"] = { rate = 0.2, burst = 5 },
+--       ["/api/reports/*"] = { rate = 10, key = "header:x-api-key", name = "reports" },
+--       ["/health"] = false,
+--     },
+--   }
+return {}
