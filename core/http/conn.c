@@ -630,4 +630,5 @@ static void on_drain(struct stream *stream)
         exchange_drained(c->ex);
 }
 
-static const struct stream_events stream_events = {on_read, on_end, on_drain, on_closed};
+static const struct stream_events stream_events = {
+    .on_read = on_read, .on_end = on_end, .on_drain = on_drain, .on_closed = on_closed};

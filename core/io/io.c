@@ -57,4 +57,5 @@ void io_done(struct io *io)
     while (uv_run(&io->loop, UV_RUN_DEFAULT) != 0)
         ;
     uv_loop_close(&io->loop);
+    buf_done(&io->plain);
 }

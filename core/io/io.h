@@ -10,6 +10,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "base/buf.h"
 #include "base/str.h"
 #include "io/wheel.h"
 
@@ -28,6 +29,7 @@ struct io {
     uv_timer_t ticker; /* drives the wheel */
     void (*on_tick)(struct io *io); /* each tick, or NULL */
     void *user;
+    struct buf plain; /* what TLS has just opened */
     char read_buffer[IO_READ_BYTES];
 };
 

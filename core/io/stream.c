@@ -64,6 +64,56 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
     *buf = uv_buf_init(s->io->read_buffer, s->stamped ? 0 : IO_READ_BYTES);
 }
 
+/* ---- TLS ---- */
+
+/* Opens what has arrived and tells the owner, as if it had come in the clear. */
+static void take_cipher(struct stream *s, struct str cipher)
+{
+    struct buf *plain = &s->io->plain;
+    bool shaking = tls_state(s->tls) == TLS_SHAKING;
+    enum tls_state state = tls_receive(s->tls, cipher, plain, &s->wire);
+    if (shaking && (state == TLS_OPEN || state == TLS_ENDED) && s->events->on_secure)
+        s->events->on_secure(s);
+    stream_flush(s);
+    if (!s->closing && buf_len(plain))
+        s->events->on_read(s, buf_str(plain));
+    buf_clear(plain);
+    if (s->closing || state == TLS_SHAKING || state == TLS_OPEN)
+        return;
+    stream_read_stop(s);
+    s->events->on_end(s, state == TLS_ENDED ? 0 : ERR_PROTOCOL);
+}
+
+/* Seals what waits to be written; false when the session broke. */
+static bool seal(struct stream *s)
+{
+    if (tls_state(s->tls) == TLS_SHAKING || !buf_len(&s->out))
+        return true;
+    if (!tls_seal(s->tls, buf_str(&s->out), &s->wire))
+        return false;
+    s->bytes_written += buf_len(&s->out);
+    buf_clear(&s->out);
+    return true;
+}
+
+int stream_secure(struct stream *s, struct tls_context *context, const char *name)
+{
+    s->tls = tls_new(context, name);
+    if (!s->tls)
+        return ERR_NOMEM;
+    if (name)
+        tls_receive(s->tls, (struct str){NULL, 0}, &s->io->plain, &s->wire);
+    stream_flush(s);
+    return 0;
+}
+
+void stream_expose(struct stream *s)
+{
+    tls_free(s->tls);
+    s->tls = NULL;
+    buf_clear(&s->wire);
+}
+
 static void on_uv_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
 {
     struct stream *s = handle->data;
@@ -73,12 +123,17 @@ static void on_uv_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
         s->arrived_ns = io_now(s->io);
     if (n == 0)
         return;
+    if (n > 0 && s->tls) {
+        take_cipher(s, (struct str){buf->base, (size_t)n});
+        return;
+    }
     if (n > 0) {
         s->events->on_read(s, (struct str){buf->base, (size_t)n});
         return;
     }
     stream_read_stop(s);
-    s->events->on_end(s, n == UV_EOF ? 0 : ERR_CLOSED);
+    /* An end without close_notify may be somebody else's doing (RFC 8446 6.1). */
+    s->events->on_end(s, n == UV_EOF && !s->tls ? 0 : ERR_CLOSED);
 }
 
 int stream_init(struct stream *s, struct io *io, const struct stream_events *events, int fd)
@@ -114,13 +169,14 @@ void stream_read_stop(struct stream *s)
 
 size_t stream_pending(const struct stream *s)
 {
-    return buf_len(&s->out) + (s->writing ? s->tcp.write_queue_size : 0);
+    return buf_len(&s->out) + buf_len(&s->wire) + (s->writing ? s->tcp.write_queue_size : 0);
 }
 
 static void on_write_failed(struct stream *s)
 {
     s->broken = true;
     buf_clear(&s->out);
+    buf_clear(&s->wire);
 }
 
 static void on_uv_write(uv_write_t *write, int status)
@@ -136,10 +192,15 @@ static void on_uv_write(uv_write_t *write, int status)
         s->events->on_end(s, ERR_CLOSED);
         return;
     }
-    if (buf_len(&s->out))
-        stream_flush(s);
+    stream_flush(s);
     if (!s->closing && !stream_pending(s))
         s->events->on_drain(s);
+}
+
+/* What is to be written next. */
+static struct buf *queue_of(struct stream *s)
+{
+    return s->tls ? &s->wire : &s->out;
 }
 
 /* Writes the queue and `extra` as far as the kernel takes them at once. */
@@ -147,7 +208,8 @@ static size_t try_write(struct stream *s, struct str extra)
 {
     uv_buf_t bufs[2];
     unsigned n = 0;
-    struct str queued = buf_str(&s->out);
+    struct buf *queue = queue_of(s);
+    struct str queued = buf_str(queue);
     if (queued.len)
         bufs[n++] = uv_buf_init((char *)queued.p, (unsigned)queued.len);
     if (extra.len)
@@ -159,9 +221,10 @@ static size_t try_write(struct stream *s, struct str extra)
         on_write_failed(s);
         return extra.len;
     }
-    s->bytes_written += (size_t)wrote;
+    if (!s->tls)
+        s->bytes_written += (size_t)wrote;
     size_t from_queue = (size_t)wrote < queued.len ? (size_t)wrote : queued.len;
-    buf_consume(&s->out, from_queue);
+    buf_consume(queue, from_queue);
     return (size_t)wrote - from_queue;
 }
 
@@ -169,7 +232,7 @@ void stream_write(struct stream *s, struct str bytes)
 {
     if (s->closing || s->broken)
         return;
-    if (bytes.len >= STRAIGHT_BYTES && !s->writing) {
+    if (bytes.len >= STRAIGHT_BYTES && !s->writing && !s->tls) {
         size_t used = try_write(s, bytes);
         bytes.p += used;
         bytes.len -= used;
@@ -180,18 +243,26 @@ void stream_write(struct stream *s, struct str bytes)
 
 void stream_flush(struct stream *s)
 {
-    if (s->closing || s->broken || s->writing || !buf_len(&s->out))
+    struct buf *queue = queue_of(s);
+    if (s->closing || s->broken)
+        return;
+    if (s->tls && !seal(s)) {
+        on_write_failed(s);
+        return;
+    }
+    if (s->writing || !buf_len(queue))
         return;
     try_write(s, (struct str){NULL, 0});
-    size_t left = buf_len(&s->out);
+    size_t left = buf_len(queue);
     if (!left || s->broken)
         return;
     struct buf empty = s->sending;
-    s->sending = s->out;
-    s->out = empty;
+    s->sending = *queue;
+    *queue = empty;
     s->write.data = s;
     s->writing = true;
-    s->bytes_written += left;
+    if (!s->tls)
+        s->bytes_written += left;
     uv_buf_t rest = uv_buf_init(s->sending.data + s->sending.start, (unsigned)left);
     if (uv_write(&s->write, (uv_stream_t *)&s->tcp, &rest, 1, on_uv_write) < 0) {
         s->writing = false;
@@ -199,11 +270,21 @@ void stream_flush(struct stream *s)
     }
 }
 
+static void end_tls(struct stream *s)
+{
+    if (!s->tls || s->broken)
+        return;
+    tls_end(s->tls, &s->wire);
+    stream_flush(s);
+}
+
 void stream_shutdown(struct stream *s)
 {
     int fd;
-    if (!s->closing && uv_fileno((uv_handle_t *)&s->tcp, &fd) == 0)
-        shutdown(fd, SHUT_WR);
+    if (s->closing || uv_fileno((uv_handle_t *)&s->tcp, &fd) < 0)
+        return;
+    end_tls(s);
+    shutdown(fd, SHUT_WR);
 }
 
 static void on_uv_closed(uv_handle_t *handle)
@@ -211,6 +292,8 @@ static void on_uv_closed(uv_handle_t *handle)
     struct stream *s = handle->data;
     buf_done(&s->out);
     buf_done(&s->sending);
+    buf_done(&s->wire);
+    tls_free(s->tls);
     s->events->on_closed(s);
 }
 
@@ -218,6 +301,8 @@ void stream_close(struct stream *s, bool reset)
 {
     if (s->closing)
         return;
+    if (!reset)
+        end_tls(s);
     s->closing = true;
     s->reading = false;
     int fd;

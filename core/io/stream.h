@@ -1,4 +1,4 @@
-/* stream.h - a TCP connection with an output buffer and back-pressure.
+/* stream.h - a TCP connection, with TLS or without, with an output buffer and back-pressure.
  *
  * Writes are gathered and handed to the kernel by stream_flush(): one
  * system call for everything said in one event. What the kernel does not take
@@ -17,6 +17,7 @@
 
 #include "base/buf.h"
 #include "io/io.h"
+#include "io/tls.h"
 
 struct stream;
 
@@ -25,6 +26,8 @@ struct stream_events {
     void (*on_read)(struct stream *s, struct str bytes);
     /* The peer ended its sending side (err 0), or the connection broke (err < 0). */
     void (*on_end)(struct stream *s, int err);
+    /* The TLS handshake is done; NULL: nobody wants to know. */
+    void (*on_secure)(struct stream *s);
     /* All that was written has been handed to the kernel. */
     void (*on_drain)(struct stream *s);
     /* The handle is gone: the memory may be freed now. */
@@ -35,7 +38,9 @@ struct stream {
     uv_tcp_t tcp;
     struct io *io;
     const struct stream_events *events;
-    struct buf out;     /* not yet handed to libuv */
+    struct tls *tls;    /* NULL: plain */
+    struct buf out;     /* not yet handed to libuv; with TLS: not yet sealed */
+    struct buf wire;    /* with TLS: sealed, not yet handed to libuv */
     struct buf sending; /* handed to libuv by uv_write */
     uv_write_t write;
     uint64_t bytes_written; /* taken by the kernel or handed to libuv */
@@ -50,6 +55,14 @@ struct stream {
 
 /* Takes over a connected or fresh socket; fd -1 makes none yet (for connect). */
 int stream_init(struct stream *s, struct io *io, const struct stream_events *events, int fd);
+
+/* Puts TLS below a stream that has not read or written yet; `name` as for
+ * tls_new(). A client begins the handshake at once. What is written before its
+ * end waits. Returns 0 or ERR_NOMEM. */
+int stream_secure(struct stream *s, struct tls_context *context, const char *name);
+
+/* Goes on without TLS after its handshake failed, to tell the peer so in plain words. */
+void stream_expose(struct stream *s);
 
 void stream_read_start(struct stream *s);
 void stream_read_stop(struct stream *s);

@@ -200,4 +200,5 @@ static void on_closed(struct stream *stream)
     free((struct peer *)stream);
 }
 
-static const struct stream_events peer_events = {on_read, on_end, on_drain, on_closed};
+static const struct stream_events peer_events = {
+    .on_read = on_read, .on_end = on_end, .on_drain = on_drain, .on_closed = on_closed};
