@@ -18,6 +18,7 @@
 #include "base/str.h"
 #include "board/rates.h"
 #include "board/settings.h"
+#include "io/tls.h"
 #include "stats/lane.h"
 
 #include <stdatomic.h>
@@ -91,6 +92,7 @@ struct board {
     _Atomic uint32_t route_count;
     uint64_t hash_seed; /* random: nobody outside can choose what collides */
     struct rates rates; /* any worker, CAS */
+    struct tls_tickets tickets; /* control */
     uint64_t lane_bytes; /* size of one lane */
     uint64_t lanes_offset;
 };

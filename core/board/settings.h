@@ -54,6 +54,8 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
       "append to X-Forwarded-* of the client instead of replacing them")                           \
     X(SERVER_NODELAY, "server.nodelay", BOOLEAN, "", 1, 0, 1, true, NULL,                           \
       "send small packets at once (TCP_NODELAY)")                                                  \
+    X(TLS_TICKET_S, "tls.ticket_s", INTEGER, "s", 28800, 60, 604800, true, NULL,                     \
+      "keys of TLS session tickets are replaced after this; the last two still open")              \
     X(UPSTREAM_CONNECT_TIMEOUT_MS, "upstream.connect_timeout_ms", INTEGER, "ms", 3000, 10, 600000,  \
       true, NULL, "name resolution and TCP connect to an upstream; above it 504")                  \
     X(UPSTREAM_FIRST_BYTE_TIMEOUT_MS, "upstream.first_byte_timeout_ms", INTEGER, "ms", 60000, 10,   \

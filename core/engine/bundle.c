@@ -61,6 +61,16 @@ static void read_file(struct bundle *b, const char *file, const char *path, stru
         close(fd);
 }
 
+static void free_files(struct bundle *b)
+{
+    for (size_t i = 0; i < b->count; i++) {
+        free((char *)b->files[i].path);
+        free((char *)b->files[i].name);
+        free((char *)b->files[i].text.p);
+    }
+    free(b->files);
+}
+
 static void walk(struct bundle *b, const char *folder, const char *under, int depth,
                  struct problems *problems)
 {
@@ -109,7 +119,27 @@ static bool complete(struct bundle *b)
     return true;
 }
 
-struct bundle *bundle_collect(const char *config, const char *rules, struct problems *problems)
+/* Adds the hashes of certificates and keys, a line each. */
+static bool add_tls(struct bundle *b, const struct config_tls *tls)
+{
+    struct bundle seen = {0};
+    struct problems ignored = {0};
+    struct buf text = {0};
+    for (size_t i = 0; i < tls->count; i++) {
+        read_file(&seen, tls->files[i].certificate, "", &ignored);
+        read_file(&seen, tls->files[i].key, "", &ignored);
+    }
+    for (size_t i = 0; i < seen.count; i++)
+        buf_printf(&text, "%016llx %s\n", (unsigned long long)str_hash(seen.files[i].text), seen.files[i].name);
+    bool ok = buf_ok(&text) && add(b, BUNDLE_TLS, BUNDLE_TLS, buf_str(&text), false);
+    buf_done(&text);
+    free_files(&seen);
+    problems_done(&ignored);
+    return ok;
+}
+
+struct bundle *bundle_collect(const char *config, const char *rules, const struct config_tls *tls,
+                              struct problems *problems)
 {
     struct bundle *b = calloc(1, sizeof *b);
     size_t before = problems->count;
@@ -118,7 +148,8 @@ struct bundle *bundle_collect(const char *config, const char *rules, struct prob
     if (config)
         read_file(b, config, BUNDLE_CONFIG, problems);
     walk(b, rules, "", 0, problems);
-    if (problems->count == before && complete(b))
+    bool ok = !tls || !tls->count || add_tls(b, tls);
+    if (ok && problems->count == before && complete(b))
         return b;
     bundle_free(b);
     return NULL;
@@ -199,12 +230,7 @@ void bundle_free(struct bundle *b)
 {
     if (!b)
         return;
-    for (size_t i = 0; i < b->count; i++) {
-        free((char *)b->files[i].path);
-        free((char *)b->files[i].name);
-        free((char *)b->files[i].text.p);
-    }
-    free(b->files);
+    free_files(b);
     free(b);
 }
 
@@ -257,11 +283,15 @@ static void sign_folder(uint64_t *hash, const char *folder, int depth)
         closedir(dir);
 }
 
-uint64_t bundle_signature(const char *config, const char *rules)
+uint64_t bundle_signature(const char *config, const char *rules, const struct config_tls *tls)
 {
     uint64_t hash = 1;
     if (config)
         sign(&hash, config);
+    for (size_t i = 0; i < tls->count; i++) {
+        sign(&hash, tls->files[i].certificate);
+        sign(&hash, tls->files[i].key);
+    }
     sign_folder(&hash, rules, 0);
     return hash;
 }

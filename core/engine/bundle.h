@@ -12,6 +12,7 @@
 #pragma once
 
 #include "base/problems.h"
+#include "engine/config.h"
 #include "script/script.h"
 
 enum {
@@ -22,6 +23,9 @@ enum {
 /* Path under which the configuration stands in a bundle. */
 #define BUNDLE_CONFIG "perilune.lua"
 
+/* The same for the hashes of certificates and keys. */
+#define BUNDLE_TLS "tls"
+
 struct bundle {
     struct source *files; /* sorted by path; builtin ones of the program last */
     size_t count;
@@ -29,8 +33,11 @@ struct bundle {
     uint64_t hash; /* of the user's names and texts */
 };
 
-/* Reads configuration (NULL: none) and rules folder (missing: empty). */
-struct bundle *bundle_collect(const char *config, const char *rules, struct problems *problems);
+/* Reads configuration (NULL: none) and rules folder (missing: empty). Of the
+ * certificates and keys of `tls` (or NULL) only a hash is kept, so that new ones
+ * make a new generation. */
+struct bundle *bundle_collect(const char *config, const char *rules, const struct config_tls *tls,
+                              struct problems *problems);
 struct bundle *bundle_load(const char *path, struct problems *problems);
 
 /* Writes the file in one step. Returns 0 or ERR_IO. */
@@ -41,5 +48,5 @@ void bundle_free(struct bundle *b);
 const struct source *bundle_find(const struct bundle *b, const char *path);
 
 /* Changes whenever a file of the folder or the configuration is touched: names,
- * sizes, times and inodes, no contents. */
-uint64_t bundle_signature(const char *config, const char *rules);
+ * sizes, times and inodes, no contents. Certificates count, too. */
+uint64_t bundle_signature(const char *config, const char *rules, const struct config_tls *tls);

@@ -8,6 +8,13 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+void engine_close_listeners(struct engine *engine)
+{
+    close(engine->listen_fd);
+    if (engine->tls_fd >= 0)
+        close(engine->tls_fd);
+}
+
 void child_begin(struct engine *engine, const char *name)
 {
     sigset_t none;

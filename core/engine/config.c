@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "engine/config.h"
+#include "engine/config_parts.h"
 
 #include "base/log.h"
 #include "script/limits.h"
@@ -97,16 +97,7 @@ static void choose_default_upstream(struct config *c, const char *file, struct p
 
 /* ---- the file ---- */
 
-struct file_job {
-    struct config *config;
-    struct str text;
-    const char *name;
-    struct problems *problems;
-};
-
-/* The line on which a word of the file stands first, 0 when nowhere: the table
- * that Lua returns has forgotten where its keys came from. */
-static int line_of(const struct file_job *job, const char *word)
+int config_line_of(const struct file_job *job, const char *word)
 {
     const char *end = job->text.p + job->text.len;
     const char *found = memmem(job->text.p, job->text.len, word, strlen(word));
@@ -150,9 +141,9 @@ static void make_environment(lua_State *L)
 static void nearest_key(const char *word, char *out, size_t size)
 {
     unsigned best = 4;
-    static const char *const more[] = {"upstreams", "settings"};
+    static const char *const more[] = {"upstreams", "settings", "tls"};
     out[0] = 0;
-    for (size_t i = 0; i < CONFIG_KEYS + 2; i++) {
+    for (size_t i = 0; i < CONFIG_KEYS + 3; i++) {
         const char *name = i < CONFIG_KEYS ? keys[i].name : more[i - CONFIG_KEYS];
         unsigned distance = str_distance(str_from(word), str_from(name));
         if (distance < best) {
@@ -170,7 +161,7 @@ static void take_setting(lua_State *L, struct file_job *job, const char *name)
     int id = setting_find(str_from(name));
     const char *near = setting_nearest(str_from(name));
     if (id < 0) {
-        problems_add(job->problems, job->name, line_of(job, name), "unknown setting '%s'%s%s%s", name,
+        problems_add(job->problems, job->name, config_line_of(job, name), "unknown setting '%s'%s%s%s", name,
                      near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
         return;
     }
@@ -189,14 +180,14 @@ static void take_setting(lua_State *L, struct file_job *job, const char *name)
     if (ok)
         set_setting(job->config, id, value, ORIGIN_FILE);
     else
-        problems_add(job->problems, job->name, line_of(job, name), "setting %s", why);
+        problems_add(job->problems, job->name, config_line_of(job, name), "setting %s", why);
 }
 
 static void take_table(lua_State *L, struct file_job *job, const char *key)
 {
     for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
         if (lua_type(L, -2) != LUA_TSTRING) {
-            problems_add(job->problems, job->name, line_of(job, key), "%s is a table by name, like %s = { name = value }", key, key);
+            problems_add(job->problems, job->name, config_line_of(job, key), "%s is a table by name, like %s = { name = value }", key, key);
             continue;
         }
         const char *name = lua_tostring(L, -2);
@@ -206,7 +197,7 @@ static void take_table(lua_State *L, struct file_job *job, const char *key)
         }
         if (lua_istable(L, -1)) { /* one peer in a list is as good as its URL */
             if (lua_objlen(L, -1) != 1) {
-                problems_add(job->problems, job->name, line_of(job, name),
+                problems_add(job->problems, job->name, config_line_of(job, name),
                              "upstream '%s' has %d peers; this version takes one", name, (int)lua_objlen(L, -1));
                 continue;
             }
@@ -214,10 +205,10 @@ static void take_table(lua_State *L, struct file_job *job, const char *key)
             lua_replace(L, -2);
         }
         if (lua_type(L, -1) == LUA_TSTRING)
-            add_upstream(job->config, name, lua_tostring(L, -1), job->name, line_of(job, name),
+            add_upstream(job->config, name, lua_tostring(L, -1), job->name, config_line_of(job, name),
                          job->problems);
         else
-            problems_add(job->problems, job->name, line_of(job, name), "upstream '%s' is a %s, it must be a URL like \"http://127.0.0.1:3000\"",
+            problems_add(job->problems, job->name, config_line_of(job, name), "upstream '%s' is a %s, it must be a URL like \"http://127.0.0.1:3000\"",
                          name, luaL_typename(L, -1));
     }
 }
@@ -233,20 +224,22 @@ static void take_entry(lua_State *L, struct file_job *job)
                 set_key(job->config, (enum config_key)i, lua_tostring(L, -1), ORIGIN_FILE);
                 lua_pop(L, 1);
             } else {
-                problems_add(job->problems, job->name, line_of(job, key), "key '%s' is a %s, it must be a string (%s)", key,
+                problems_add(job->problems, job->name, config_line_of(job, key), "key '%s' is a %s, it must be a string (%s)", key,
                              luaL_typename(L, -1), keys[i].doc);
             }
             return;
         }
-    if (strcmp(key, "upstreams") == 0 || strcmp(key, "settings") == 0) {
-        if (lua_istable(L, -1))
+    if (strcmp(key, "upstreams") == 0 || strcmp(key, "settings") == 0 || strcmp(key, "tls") == 0) {
+        if (lua_istable(L, -1) && strcmp(key, "tls") == 0)
+            config_take_tls(L, job);
+        else if (lua_istable(L, -1))
             take_table(L, job, key);
         else
-            problems_add(job->problems, job->name, line_of(job, key), "key '%s' is a %s, it must be a table", key, luaL_typename(L, -1));
+            problems_add(job->problems, job->name, config_line_of(job, key), "key '%s' is a %s, it must be a table", key, luaL_typename(L, -1));
         return;
     }
     nearest_key(key, near, sizeof near);
-    problems_add(job->problems, job->name, line_of(job, key), "unknown key '%s'%s", key, near);
+    problems_add(job->problems, job->name, config_line_of(job, key), "unknown key '%s'%s", key, near);
 }
 
 static int run_file(lua_State *L)
@@ -264,7 +257,7 @@ static int run_file(lua_State *L)
     lua_call(L, 0, 1);
     if (!lua_istable(L, -1))
         return luaL_error(L, "%s:%d: a configuration returns a table: return { listen = \"127.0.0.1:8000\" }",
-                          job->name, line_of(job, "return"));
+                          job->name, config_line_of(job, "return"));
     for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
         take_entry(L, job);
     return 0;
@@ -422,6 +415,7 @@ void config_done(struct config *c)
         free(c->key[i].text);
     for (size_t i = 0; i < c->upstream_count; i++)
         free(c->upstream_texts[i]);
+    config_tls_done(&c->tls);
     free(c->path);
     memset(c, 0, sizeof *c);
 }

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "board/settings.h"
+#include "io/tls.h"
 #include "engine/options.h"
 #include "script/script.h"
 
@@ -37,6 +38,14 @@ struct config_value {
     enum setting_origin origin;
 };
 
+/* The TLS listener. */
+struct config_tls {
+    char *listen; /* NULL: none */
+    struct tls_files files[TLS_CERTIFICATES_MAX];
+    size_t count;
+    bool require_1_3;
+};
+
 struct config {
     struct config_value key[CONFIG_KEYS];
     char *path; /* of the file, NULL: none */
@@ -44,6 +53,7 @@ struct config {
     char *upstream_texts[CONFIG_UPSTREAMS_MAX]; /* the URLs behind the views */
     size_t upstream_count;
     const char *default_upstream; /* name of one of them, or NULL */
+    struct config_tls tls;
     double setting[SETTING_COUNT];
     unsigned char setting_origin[SETTING_COUNT];
     unsigned workers; /* resolved: at least 1 */
@@ -61,6 +71,7 @@ const char *config_path(const struct options *options);
 bool config_read(struct config *out, const struct options *options, struct str text,
                  const char *name, struct problems *problems);
 void config_done(struct config *config);
+void config_tls_done(struct config_tls *tls);
 
 /* Writes the settings to the board; `only_live` keeps the others as they are and
  * logs that they need a restart. */

@@ -248,6 +248,14 @@ static void on_terminate(uv_signal_t *signal, int number)
     uv_stop(&c->io->loop);
 }
 
+static void rotate_tickets(struct control *c)
+{
+    struct tls_tickets *tickets = &c->engine->board->tickets;
+    uint64_t period_ms = setting_integer(&c->engine->board->settings, SETTING_TLS_TICKET_S) * 1000;
+    if (c->io->unix_ms > atomic_load(&tickets->rotated_ms) + period_ms)
+        tls_tickets_rotate(tickets, c->io->unix_ms);
+}
+
 static void on_tick(struct io *io)
 {
     struct control *c = io->user;
@@ -266,6 +274,7 @@ static void on_tick(struct io *io)
         history_tick(c->engine->history, io->unix_ms);
     }
     reload_tick(c->reload);
+    rotate_tickets(c);
     switch_generation(c);
     if (getppid() != c->engine->supervisor_pid) {
         c->stopped = true;
@@ -280,7 +289,7 @@ int control_run(struct engine *engine)
     child_begin(engine, "control");
     if (!c || !io || io_init(io) < 0 || limits_start() < 0)
         return 1; /* NOLINT(clang-analyzer-unix.Malloc): the process ends */
-    close(engine->listen_fd);
+    engine_close_listeners(engine);
     c->io = io;
     c->engine = engine;
     c->board = engine->board;

@@ -28,8 +28,10 @@ struct engine {
     struct board *board;
     struct history *history;
     int listen_fd;
+    int tls_fd;              /* -1: none */
     int admin_fd;
     char listen_address[80]; /* with the port chosen */
+    char tls_address[80];
     char admin_address[80];
     char state[3000];        /* absolute */
     pid_t supervisor_pid;
@@ -45,6 +47,9 @@ int control_run(struct engine *engine);
 /* Common to both: names the process, undoes what the supervisor set up, asks to
  * be told when it dies. */
 void child_begin(struct engine *engine, const char *name);
+
+/* Closes the sockets of the data plane. */
+void engine_close_listeners(struct engine *engine);
 
 /* File of a saved generation. */
 void generation_file(const struct engine *engine, uint64_t number, char *out, size_t size);

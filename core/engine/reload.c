@@ -34,6 +34,7 @@ struct reload {
     int handles;             /* of process and pipe, still open */
     uint64_t check_until_ms;
     int64_t exit_status;
+    struct config config;    /* of the generation in force */
     struct reload_record current;
     struct reload_record records[RELOAD_RECORDS]; /* ring */
     uint64_t record_count;
@@ -52,7 +53,25 @@ static uint64_t setting(const struct reload *r, enum setting_id id)
 
 static uint64_t look(const struct reload *r)
 {
-    return bundle_signature(r->engine->config_path, r->engine->config.key[CONFIG_RULES].text);
+    return bundle_signature(r->engine->config_path, r->engine->config.key[CONFIG_RULES].text, &r->config.tls);
+}
+
+/* Reads the configuration of a generation; its settings go to the board if `apply`. */
+static void take_config(struct reload *r, uint64_t generation, bool apply)
+{
+    char file[4096];
+    struct problems ignored = {0};
+    struct config config;
+    generation_file(r->engine, generation, file, sizeof file);
+    struct bundle *b = bundle_load(file, &ignored);
+    const struct source *text = b ? bundle_find(b, BUNDLE_CONFIG) : NULL;
+    if (config_read(&config, r->engine->options, text ? text->text : (struct str){NULL, 0},
+                    text ? text->name : "", &ignored) && apply)
+        config_apply(&config, &r->board->settings, true);
+    config_done(&r->config);
+    r->config = config;
+    bundle_free(b);
+    problems_done(&ignored);
 }
 
 struct reload *reload_new(struct engine *engine, struct io *io)
@@ -75,6 +94,7 @@ struct reload *reload_new(struct engine *engine, struct io *io)
         r->attempted_hash = b->hash;
     bundle_free(b);
     problems_done(&ignored);
+    take_config(r, atomic_load(&r->board->generation.active), false);
     r->signature = 0;
     return r;
 }
@@ -85,6 +105,7 @@ void reload_free(struct reload *r)
         problems_done(&r->records[i].problems);
     problems_done(&r->current.problems);
     buf_done(&r->output);
+    config_done(&r->config);
     free(r);
 }
 
@@ -138,22 +159,6 @@ static struct second totals(const struct reload *r)
     return sum;
 }
 
-static void apply_config(struct reload *r, uint64_t generation)
-{
-    char file[4096];
-    struct problems ignored = {0};
-    struct config config;
-    generation_file(r->engine, generation, file, sizeof file);
-    struct bundle *b = bundle_load(file, &ignored);
-    const struct source *text = b ? bundle_find(b, BUNDLE_CONFIG) : NULL;
-    if (config_read(&config, r->engine->options, text ? text->text : (struct str){NULL, 0},
-                    text ? text->name : "", &ignored))
-        config_apply(&config, &r->board->settings, true);
-    config_done(&config);
-    bundle_free(b);
-    problems_done(&ignored);
-}
-
 static void activate(struct reload *r, uint64_t generation)
 {
     struct board_generation *g = &r->board->generation;
@@ -163,7 +168,7 @@ static void activate(struct reload *r, uint64_t generation)
     r->guard_until_ms = r->io->now_ms + setting(r, SETTING_RELOAD_GUARD_MS);
     r->at_swap = totals(r);
     r->before_swap = r->second_count ? r->seconds[oldest % SECONDS] : r->at_swap;
-    apply_config(r, generation);
+    take_config(r, generation, true);
     atomic_store(&g->activated_ns, r->io->now_ns);
     atomic_store_explicit(&g->active, generation, memory_order_release);
 }
@@ -336,7 +341,7 @@ static void attempt(struct reload *r)
     r->changed_ms = 0;
     r->signature = look(r);
     struct bundle *b = bundle_collect(r->engine->config_path, r->engine->config.key[CONFIG_RULES].text,
-                                      &r->current.problems);
+                                      &r->config.tls, &r->current.problems);
     if (!b) {
         refuse(r);
         return;

@@ -222,8 +222,10 @@ static void write_ports(const struct supervisor *s)
     FILE *f = fopen(temporary, "w");
     if (!f)
         return;
-    fprintf(f, "{\"listen\": \"%s\", \"admin\": \"%s\", \"pid\": %d}\n", s->engine->listen_address,
-            s->engine->admin_address, (int)getpid());
+    fprintf(f, "{\"listen\": \"%s\", \"admin\": \"%s\", ", s->engine->listen_address, s->engine->admin_address);
+    if (s->engine->tls_fd >= 0)
+        fprintf(f, "\"tls\": \"%s\", ", s->engine->tls_address);
+    fprintf(f, "\"pid\": %d}\n", (int)getpid());
     fclose(f);
     if (rename(temporary, path) < 0)
         log_line(LOG_WARN, "cannot write %s: %s", path, strerror(errno));
@@ -235,7 +237,7 @@ static void announce(struct supervisor *s)
     const struct config *c = &e->config;
     s->announced = true;
     write_ports(s);
-    printf("perilune %s serves http://%s\n"
+    printf("perilune %s serves http://%s%s%s\n"
            "  control API      http://%s/api/v1/performance-optimization/stats\n"
            "  configuration    %s\n"
            "  rules            %s (edits are live within a second)\n"
@@ -246,7 +248,7 @@ static void announce(struct supervisor *s)
            "  curl -i http://%s/\n"
            "  curl -s http://%s/api/v1/performance-optimization/stats\n"
            "  edit a file below %s/routes and ask again: no restart needed\n",
-           PERILUNE_VERSION, e->listen_address, e->admin_address, e->config_path ? e->config_path : "(none)",
+           PERILUNE_VERSION, e->listen_address, e->tls_fd >= 0 ? " and https://" : "", e->tls_address, e->admin_address, e->config_path ? e->config_path : "(none)",
            c->key[CONFIG_RULES].text, *c->key[CONFIG_UPSTREAM].text ? c->key[CONFIG_UPSTREAM].text : "(none)",
            s->board->workers, e->state, e->listen_address, e->admin_address, c->key[CONFIG_RULES].text);
     fflush(stdout);
@@ -271,7 +273,7 @@ static void drain(struct supervisor *s)
     s->draining = true;
     s->drain_until_ms = s->now_ms + setting(s, SETTING_SERVER_DRAIN_MS) + EXTRA_GRACE_MS;
     atomic_store(&s->board->draining, 1);
-    close(s->engine->listen_fd);
+    engine_close_listeners(s->engine);
     signal_workers(s, SIGTERM);
 }
 
@@ -387,7 +389,10 @@ static int open_sockets(struct engine *e)
     e->listen_fd = listen_on(e->config.key[CONFIG_LISTEN].text, e->listen_address, sizeof e->listen_address, why, sizeof why);
     e->admin_fd = e->listen_fd < 0 ? -1 : listen_on(e->config.key[CONFIG_ADMIN].text, e->admin_address,
                                                     sizeof e->admin_address, why, sizeof why);
-    if (e->admin_fd >= 0)
+    e->tls_fd = -1;
+    if (e->admin_fd >= 0 && e->config.tls.listen)
+        e->tls_fd = listen_on(e->config.tls.listen, e->tls_address, sizeof e->tls_address, why, sizeof why);
+    if (e->admin_fd >= 0 && (e->tls_fd >= 0 || !e->config.tls.listen))
         return 0;
     fprintf(stderr, "perilune: %s\n", why);
     return ERR_IO;
@@ -406,6 +411,10 @@ static int make_board(struct supervisor *s)
         return ERR_NOMEM;
     }
     config_apply(&e->config, &s->board->settings, false);
+    if (!tls_tickets_init(&s->board->tickets, s->board->started_unix_ms)) {
+        fprintf(stderr, "perilune: no randomness for the keys of TLS tickets\n");
+        return ERR_IO;
+    }
     atomic_store(&s->board->generation.active, 1);
     atomic_store(&s->board->generation.newest, 1);
     struct board_process *me = &s->board->processes[ROLE_SUPERVISOR];
@@ -451,13 +460,13 @@ static int first_generation(struct supervisor *s)
     size_t routes;
     struct str text = {NULL, 0};
     struct problems ignored = {0};
-    struct bundle *config_only = bundle_collect(e->config_path, "/nonexistent", &problems);
+    struct bundle *config_only = bundle_collect(e->config_path, "/nonexistent", NULL, &problems);
     const struct source *source = config_only ? bundle_find(config_only, BUNDLE_CONFIG) : NULL;
     if (source)
         text = source->text;
     limits_start();
     bool config_ok = config_only && config_read(&e->config, e->options, text, e->config_path ? e->config_path : "", &ignored);
-    struct bundle *b = config_only ? bundle_collect(e->config_path, e->config.key[CONFIG_RULES].text, &problems) : NULL;
+    struct bundle *b = config_only ? bundle_collect(e->config_path, e->config.key[CONFIG_RULES].text, &e->config.tls, &problems) : NULL;
     bool ok = b && generation_check(e->options, b, &routes, &problems) && config_ok;
     limits_stop();
     if (!ok)

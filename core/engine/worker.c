@@ -26,6 +26,7 @@ struct worker {
     struct upstreams *upstreams;
     struct script *script;
     uv_signal_t terminate;
+    struct tls_context *tls; /* NULL: no TLS listener */
     uint64_t refused; /* generation that could not be loaded */
     uint64_t last_tick_ns;
     uint64_t lag_ns, lag_since_ms;
@@ -43,9 +44,34 @@ static const struct server_app app = {on_request};
 
 /* ---- generations ---- */
 
-static struct script *load(struct worker *w, uint64_t number, struct problems *problems)
+/* The certificates of a generation. False: they cannot be used. */
+static bool load_tls(struct worker *w, const struct config *config, struct tls_context **out,
+                     struct problems *problems)
+{
+    char why[TLS_WHY], warning[TLS_WHY];
+    struct tls_server_opts opts = {
+        .files = config->tls.files, .count = config->tls.count,
+        .require_1_3 = config->tls.require_1_3, .tickets = &w->board->tickets,
+    };
+    *out = NULL;
+    if (!config->tls.listen)
+        return true;
+    if (w->engine->tls_fd < 0) {
+        log_line(LOG_WARN, "the configuration has a TLS listener now, which takes a restart");
+        return true;
+    }
+    *out = tls_server_context(&opts, why, warning);
+    if (!*out)
+        problems_add(problems, config->path, 0, "tls: %s", why);
+    else if (*warning)
+        log_line(LOG_WARN, "%s", warning);
+    return *out != NULL;
+}
+
+static struct script *load(struct worker *w, uint64_t number, struct tls_context **tls, struct problems *problems)
 {
     char file[4096];
+    struct config config = {0};
     generation_file(w->engine, number, file, sizeof file);
     struct bundle *bundle = bundle_load(file, problems);
     struct generation_opts opts = {
@@ -53,7 +79,12 @@ static struct script *load(struct worker *w, uint64_t number, struct problems *p
         .process = w->process,         .lane = w->lane,     .upstreams = w->upstreams,
         .number = number,
     };
-    struct script *script = bundle ? generation_load(&opts, bundle, NULL, problems) : NULL;
+    struct script *script = bundle ? generation_load(&opts, bundle, &config, problems) : NULL;
+    if (script && !load_tls(w, &config, tls, problems)) {
+        script_retire(script);
+        script = NULL;
+    }
+    config_done(&config);
     bundle_free(bundle);
     return script;
 }
@@ -62,6 +93,16 @@ static void log_problems(const struct problems *problems)
 {
     for (size_t i = 0; i < problems->count; i++)
         log_line(LOG_ERROR, "%s:%d: %s", problems->list[i].file, problems->list[i].line, problems->list[i].text);
+}
+
+static void use_tls(struct worker *w, struct tls_context *tls)
+{
+    if (!tls)
+        return;
+    if (w->server)
+        server_use_tls(w->server, tls);
+    tls_context_release(w->tls);
+    w->tls = tls;
 }
 
 static bool switch_generation(struct worker *w)
@@ -75,13 +116,15 @@ static bool switch_generation(struct worker *w)
     uint64_t load_ms = setting_integer(&w->board->settings, SETTING_SCRIPT_LOAD_MS);
     /* Loading may take its budget; the supervisor must not take it for a hang. */
     atomic_store(&w->process->heartbeat_ns, io_now(w->io) + load_ms * 1000000);
-    struct script *script = load(w, number, &problems);
+    struct tls_context *tls = NULL;
+    struct script *script = load(w, number, &tls, &problems);
     atomic_store(&w->process->heartbeat_ns, io_now(w->io));
     if (script) {
         if (w->script)
             script_retire(w->script);
         w->script = script;
         w->refused = 0;
+        use_tls(w, tls);
         atomic_store(&w->process->generation, number);
     } else {
         log_line(LOG_ERROR, "generation %llu cannot be loaded here", (unsigned long long)number);
@@ -102,7 +145,7 @@ static void drain(struct worker *w, uint64_t grace_ms)
     w->drain_until_ms = w->io->now_ms + grace_ms + 1;
     atomic_store(&w->process->ready, 0);
     server_drain(w->server);
-    close(w->engine->listen_fd);
+    engine_close_listeners(w->engine);
 }
 
 static void on_terminate(uv_signal_t *signal, int number)
@@ -146,18 +189,24 @@ static void on_tick(struct io *io)
 
 static int start(struct worker *w)
 {
+    w->upstreams = upstreams_new(w->io, w->board);
+    if (!w->upstreams || limits_start() < 0 || !switch_generation(w)) {
+        log_line(LOG_ERROR, "cannot start");
+        return 1;
+    }
     struct server_opts opts = {
         .io = w->io,
         .board = w->board,
         .lane = w->lane,
         .app = &app,
         .listen_fd = w->engine->listen_fd,
+        .tls_fd = w->engine->tls_fd,
+        .tls = w->tls,
         .worker = (int)(w->process - board_worker(w->board, 0)),
         .user = w,
     };
-    w->upstreams = upstreams_new(w->io, w->board);
-    if (!w->upstreams || limits_start() < 0 || !switch_generation(w) || server_new(&w->server, &opts) < 0) {
-        log_line(LOG_ERROR, "cannot start");
+    if (server_new(&w->server, &opts) < 0) {
+        log_line(LOG_ERROR, "cannot listen");
         return 1;
     }
     uv_signal_init(&w->io->loop, &w->terminate);
@@ -194,6 +243,7 @@ int worker_run(struct engine *engine, unsigned index)
     io->on_tick = NULL;
     server_free(w->server);
     script_end(w->script);
+    tls_context_release(w->tls);
     upstreams_free(w->upstreams);
     limits_stop();
     io_done(io);

@@ -36,7 +36,7 @@ static void list_append(struct conn *head, struct conn *c)
     head->prev = c;
 }
 
-void conn_new(struct server *s, int fd, const char *peer)
+void conn_new(struct server *s, int fd, const char *peer, bool secure)
 {
     struct conn *c = calloc(1, sizeof *c);
     if (!c || stream_init(&c->stream, s->io, &stream_events, fd) < 0) {
@@ -52,6 +52,14 @@ void conn_new(struct server *s, int fd, const char *peer)
     s->count++;
     lane_add(&s->lane->connections_accepted, 1);
     atomic_store_explicit(&s->lane->connections_open, s->count, memory_order_relaxed);
+    if (secure) {
+        if (stream_secure(&c->stream, s->tls, NULL) < 0) {
+            conn_close(c, true);
+            return;
+        }
+        c->state = CONN_HEAD; /* the handshake must not take longer than a head */
+        c->head_started_ms = s->io->now_ms;
+    }
     stream_read_start(&c->stream);
     conn_arm(c);
 }
@@ -588,9 +596,22 @@ static void on_read(struct stream *stream, struct str bytes)
     process(c, bytes);
 }
 
+static void on_secure(struct stream *stream)
+{
+    struct conn *c = (struct conn *)stream;
+    c->state = CONN_IDLE;
+    c->idle_since_ms = c->server->io->now_ms;
+    conn_arm(c);
+}
+
 static void on_end(struct stream *stream, int err)
 {
     struct conn *c = (struct conn *)stream;
+    if (err < 0 && stream->tls && tls_got_plain_http(stream->tls)) {
+        stream_expose(stream);
+        conn_refuse(c, 400, "this port speaks https, the request was http", "9110 4.2.2");
+        return;
+    }
     if (err < 0) {
         gone(c, false);
         return;
@@ -631,4 +652,4 @@ static void on_drain(struct stream *stream)
 }
 
 static const struct stream_events stream_events = {
-    .on_read = on_read, .on_end = on_end, .on_drain = on_drain, .on_closed = on_closed};
+    .on_read = on_read, .on_secure = on_secure, .on_end = on_end, .on_drain = on_drain, .on_closed = on_closed};

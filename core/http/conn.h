@@ -38,6 +38,15 @@ struct conn {
     char peer[46];
 };
 
+/* A listening socket, shared with the other workers. */
+struct listener {
+    uv_poll_t poll;
+    struct server *server;
+    struct timer accept_again;
+    int fd;
+    bool secure;
+};
+
 struct server {
     struct io *io;
     struct board *board;
@@ -46,16 +55,15 @@ struct server {
     void *user;
     struct conn conns; /* list head */
     size_t count;
-    int listen_fd;
     int worker;
-    uv_poll_t *listener; /* NULL when not listening */
-    struct timer accept_again;
+    struct listener *listeners[2]; /* plain and TLS; NULL when not listening */
+    struct tls_context *tls;
     struct exchange *spare; /* recycled exchanges, linked by user */
     unsigned spare_count;
     bool draining;
 };
 
-void conn_new(struct server *s, int fd, const char *peer);
+void conn_new(struct server *s, int fd, const char *peer, bool secure);
 
 /* Goes on after the exchange of a connection has ended. */
 void conn_exchange_over(struct conn *c);

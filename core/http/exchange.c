@@ -62,6 +62,11 @@ const char *exchange_peer(const struct exchange *ex)
     return ex->conn->peer;
 }
 
+bool exchange_is_secure(const struct exchange *ex)
+{
+    return ex->conn->stream.tls != NULL;
+}
+
 bool exchange_has_body(const struct exchange *ex)
 {
     return ex->head->framing != FRAMING_NONE;

@@ -45,8 +45,9 @@ static void shed_idle(struct server *s)
         }
 }
 
-static bool accept_one(struct server *s)
+static bool accept_one(struct listener *l)
 {
+    struct server *s = l->server;
     union {
         struct sockaddr any;
         struct sockaddr_in v4;
@@ -55,7 +56,7 @@ static bool accept_one(struct server *s)
     socklen_t len = sizeof from;
     char peer[46] = "";
     int on = 1;
-    int fd = accept4(s->listen_fd, &from.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = accept4(l->fd, &from.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0)
         return false;
     if (s->count >= setting_integer(&s->board->settings, SETTING_SERVER_CONNECTIONS))
@@ -70,67 +71,84 @@ static bool accept_one(struct server *s)
         inet_ntop(AF_INET6, &from.v6.sin6_addr, peer, sizeof peer);
     else
         inet_ntop(AF_INET, &from.v4.sin_addr, peer, sizeof peer);
-    conn_new(s, fd, peer);
+    conn_new(s, fd, peer, l->secure);
     return true;
 }
 
 static void on_accept_again(struct timer *t)
 {
-    struct server *s = (struct server *)((char *)t - offsetof(struct server, accept_again));
-    if (!s->listener)
-        return;
-    accept_one(s); /* the others had their chance */
-    uv_poll_start(s->listener, UV_READABLE, on_listener);
+    struct listener *l = (struct listener *)((char *)t - offsetof(struct listener, accept_again));
+    accept_one(l); /* the others had their chance */
+    uv_poll_start(&l->poll, UV_READABLE, on_listener);
 }
 
 static void on_listener(uv_poll_t *poll, int status, int events)
 {
-    struct server *s = poll->data;
+    struct listener *l = poll->data;
+    struct server *s = l->server;
     (void)events;
     if (status < 0)
         return;
     io_now(s->io);
     for (int i = 0; i < 16; i++) {
         if (has_more_than_its_share(s)) {
-            uv_poll_stop(s->listener);
-            wheel_set(&s->io->wheel, &s->accept_again, s->io->now_ms + 1);
+            uv_poll_stop(&l->poll);
+            wheel_set(&s->io->wheel, &l->accept_again, s->io->now_ms + 1);
             return;
         }
-        if (!accept_one(s))
+        if (!accept_one(l))
             return;
     }
+}
+
+static int listen_on(struct server *s, int fd, bool secure)
+{
+    struct listener *l = calloc(1, sizeof *l);
+    int on = 1; /* inherited by what is accepted */
+    if (!l)
+        return ERR_NOMEM;
+    setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
+    *l = (struct listener){.server = s, .fd = fd, .secure = secure};
+    l->accept_again.on_fire = on_accept_again;
+    if (uv_poll_init(&s->io->loop, &l->poll, fd) < 0) {
+        free(l);
+        return ERR_IO;
+    }
+    l->poll.data = l;
+    s->listeners[secure] = l;
+    uv_poll_start(&l->poll, UV_READABLE, on_listener);
+    return 0;
 }
 
 int server_new(struct server **out, const struct server_opts *opts)
 {
     struct server *s = calloc(1, sizeof *s);
-    uv_poll_t *listener = calloc(1, sizeof *listener);
-    if (!s || !listener) {
-        free(s);
-        free(listener);
+    if (!s)
         return ERR_NOMEM;
-    }
     s->io = opts->io;
     s->board = opts->board;
     s->lane = opts->lane;
     s->app = opts->app;
     s->user = opts->user;
     s->worker = opts->worker;
-    s->listen_fd = opts->listen_fd;
-    int on = 1; /* inherited by what is accepted */
-    setsockopt(s->listen_fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
     s->conns.next = s->conns.prev = &s->conns;
-    s->accept_again.on_fire = on_accept_again;
-    listener->data = s;
-    if (uv_poll_init(&s->io->loop, listener, s->listen_fd) < 0) {
-        free(listener);
-        free(s);
-        return ERR_IO;
+    if (opts->tls)
+        server_use_tls(s, opts->tls);
+    int err = listen_on(s, opts->listen_fd, false);
+    if (!err && opts->tls)
+        err = listen_on(s, opts->tls_fd, true);
+    if (err) {
+        server_free(s);
+        return err;
     }
-    s->listener = listener;
-    uv_poll_start(listener, UV_READABLE, on_listener);
     *out = s;
     return 0;
+}
+
+void server_use_tls(struct server *s, struct tls_context *tls)
+{
+    tls_context_release(s->tls);
+    s->tls = tls_context_retain(tls);
 }
 
 void *server_user(const struct server *s)
@@ -155,16 +173,19 @@ size_t server_connections(const struct server *s)
 
 static void on_listener_closed(uv_handle_t *handle)
 {
-    free(handle);
+    free(handle->data);
 }
 
 static void stop_listening(struct server *s)
 {
-    if (!s->listener)
-        return;
-    wheel_clear(&s->accept_again);
-    uv_close((uv_handle_t *)s->listener, on_listener_closed);
-    s->listener = NULL;
+    for (int i = 0; i < 2; i++) {
+        struct listener *l = s->listeners[i];
+        if (!l)
+            continue;
+        wheel_clear(&l->accept_again);
+        uv_close((uv_handle_t *)&l->poll, on_listener_closed);
+        s->listeners[i] = NULL;
+    }
 }
 
 /* A request may have arrived that the loop has not come to: closing now would
@@ -210,6 +231,6 @@ void server_free(struct server *s)
         free(ex->arena);
         free(ex);
     }
-    s->spare = NULL;
+    tls_context_release(s->tls);
     free(s);
 }

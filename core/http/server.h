@@ -89,11 +89,16 @@ struct server_opts {
     struct lane *lane;             /* where samples go */
     const struct server_app *app;
     int listen_fd;                 /* shared by the workers, stays the caller's */
+    int tls_fd;                    /* the same for TLS; -1: none */
+    struct tls_context *tls;       /* kept by reference; NULL without tls_fd */
     int worker;                    /* index, for a fair share of new connections; -1: take all */
     void *user;
 };
 
 int server_new(struct server **out, const struct server_opts *opts);
+/* New connections use another context (new certificates); open ones keep theirs. */
+void server_use_tls(struct server *s, struct tls_context *tls);
+
 void *server_user(const struct server *s);
 struct io *server_io(const struct server *s);
 struct board *server_board(const struct server *s);
@@ -145,6 +150,9 @@ void exchange_flush(struct exchange *ex);
 
 /* Bytes of the answer that the client has not taken yet, in filters or below. */
 size_t exchange_pending(const struct exchange *ex);
+
+/* Whether the client came over TLS. */
+bool exchange_is_secure(const struct exchange *ex);
 
 /* Trace id of the request: from traceparent when that is valid, else a new one. */
 const char *exchange_trace(struct exchange *ex);

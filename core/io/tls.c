@@ -96,8 +96,7 @@ struct tls *tls_new(struct tls_context *context, const char *name)
     BIO_set_data(bio, tls);
     BIO_set_init(bio, 1);
     SSL_set_bio(tls->ssl, bio, bio);
-    tls->context = context;
-    context->references++;
+    tls->context = tls_context_retain(context);
     if (context->is_server) {
         SSL_set_accept_state(tls->ssl);
     } else {

@@ -66,6 +66,7 @@ struct tls_client_opts {
  * certificate that is out of date or names nobody. */
 struct tls_context *tls_server_context(const struct tls_server_opts *opts, char *why, char *warning);
 struct tls_context *tls_client_context(const struct tls_client_opts *opts, char *why);
+struct tls_context *tls_context_retain(struct tls_context *context);
 void tls_context_release(struct tls_context *context);
 
 /* A session. Of a client: `name` is sent as SNI and must be in the certificate;

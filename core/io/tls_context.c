@@ -238,6 +238,12 @@ static void free_context(struct tls_context *context)
     free(context);
 }
 
+struct tls_context *tls_context_retain(struct tls_context *context)
+{
+    context->references++;
+    return context;
+}
+
 void tls_context_release(struct tls_context *context)
 {
     if (context && --context->references == 0)

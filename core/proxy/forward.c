@@ -96,7 +96,7 @@ static size_t request_headers(struct exchange *ex, struct http_header *out)
     }
     out[n++] = forwarded_for(ex, trusted);
     if (!trusted || !head->first[FIELD_X_FORWARDED_PROTO])
-        out[n++] = (struct http_header){STR("X-Forwarded-Proto"), STR("http")};
+        out[n++] = (struct http_header){STR("X-Forwarded-Proto"), exchange_is_secure(ex) ? STR("https") : STR("http")};
     if (head->host.len && (!trusted || !head->first[FIELD_X_FORWARDED_HOST]))
         out[n++] = (struct http_header){STR("X-Forwarded-Host"), head->host};
     if (!trusted || !head->first[FIELD_X_REAL_IP])

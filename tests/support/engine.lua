@@ -36,6 +36,7 @@ local function read_ports(self)
   local ports = text and json.decode(text)
   if not ports then return end
   self.listen, self.admin, self.pid = ports.listen, ports.admin, ports.pid
+  self.tls = ports.tls
   self.port, self.admin_port = tonumber(ports.listen:match("%d+$")), tonumber(ports.admin:match("%d+$"))
   return true
 end

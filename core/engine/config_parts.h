@@ -1,0 +1,19 @@
+/* config_parts.h - inside of the configuration: what readers of its parts share. */
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "engine/config.h"
+
+struct file_job {
+    struct config *config;
+    struct str text;
+    const char *name;
+    struct problems *problems;
+};
+
+/* The line on which a word of the file stands first, 0 when nowhere: the table
+ * that Lua returns has forgotten where its keys came from. */
+int config_line_of(const struct file_job *job, const char *word);
+
+/* Reads the table `tls`, on top of the stack. */
+void config_take_tls(lua_State *L, struct file_job *job);
