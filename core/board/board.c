@@ -22,6 +22,7 @@ static const uint64_t BOARD_MAGIC = 0x31656e756c697265; /* "erilune1" */
 
 enum {
     ROUTES_DEFAULT = 256,
+    PEERS_DEFAULT = 256,
     /* The state of a slot: the low two bits, and while it is written the
      * process that does it in the bits above. */
     SLOT_FREE = 0,
@@ -59,7 +60,10 @@ struct board *board_new(const struct board_opts *opts)
     uint64_t lane_bytes =
         round_up(sizeof(struct lane) + routes_max * sizeof(struct route_lane), 4096);
     uint64_t lanes_offset = round_up(sizeof(struct board), 4096);
-    uint64_t size = lanes_offset + opts->workers * lane_bytes;
+    uint32_t peers_max = opts->peers_max ? opts->peers_max : PEERS_DEFAULT;
+    assert(peers_max <= PEERS_MAX);
+    uint64_t peers_offset = lanes_offset + opts->workers * lane_bytes;
+    uint64_t size = round_up(peers_offset + peers_size(peers_max, opts->workers), 4096);
 
     int fd = memfd_create("perilune-board", MFD_CLOEXEC);
     if (fd < 0)
@@ -79,6 +83,8 @@ struct board *board_new(const struct board_opts *opts)
     board->fd = fd;
     board->lane_bytes = lane_bytes;
     board->lanes_offset = lanes_offset;
+    board->peers_offset = peers_offset;
+    peers_init(board_peers(board), peers_max, opts->workers);
     settings_init(&board->settings);
     if (getrandom(&board->hash_seed, sizeof board->hash_seed, 0) < 0)
         board->hash_seed = clock_unix_ms();

@@ -4,10 +4,10 @@
  * left in the file system however the processes end. Plain atomics, no locks;
  * each part names its one writer.
  *
- *     +--------+----------+--------+-----------+---------+------------------+
- *     | header | settings | routes | processes | gen.    | lane x workers   |
- *     +--------+----------+--------+-----------+---------+------------------+
- *      once     control    any, CAS  its process control   its worker
+ *     +--------+----------+--------+-----------+---------+----------------+--------+
+ *     | header | settings | routes | processes | gen.    | lane x workers | peers  |
+ *     +--------+----------+--------+-----------+---------+----------------+--------+
+ *      once     control    any, CAS  its process control   its worker      peers.h
  *
  * Owner:   the supervisor; ends with its last process.
  * Threads: as said at each part.
@@ -16,6 +16,7 @@
 #pragma once
 
 #include "base/str.h"
+#include "board/peers.h"
 #include "board/rates.h"
 #include "board/settings.h"
 #include "io/tls.h"
@@ -95,11 +96,13 @@ struct board {
     struct tls_tickets tickets; /* control */
     uint64_t lane_bytes; /* size of one lane */
     uint64_t lanes_offset;
+    uint64_t peers_offset;
 };
 
 struct board_opts {
     uint32_t workers;    /* 1 to BOARD_WORKERS_MAX */
     uint32_t routes_max; /* 8 to LANE_ROUTES_MAX; 0 means 256 */
+    uint32_t peers_max;  /* 1 to PEERS_MAX; 0 means 256 */
 };
 
 /* Creates the segment, with settings at their defaults and the fixed routes
@@ -110,6 +113,11 @@ void board_free(struct board *board);
 static inline struct lane *board_lane(struct board *board, uint32_t worker)
 {
     return (struct lane *)((char *)board + board->lanes_offset + worker * board->lane_bytes);
+}
+
+static inline struct peers *board_peers(struct board *board)
+{
+    return (struct peers *)((char *)board + board->peers_offset);
 }
 
 static inline struct board_process *board_worker(struct board *board, uint32_t worker)

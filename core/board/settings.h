@@ -65,9 +65,57 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
     X(UPSTREAM_KEEPALIVE_MS, "upstream.keepalive_ms", INTEGER, "ms", 30000, 0, 3600000, true, NULL, \
       "an idle upstream connection is closed after this; 0 keeps none")                            \
     X(UPSTREAM_KEEPALIVE_MAX, "upstream.keepalive_max", INTEGER, "connections", 256, 0, 65536,      \
-      true, NULL, "idle connections kept per upstream and worker")                                 \
+      true, NULL, "idle connections kept per peer and worker")                                 \
     X(UPSTREAM_BUFFER_BYTES, "upstream.buffer_bytes", INTEGER, "bytes", 262144, 4096, 16777216,     \
       true, NULL, "bytes held for a slow reader, each way, before the sender is paused")           \
+    X(UPSTREAM_BUFFER_REQUEST_BYTES, "upstream.buffer_request_bytes", INTEGER, "bytes", 1048576, 0,  \
+      1073741824, true, NULL, "a request body that is buffered is streamed from here on")          \
+    X(UPSTREAM_PEERS_MAX, "upstream.peers_max", INTEGER, "peers", 256, 1, 4096, false, NULL,        \
+      "peers of all upstreams together, addresses that names resolve to included")                 \
+    X(UPSTREAM_RETRIES, "upstream.retries", INTEGER, "retries", 2, 0, 8, true, NULL,                \
+      "further peers that an idempotent request is tried at")                                      \
+    X(UPSTREAM_TRY_TIMEOUT_MS, "upstream.try_timeout_ms", INTEGER, "ms", 0, 0, 3600000, true, NULL, \
+      "one try up to its response head, when another peer is left; 0: no limit of its own")        \
+    X(UPSTREAM_BUDGET_SHARE, "upstream.budget_share", NUMBER, "", 0.2, 0, 1, true, NULL,            \
+      "retries and hedges together, as a share of the requests of the last ten seconds")           \
+    X(UPSTREAM_BUDGET_FLOOR, "upstream.budget_floor", INTEGER, "attempts", 10, 0, 100000, true,     \
+      NULL, "retries and hedges that are always allowed per ten seconds, upstream and worker")     \
+    X(UPSTREAM_HEDGE_SHARE, "upstream.hedge_share", NUMBER, "", 0.05, 0, 1, true, NULL,             \
+      "hedges alone, as a share of the requests of the last ten seconds")                          \
+    X(UPSTREAM_HEDGE_MIN_MS, "upstream.hedge_min_ms", INTEGER, "ms", 1, 1, 3600000, true, NULL,     \
+      "earliest hedge after the start of a request")                                               \
+    X(UPSTREAM_FAILURES, "upstream.failures", INTEGER, "failures", 5, 1, 1000000, true, NULL,       \
+      "failures in a row that eject a peer")                                                       \
+    X(UPSTREAM_EJECT_MS, "upstream.eject_ms", INTEGER, "ms", 5000, 10, 3600000, true, NULL,         \
+      "first ejection of a peer; it doubles each time until the peer has been well for long")      \
+    X(UPSTREAM_EJECT_MAX_MS, "upstream.eject_max_ms", INTEGER, "ms", 300000, 10, 86400000, true,    \
+      NULL, "longest ejection")                                                                    \
+    X(UPSTREAM_EJECT_SHARE, "upstream.eject_share", NUMBER, "", 0.334, 0, 1, true, NULL,            \
+      "peers that answer badly may be ejected up to this share; one always may, one always stays")        \
+    X(UPSTREAM_PROBE_MS, "upstream.probe_ms", INTEGER, "ms", 10000, 10, 3600000, true, NULL,        \
+      "a request that probes an ejected peer has this long before another may")                    \
+    X(UPSTREAM_OUTLIER_MS, "upstream.outlier_ms", INTEGER, "ms", 10000, 50, 3600000, true, NULL,    \
+      "how often peers are compared with each other")                                              \
+    X(UPSTREAM_OUTLIER_REQUESTS, "upstream.outlier_requests", INTEGER, "requests", 50, 1, 1000000,  \
+      true, NULL, "requests of a peer in that time before it is compared")                         \
+    X(UPSTREAM_OUTLIER_ERRORS, "upstream.outlier_errors", NUMBER, "", 0.2, 0.001, 1, true, NULL,    \
+      "a share of failures this much above that of the other peers ejects a peer")                 \
+    X(UPSTREAM_OUTLIER_FACTOR, "upstream.outlier_factor", NUMBER, "", 5, 1.1, 1000, true, NULL,     \
+      "a mean latency this many times the median of the other peers ejects a peer")                \
+    X(UPSTREAM_OUTLIER_FLOOR_MS, "upstream.outlier_floor_ms", INTEGER, "ms", 20, 0, 3600000, true,  \
+      NULL, "a mean latency below this never ejects a peer")                                       \
+    X(UPSTREAM_HEALTH_MS, "upstream.health_ms", INTEGER, "ms", 5000, 50, 3600000, true, NULL,       \
+      "how often a peer with a health path is checked")                                            \
+    X(UPSTREAM_HEALTH_TIMEOUT_MS, "upstream.health_timeout_ms", INTEGER, "ms", 2000, 10, 600000,    \
+      true, NULL, "longest health check")                                                          \
+    X(UPSTREAM_HEALTH_FALL, "upstream.health_fall", INTEGER, "checks", 2, 1, 1000, true, NULL,      \
+      "failed checks in a row that take a peer out")                                               \
+    X(UPSTREAM_HEALTH_RISE, "upstream.health_rise", INTEGER, "checks", 2, 1, 1000, true, NULL,      \
+      "good checks in a row that bring it back")                                                   \
+    X(UPSTREAM_SLOW_START_MS, "upstream.slow_start_ms", INTEGER, "ms", 5000, 0, 3600000, true,      \
+      NULL, "the weight of a peer that returns grows from a tenth over this time")                 \
+    X(UPSTREAM_HASH_BOUND, "upstream.hash_bound", NUMBER, "", 1.25, 1, 100, true, NULL,             \
+      "with balance = \"hash\": most load of a peer, as a multiple of the mean")                   \
     X(SCRIPT_CPU_MS, "script.cpu_ms", INTEGER, "ms", 200, 10, 60000, true, NULL,                    \
       "CPU time a handler may use without yielding before it is interrupted")                      \
     X(SCRIPT_LOAD_MS, "script.load_ms", INTEGER, "ms", 1000, 10, 60000, true, NULL,                 \

@@ -47,34 +47,6 @@ static void set_setting(struct config *c, int id, double value, enum setting_ori
     c->setting_origin[id] = (unsigned char)origin;
 }
 
-/* ---- upstreams ---- */
-
-static void add_upstream(struct config *c, const char *name, const char *text, const char *file,
-                         int line, struct problems *problems)
-{
-    struct url url;
-    const char *wrong = url_parse(str_from(text), &url);
-    if (wrong) {
-        problems_add(problems, file, line, "upstream '%s' is \"%s\": %s", name, text, wrong);
-        return;
-    }
-    if (c->upstream_count == CONFIG_UPSTREAMS_MAX) {
-        problems_add(problems, file, line, "at most %d upstreams", CONFIG_UPSTREAMS_MAX);
-        return;
-    }
-    size_t i = c->upstream_count++;
-    size_t len = strlen(text);
-    char *copy = c->upstream_texts[i] = malloc(len + strlen(name) + 2);
-    if (!copy)
-        return;
-    memcpy(copy, text, len + 1);
-    strcpy(copy + len + 1, name);
-    url_parse(str_from(copy), &url);
-    while (url.path.len && url.path.p[url.path.len - 1] == '/')
-        url.path.len--;
-    c->upstreams[i] = (struct script_upstream){copy + len + 1, url.host, url.port, url.path};
-}
-
 static void choose_default_upstream(struct config *c, const char *file, struct problems *problems)
 {
     const char *text = c->key[CONFIG_UPSTREAM].text;
@@ -82,7 +54,7 @@ static void choose_default_upstream(struct config *c, const char *file, struct p
         return;
     if (strstr(text, "://")) {
         size_t before = c->upstream_count;
-        add_upstream(c, "default", text, file, 0, problems);
+        config_add_upstream(c, "default", text, file, 0, problems);
         if (c->upstream_count > before)
             c->default_upstream = c->upstreams[before].name;
         return;
@@ -195,21 +167,7 @@ static void take_table(lua_State *L, struct file_job *job, const char *key)
             take_setting(L, job, name);
             continue;
         }
-        if (lua_istable(L, -1)) { /* one peer in a list is as good as its URL */
-            if (lua_objlen(L, -1) != 1) {
-                problems_add(job->problems, job->name, config_line_of(job, name),
-                             "upstream '%s' has %d peers; this version takes one", name, (int)lua_objlen(L, -1));
-                continue;
-            }
-            lua_rawgeti(L, -1, 1);
-            lua_replace(L, -2);
-        }
-        if (lua_type(L, -1) == LUA_TSTRING)
-            add_upstream(job->config, name, lua_tostring(L, -1), job->name, config_line_of(job, name),
-                         job->problems);
-        else
-            problems_add(job->problems, job->name, config_line_of(job, name), "upstream '%s' is a %s, it must be a URL like \"http://127.0.0.1:3000\"",
-                         name, luaL_typename(L, -1));
+        config_take_upstream(L, job, name);
     }
 }
 
@@ -394,6 +352,7 @@ bool config_read(struct config *out, const struct options *options, struct str t
 {
     size_t before = problems->count;
     memset(out, 0, sizeof *out);
+    arena_init(&out->arena);
     out->path = text.p ? strdup(name) : NULL;
     for (int i = 0; i < CONFIG_KEYS; i++)
         set_key(out, (enum config_key)i, keys[i].fallback, ORIGIN_DEFAULT);
@@ -405,6 +364,7 @@ bool config_read(struct config *out, const struct options *options, struct str t
     read_flags(out, options, problems);
     choose_default_upstream(out, text.p ? name : "", problems);
     check_keys(out, text.p ? name : "", problems);
+    config_check_upstreams(out, text.p ? name : "", problems);
     resolve_rules(out);
     return problems->count == before;
 }
@@ -413,8 +373,7 @@ void config_done(struct config *c)
 {
     for (int i = 0; i < CONFIG_KEYS; i++)
         free(c->key[i].text);
-    for (size_t i = 0; i < c->upstream_count; i++)
-        free(c->upstream_texts[i]);
+    arena_done(&c->arena);
     config_tls_done(&c->tls);
     free(c->path);
     memset(c, 0, sizeof *c);

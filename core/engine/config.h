@@ -49,8 +49,8 @@ struct config_tls {
 struct config {
     struct config_value key[CONFIG_KEYS];
     char *path; /* of the file, NULL: none */
-    struct script_upstream upstreams[CONFIG_UPSTREAMS_MAX];
-    char *upstream_texts[CONFIG_UPSTREAMS_MAX]; /* the URLs behind the views */
+    struct arena arena; /* of the upstreams */
+    struct upstream_spec upstreams[CONFIG_UPSTREAMS_MAX];
     size_t upstream_count;
     const char *default_upstream; /* name of one of them, or NULL */
     struct config_tls tls;

@@ -4,6 +4,8 @@
 
 #include "engine/config.h"
 
+#include <lua.h>
+
 struct file_job {
     struct config *config;
     struct str text;
@@ -17,3 +19,14 @@ int config_line_of(const struct file_job *job, const char *word);
 
 /* Reads the table `tls`, on top of the stack. */
 void config_take_tls(lua_State *L, struct file_job *job);
+/* ---- config_upstreams.c ---- */
+
+/* Takes the upstream `name` from the value on top of the stack. */
+void config_take_upstream(lua_State *L, struct file_job *job, const char *name);
+
+/* Adds an upstream of one peer. */
+void config_add_upstream(struct config *c, const char *name, const char *url, const char *file, int line,
+                         struct problems *problems);
+
+/* Whether all of them fit on the board. */
+void config_check_upstreams(const struct config *c, const char *file, struct problems *problems);

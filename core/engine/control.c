@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "http/server.h"
 #include "script/bind_stats.h"
+#include "script/bind_upstreams.h"
 #include "script/limits.h"
 #include "sys/machine.h"
 
@@ -198,6 +199,7 @@ static void bind_control(lua_State *L, void *user)
     lua_setfield(L, -2, "control");
     bind_stats_open(L, c->board, c->engine->history, &c->machine);
     lua_setfield(L, -2, "stats");
+    bind_upstreams_open(L);
 }
 
 /* ---- generations ---- */
@@ -276,6 +278,7 @@ static void on_tick(struct io *io)
     reload_tick(c->reload);
     rotate_tickets(c);
     switch_generation(c);
+    upstreams_tick(c->upstreams);
     if (getppid() != c->engine->supervisor_pid) {
         c->stopped = true;
         uv_stop(&io->loop);
@@ -295,7 +298,7 @@ int control_run(struct engine *engine)
     c->board = engine->board;
     c->process = &engine->board->processes[ROLE_CONTROL];
     c->lane = calloc(1, engine->board->lane_bytes);
-    c->upstreams = upstreams_new(io, engine->board);
+    c->upstreams = upstreams_new(io, engine->board, -1);
     c->reload = reload_new(engine, io);
     machine_init(&c->machine, "", engine->state);
     struct server_opts opts = {.io = io, .board = c->board, .lane = c->lane, .app = &app,

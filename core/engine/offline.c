@@ -161,7 +161,9 @@ int config_show_run(const struct options *o)
         printf(o->show_origin ? " %s\n" : "\n", setting_origin_name(c.key[i].origin));
     }
     for (size_t i = 0; ok && i < c.upstream_count; i++)
-        printf("upstreams.%-24s %.*s:%u\n", c.upstreams[i].name, STR_ARG(c.upstreams[i].host), c.upstreams[i].port);
+        for (size_t j = 0; j < c.upstreams[i].peer_count; j++)
+            printf("upstreams.%-24s %.*s:%u\n", c.upstreams[i].name, STR_ARG(c.upstreams[i].peers[j].host),
+                   c.upstreams[i].peers[j].port);
     for (int i = 0; ok && i < SETTING_COUNT; i++) {
         const struct setting_info *info = &setting_infos[i];
         char value[32];

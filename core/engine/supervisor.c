@@ -111,6 +111,7 @@ static void close_books(struct supervisor *s, struct child *c)
     if (started > done)
         lane_add(&lane->aborted, started - done);
     atomic_store(&lane->connections_open, 0);
+    peers_clear_worker(board_peers(s->board), (uint32_t)c->index);
 }
 
 /* Remembers a route whose script took a worker down. */
@@ -403,7 +404,8 @@ static int make_board(struct supervisor *s)
     struct engine *e = s->engine;
     const double *value = e->config.setting;
     struct board_opts opts = {.workers = e->config.workers,
-                              .routes_max = (uint32_t)value[SETTING_STATS_ROUTES_MAX]};
+                              .routes_max = (uint32_t)value[SETTING_STATS_ROUTES_MAX],
+                              .peers_max = (uint32_t)value[SETTING_UPSTREAM_PEERS_MAX]};
     e->board = s->board = board_new(&opts);
     e->history = s->board ? history_new(s->board, (size_t)value[SETTING_STATS_HISTORY_BYTES]) : NULL;
     if (!e->history) {

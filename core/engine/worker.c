@@ -179,6 +179,7 @@ static void on_tick(struct io *io)
     if (w->script)
         atomic_store_explicit(&w->process->lua_bytes, script_heap_bytes(w->script), memory_order_relaxed);
     switch_generation(w);
+    upstreams_tick(w->upstreams);
     if (getppid() != w->engine->supervisor_pid)
         drain(w, ORPHAN_GRACE_MS);
     if (w->drain_until_ms && (!server_connections(w->server) || io->now_ms >= w->drain_until_ms)) {
@@ -189,7 +190,7 @@ static void on_tick(struct io *io)
 
 static int start(struct worker *w)
 {
-    w->upstreams = upstreams_new(w->io, w->board);
+    w->upstreams = upstreams_new(w->io, w->board, (int)(w->process - board_worker(w->board, 0)));
     if (!w->upstreams || limits_start() < 0 || !switch_generation(w)) {
         log_line(LOG_ERROR, "cannot start");
         return 1;

@@ -2,54 +2,50 @@
 #include "proxy/call.h"
 
 #include "base/err.h"
-#include "proxy/peer.h"
+#include "base/log.h"
+#include "proxy/attempt.h"
+#include "proxy/balance.h"
+#include "proxy/latency.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum {
-    RESOLVED_MS = 10000,   /* an address is resolved again after this */
-    INTERIM_MAX = 16,      /* 1xx responses before a final one */
-    RESPONSE_HEAD_BYTES = 65536,
-};
-
-enum call_phase { CALL_RESOLVING, CALL_CONNECTING, CALL_WAITING, CALL_BODY, CALL_DONE };
+enum { TRIED_MAX = UPSTREAM_RETRIES_LIMIT + 2 };
 
 struct call {
     const struct call_events *events;
     void *user;
     struct upstreams *all;
     struct upstream *upstream;
-    struct peer *peer; /* NULL while resolving */
-    uv_getaddrinfo_t *resolve; /* NULL unless resolving */
-    uv_timer_t *kick;  /* starts the call from the loop */
-    struct timer deadline;
-    enum call_phase phase;
+    struct attempt own;       /* the first, and retries */
+    struct attempt *hedge;    /* NULL without one */
+    struct attempt *current;  /* whose response is shown, or will be */
+    struct timer hedge_timer;
+    struct call *next_failed; /* in all->failed */
+    int failed_err;           /* 0: not in that list */
+    const char *failed_why;
+    struct peer *pinned;
+    struct peer *tried[TRIED_MAX];
+    unsigned tried_count;
+    unsigned retries;
     enum http_method method;
-    enum http_framing body; /* of the request */
+    enum http_framing body;   /* of the request */
     uint64_t body_left;
-    struct buf head;        /* of the request, kept for a retry */
-    struct buf queue;       /* request body before there is a connection */
-    struct buf in;          /* response bytes not yet used */
-    size_t head_seen;
-    struct body_reader reader;
+    struct buf head;          /* of the request */
+    struct buf queue;         /* its body, framed: what is not yet sent, or all of it */
+    struct str key;
     struct call_times times;
     uint64_t began_ns;
     uint64_t timeout_ms;
-    unsigned interim;
-    bool sent_all;     /* the request is complete */
-    bool keep_alive;   /* what the response says */
+    bool whole_body;          /* the queue keeps all */
+    bool body_gone;           /* body bytes have been sent and are not kept */
+    bool sent_all;            /* the request is complete */
     bool paused;
-    bool eof;
-    bool retried;
-    bool delivering;   /* inside call_on_read's loop */
-    bool *gone;        /* set when the call is freed while delivering */
+    bool stale_once;          /* a kept connection has failed us already */
+    bool answered;
+    bool sent;                /* the last attempt had sent something */
+    bool ending;
 };
-
-static void use_peer(struct call *call, struct peer *peer);
-static void connect_peer(struct call *call);
 
 void *call_user(const struct call *call)
 {
@@ -66,137 +62,437 @@ struct upstream *call_upstream(const struct call *call)
     return call->upstream;
 }
 
-static uint64_t setting(const struct call *call, enum setting_id id)
+const struct peer *call_peer(const struct call *call)
 {
-    return setting_integer(&call->all->board->settings, id);
+    return call->tried_count ? call->tried[call->tried_count - 1] : NULL;
 }
 
-static uint64_t since(struct call *call)
+bool call_was_sent(const struct call *call)
+{
+    return call->sent;
+}
+
+static uint64_t setting(const struct call *call, enum setting_id id)
+{
+    return upstreams_setting(call->all, id);
+}
+
+static double share(const struct call *call, enum setting_id id)
+{
+    return setting_number(&call->all->board->settings, id);
+}
+
+/* ---- what attempts ask ---- */
+
+struct str call_head_bytes(const struct call *call)
+{
+    return buf_str(&call->head);
+}
+
+struct str call_body_bytes(const struct call *call)
+{
+    return buf_str(&call->queue);
+}
+
+void call_body_taken(struct call *call)
+{
+    if (call->whole_body)
+        return;
+    call->body_gone = true;
+    buf_done(&call->queue);
+}
+
+bool call_is_sent(const struct call *call)
+{
+    return call->sent_all;
+}
+
+bool call_is_paused(const struct call *call)
+{
+    return call->paused;
+}
+
+enum http_method call_method(const struct call *call)
+{
+    return call->method;
+}
+
+uint64_t call_age_ns(const struct call *call)
 {
     return call->all->io->now_ns - call->began_ns;
 }
 
-static void set_deadline(struct call *call, uint64_t ms)
+uint64_t call_wait_ms(const struct call *call)
 {
-    wheel_set(&call->all->io->wheel, &call->deadline, call->all->io->now_ms + ms);
+    int64_t own = call->upstream->spec.try_timeout_ms;
+    uint64_t try_ms = own >= 0 ? (uint64_t)own : setting(call, SETTING_UPSTREAM_TRY_TIMEOUT_MS);
+    bool others = call->upstream->count > 1 && !call->pinned;
+    return try_ms && others && try_ms < call->timeout_ms ? try_ms : call->timeout_ms;
 }
 
-static void on_kick_closed(uv_handle_t *handle)
-{
-    free(handle);
-}
+/* ---- ends ---- */
 
-static void stop_kick(struct call *call)
+static void forget_failure(struct call *call)
 {
-    if (!call->kick)
-        return;
-    uv_close((uv_handle_t *)call->kick, on_kick_closed);
-    call->kick = NULL;
+    for (struct call **at = &call->all->failed; *at; at = &(*at)->next_failed)
+        if (*at == call) {
+            *at = call->next_failed;
+            return;
+        }
 }
 
 static void call_free(struct call *call)
 {
-    if (call->gone)
-        *call->gone = true;
-    if (call->resolve) {
-        call->resolve->data = NULL;
-        uv_cancel((uv_req_t *)call->resolve);
-    }
-    stop_kick(call);
-    wheel_clear(&call->deadline);
+    attempt_cancel(&call->own);
+    if (call->hedge)
+        attempt_cancel(call->hedge);
+    if (call->failed_err)
+        forget_failure(call);
+    wheel_clear(&call->hedge_timer);
     buf_done(&call->head);
     buf_done(&call->queue);
-    buf_done(&call->in);
+    for (unsigned i = 0; i < call->tried_count; i++)
+        peer_release(call->tried[i]);
+    upstream_release(call->upstream);
+    free(call->hedge);
     free(call);
-}
-
-static void drop_peer(struct call *call, bool reset)
-{
-    if (call->peer)
-        peer_close(call->peer, reset);
-    call->peer = NULL;
 }
 
 void call_cancel(struct call *call)
 {
-    drop_peer(call, true);
+    if (!call->ending)
+        call_free(call);
+}
+
+static void give_up(struct call *call, int err, const char *what)
+{
+    call->times.ended = call_age_ns(call);
+    call->ending = true;
+    call->events->on_error(call, err, what);
     call_free(call);
 }
 
-static void fail(struct call *call, int err, const char *what)
+/* ---- attempts ---- */
+
+static struct peer *choose(struct call *call, bool *probe)
 {
-    const struct call_events *events = call->events;
-    bool gone = false, *outer = call->gone;
-    snprintf(call->upstream->trouble, sizeof call->upstream->trouble, "%s", what);
-    drop_peer(call, true);
-    call->times.ended = since(call);
-    call->gone = &gone;
-    events->on_error(call, err, what);
-    if (outer)
-        *outer = true;
-    if (!gone) {
-        call->gone = NULL;
-        call_free(call);
+    struct balance_choice choice = {.tried = call->tried,
+                                    .tried_count = call->tried_count,
+                                    .key = call->key,
+                                    .may_probe = call->body == FRAMING_NONE || call->whole_body};
+    *probe = false;
+    if (call->pinned)
+        return call->tried_count ? NULL : call->pinned;
+    struct upstream *u = call->upstream;
+    if (u->count == 1 && !call->tried_count) { /* nothing to weigh */
+        struct peer *p = u->members[0].peer;
+        enum peer_state state = peer_state(p, call->all->io->now_ms);
+        *probe = state != PEER_READY && p->shared->breaker == BREAKER_OPEN;
+        return state == PEER_DRAINING ? NULL : p;
     }
+    return balance_choose(u, &choice, probe);
 }
 
-static bool may_retry(const struct call *call)
+static void note_tried(struct call *call, struct peer *peer)
 {
-    bool idempotent = call->method == METHOD_GET || call->method == METHOD_HEAD ||
-                      call->method == METHOD_OPTIONS || call->method == METHOD_PUT ||
-                      call->method == METHOD_DELETE;
-    return call->peer && call->peer->reused && !call->retried && idempotent &&
-           call->body == FRAMING_NONE && call->phase == CALL_WAITING && !buf_len(&call->in) &&
-           !call->interim;
+    peer_hold(peer);
+    call->tried[call->tried_count++] = peer;
 }
 
-static void fail_or_retry(struct call *call, int err, const char *what)
+/* Starts the own attempt at a peer. 0, or why it could not begin. */
+static int begin_at(struct call *call, struct peer *peer, bool probe, bool no_reuse, const char **why)
 {
-    if (!may_retry(call)) {
-        fail(call, err, what);
-        return;
-    }
-    call->retried = true;
-    drop_peer(call, true);
-    connect_peer(call);
+    call->current = &call->own;
+    if (!no_reuse)
+        note_tried(call, peer);
+    return attempt_start(&call->own, call, peer, probe, no_reuse, why);
 }
 
-static void on_deadline(struct timer *t)
+static bool is_idempotent(const struct call *call)
 {
-    struct call *call = (struct call *)((char *)t - offsetof(struct call, deadline));
-    switch (call->phase) {
-    case CALL_RESOLVING:
-    case CALL_CONNECTING:
-        fail(call, ERR_TIMEOUT, "connecting took longer than upstream.connect_timeout_ms");
-        return;
-    case CALL_WAITING:
-        if (!call->sent_all) { /* the request is still being sent */
-            set_deadline(call, call->timeout_ms);
-            return;
-        }
-        fail(call, ERR_TIMEOUT, "no response within upstream.first_byte_timeout_ms");
-        return;
+    switch (call->method) {
+    case METHOD_GET:
+    case METHOD_HEAD:
+    case METHOD_OPTIONS:
+    case METHOD_PUT:
+    case METHOD_DELETE:
+        return true;
     default:
-        if (call->paused) {
-            set_deadline(call, setting(call, SETTING_UPSTREAM_IDLE_TIMEOUT_MS));
-            return;
-        }
-        fail(call, ERR_TIMEOUT, "the response paused for longer than upstream.idle_timeout_ms");
+        return false;
     }
+}
+
+/* Whether the same request can be sent once more. */
+static bool is_repeatable(const struct call *call)
+{
+    return is_idempotent(call) && (call->body == FRAMING_NONE || (call->whole_body && call->sent_all));
+}
+
+static bool may_retry(struct call *call, bool sent)
+{
+    int own = call->upstream->spec.retries;
+    uint64_t most = own >= 0 ? (uint64_t)own : setting(call, SETTING_UPSTREAM_RETRIES);
+    return !call->answered && !call->pinned && call->tried_count < TRIED_MAX && call->retries < most && call->upstream->count > 1 &&
+           (sent ? is_repeatable(call) : !call->body_gone);
+}
+
+static bool take_budget(struct call *call)
+{
+    return budget_take(&call->upstream->budget, call->all->io->now_ms,
+                       share(call, SETTING_UPSTREAM_BUDGET_SHARE),
+                       share(call, SETTING_UPSTREAM_BUDGET_FLOOR));
+}
+
+/* Goes on at another peer; false when that may not or cannot be. */
+static bool retry(struct call *call, bool sent, const char *what)
+{
+    const char *why = what;
+    while (may_retry(call, sent)) {
+        bool probe;
+        struct peer *before = call->tried[call->tried_count - 1], *peer = choose(call, &probe);
+        if (!peer || !take_budget(call))
+            return false;
+        if (upstream_may_log(call->upstream))
+            log_line(LOG_WARN, "upstream %s, peer %s: %s; asking %s instead", upstream_name(call->upstream),
+                     peer_address(before), why, peer_address(peer));
+        call->retries++;
+        lane_add(&peer->lane->retries, 1);
+        if (begin_at(call, peer, probe, false, &why) == 0)
+            return true;
+        peer_failed(peer, call->upstream, probe, false);
+    }
+    return false;
+}
+
+/* An attempt is over without a response; goes on with what is left. */
+static void go_on(struct call *call, int err, const char *what, bool sent, bool stale)
+{
+    struct peer *peer = call->tried_count ? call->tried[call->tried_count - 1] : NULL;
+    const char *why = what;
+    call->sent = sent;
+    if (stale && !call->stale_once && !call->answered && is_repeatable(call)) {
+        call->stale_once = true;
+        if (begin_at(call, peer, call->own.probe, true, &why) == 0)
+            return;
+        what = why;
+    }
+    if (!retry(call, sent, what))
+        give_up(call, err, what);
+}
+
+/* ---- failures before the caller has its call ---- */
+
+static void on_teller(uv_timer_t *timer)
+{
+    struct upstreams *all = timer->data;
+    io_now(all->io);
+    while (all->failed) {
+        struct call *call = all->failed;
+        int err = call->failed_err;
+        all->failed = call->next_failed;
+        call->failed_err = 0;
+        go_on(call, err, call->failed_why, false, false);
+    }
+}
+
+static bool tell_later(struct call *call, int err, const char *why)
+{
+    struct upstreams *all = call->all;
+    if (!all->teller) {
+        all->teller = calloc(1, sizeof *all->teller);
+        if (!all->teller)
+            return false;
+        uv_timer_init(&all->io->loop, all->teller);
+        all->teller->data = all;
+    }
+    call->failed_err = err;
+    call->failed_why = why;
+    call->next_failed = all->failed;
+    all->failed = call;
+    uv_timer_start(all->teller, on_teller, 0, 0);
+    return true;
+}
+
+/* ---- hedging ---- */
+
+static void drop_hedge(struct call *call)
+{
+    struct attempt *hedge = call->hedge;
+    call->hedge = NULL;
+    if (call->current == hedge)
+        call->current = &call->own;
+    attempt_cancel(hedge);
+    free(hedge);
+}
+
+static void on_hedge_due(struct timer *t)
+{
+    struct call *call = (struct call *)((char *)t - offsetof(struct call, hedge_timer));
+    struct upstream *u = call->upstream;
+    const char *why;
+    bool probe;
+    if (call->answered || call->hedge || call->own.phase == ATTEMPT_OVER ||
+        call->tried_count == TRIED_MAX || !is_repeatable(call))
+        return;
+    struct peer *peer = choose(call, &probe);
+    if (!peer || probe ||
+        !budget_take_hedge(&u->budget, call->all->io->now_ms, share(call, SETTING_UPSTREAM_BUDGET_SHARE),
+                           share(call, SETTING_UPSTREAM_BUDGET_FLOOR),
+                           share(call, SETTING_UPSTREAM_HEDGE_SHARE)) ||
+        !(call->hedge = malloc(sizeof *call->hedge)))
+        return;
+    lane_add(&peer->lane->hedges, 1);
+    note_tried(call, peer);
+    if (attempt_start(call->hedge, call, peer, false, false, &why) == 0)
+        return;
+    peer_failed(peer, u, false, false);
+    free(call->hedge);
+    call->hedge = NULL;
+}
+
+static void arm_hedge(struct call *call)
+{
+    struct upstream *u = call->upstream;
+    if (!u->latencies || u->count < 2 || !is_idempotent(call))
+        return;
+    uint64_t after = latencies_quantile_ms(u->latencies, u->spec.hedge);
+    uint64_t least = setting(call, SETTING_UPSTREAM_HEDGE_MIN_MS);
+    call->hedge_timer.on_fire = on_hedge_due;
+    if (after)
+        wheel_set(&call->all->io->wheel, &call->hedge_timer,
+                  call->all->io->now_ms + (after > least ? after : least));
+}
+
+/* ---- what attempts tell ---- */
+
+void call_on_failure(struct attempt *a, int err, const char *what, bool stale)
+{
+    struct call *call = a->call;
+    if (!stale && err != ERR_NOMEM)
+        peer_failed(a->peer, call->upstream, a->probe, a->sent);
+    if (call->answered) {
+        give_up(call, err, what);
+        return;
+    }
+    if (a == call->hedge) {
+        drop_hedge(call);
+        if (call->own.phase == ATTEMPT_OVER)
+            go_on(call, err, what, true, false);
+        return;
+    }
+    if (call->hedge) {
+        call->current = call->hedge; /* which has the word from here on */
+        return;
+    }
+    go_on(call, err, what, a->sent, stale);
+}
+
+static bool is_retried_status(const struct call *call, int status)
+{
+    const struct upstream_spec *spec = &call->upstream->spec;
+    return (status == 502 && spec->retry_502) || (status == 503 && spec->retry_503) ||
+           (status == 504 && spec->retry_504);
+}
+
+/* Judges the peer by its answer. A quick refusal must not look attractive, so
+ * its latency does not count. */
+static void note_answer(struct call *call, struct attempt *a, int status)
+{
+    if (status >= 502 && status <= 504) {
+        lane_add(&a->peer->lane->answers, 1);
+        peer_failed(a->peer, call->upstream, a->probe, true);
+        return;
+    }
+    peer_answered(a->peer, attempt_age_ns(a), a->probe);
+    if (call->upstream->latencies)
+        latencies_record(call->upstream->latencies, call_age_ns(call));
+}
+
+/* An answer that is not to be shown: true when another attempt goes on. */
+static bool pass_over(struct call *call, struct attempt *a)
+{
+    if (call->hedge && call->own.phase != ATTEMPT_OVER && call->hedge->phase != ATTEMPT_OVER) {
+        if (a == call->hedge) {
+            drop_hedge(call);
+        } else {
+            attempt_cancel(a);
+            call->current = call->hedge;
+        }
+        return true;
+    }
+    if (a == call->hedge || !may_retry(call, true))
+        return false;
+    bool probe;
+    const char *why;
+    struct peer *peer = choose(call, &probe);
+    if (!peer || !take_budget(call))
+        return false;
+    attempt_cancel(a);
+    call->retries++;
+    lane_add(&peer->lane->retries, 1);
+    int err = begin_at(call, peer, probe, false, &why);
+    if (err < 0)
+        go_on(call, err, why, false, false);
+    return true;
+}
+
+void call_on_head(struct attempt *a, const struct head *head)
+{
+    struct call *call = a->call;
+    note_answer(call, a, head->status);
+    if (is_retried_status(call, head->status) && pass_over(call, a))
+        return;
+    call->answered = true;
+    call->current = a;
+    wheel_clear(&call->hedge_timer);
+    if (a == call->hedge) {
+        lane_add(&a->peer->lane->hedge_wins, 1);
+        attempt_cancel(&call->own);
+    } else if (call->hedge) {
+        drop_hedge(call);
+    }
+    call->times.connected = a->connected_ns;
+    call->times.first_byte = a->first_byte_ns;
+    call->events->on_head(call, head);
+}
+
+void call_on_data(struct attempt *a, struct str bytes)
+{
+    a->call->events->on_data(a->call, bytes);
+}
+
+void call_on_batch(struct attempt *a)
+{
+    if (a->call->events->on_batch)
+        a->call->events->on_batch(a->call);
+}
+
+void call_on_end(struct attempt *a)
+{
+    struct call *call = a->call;
+    call->times.ended = call_age_ns(call);
+    call->ending = true;
+    call->events->on_end(call);
+    call_free(call);
+}
+
+void call_on_drain(struct attempt *a)
+{
+    if (a == a->call->current && a->call->events->on_drain)
+        a->call->events->on_drain(a->call);
 }
 
 /* ---- sending ---- */
 
-static void frame_body(struct call *call, struct stream *stream, struct buf *out, struct str bytes)
+static void emit(struct call *call, struct str bytes)
 {
-    if (call->body == FRAMING_CHUNKED)
-        buf_printf(out, "%zx\r\n", bytes.len);
-    if (stream)
-        stream_write(stream, bytes);
+    bool ready = attempt_is_ready(call->current);
+    if (ready)
+        attempt_send(call->current, bytes);
+    if (!ready || call->whole_body)
+        buf_add_str(&call->queue, bytes);
     else
-        buf_add_str(out, bytes);
-    if (call->body == FRAMING_CHUNKED)
-        buf_add_str(out, STR("\r\n"));
+        call->body_gone = true;
 }
 
 void call_send(struct call *call, struct str bytes)
@@ -207,176 +503,52 @@ void call_send(struct call *call, struct str bytes)
         if (bytes.len > call->body_left)
             bytes.len = (size_t)call->body_left;
         call->body_left -= bytes.len;
+        emit(call, bytes);
+        return;
     }
-    bool ready = call->peer && call->phase >= CALL_WAITING;
-    frame_body(call, ready ? &call->peer->stream : NULL,
-               ready ? &call->peer->stream.out : &call->queue, bytes);
-}
-
-static void request_sent(struct call *call)
-{
-    call->times.sent = since(call);
-    if (call->phase == CALL_WAITING)
-        set_deadline(call, call->timeout_ms);
+    char size[24];
+    emit(call, (struct str){size, (size_t)snprintf(size, sizeof size, "%zx\r\n", bytes.len)});
+    emit(call, bytes);
+    emit(call, STR("\r\n"));
 }
 
 void call_send_end(struct call *call)
 {
     if (call->sent_all)
         return;
-    bool ready = call->peer && call->phase >= CALL_WAITING;
     if (call->body == FRAMING_CHUNKED)
-        buf_add_str(ready ? &call->peer->stream.out : &call->queue, STR("0\r\n\r\n"));
+        emit(call, STR("0\r\n\r\n"));
     call->sent_all = true;
-    if (ready)
-        request_sent(call);
+    attempt_sent_all(call->current);
 }
 
 void call_flush(struct call *call)
 {
-    if (call->peer && call->phase >= CALL_WAITING)
-        stream_flush(&call->peer->stream);
+    if (attempt_is_ready(call->current))
+        stream_flush(&call->current->connection->stream);
 }
 
 size_t call_pending(const struct call *call)
 {
-    return buf_len(&call->queue) + (call->peer ? stream_pending(&call->peer->stream) : 0);
+    const struct connection *c = call->current->connection;
+    return buf_len(&call->queue) + (c ? stream_pending(&c->stream) : 0);
 }
 
-static void use_peer(struct call *call, struct peer *peer)
+void call_pause(struct call *call)
 {
-    struct stream *stream = &peer->stream;
-    call->peer = peer;
-    peer->call = call;
-    call->phase = CALL_WAITING;
-    set_deadline(call, call->timeout_ms);
-    buf_add_str(&stream->out, buf_str(&call->head));
-    stream_write(stream, buf_str(&call->queue));
-    buf_done(&call->queue);
-    if (call->sent_all)
-        request_sent(call);
+    call->paused = true;
+    attempt_pause(call->current);
+}
+
+void call_resume(struct call *call)
+{
     if (!call->paused)
-        stream_read_start(stream);
-    stream_flush(stream);
-    if (stream->broken)
-        fail_or_retry(call, ERR_CLOSED, "the connection broke while the request was sent");
+        return;
+    call->paused = false;
+    attempt_resume(call->current);
 }
 
-/* ---- connecting ---- */
-
-static void on_connect(uv_connect_t *connect, int status)
-{
-    struct peer *peer = connect->data;
-    struct call *call = peer->call;
-    if (!call || status == UV_ECANCELED)
-        return; /* closed meanwhile */
-    int on = 1, fd;
-    io_now(call->all->io);
-    if (status < 0) {
-        char what[160];
-        snprintf(what, sizeof what, "cannot connect: %s", uv_strerror(status));
-        call->upstream->address_until_ms = 0;
-        fail(call, status == UV_ETIMEDOUT ? ERR_TIMEOUT : ERR_CONNECT, what);
-        return;
-    }
-    if (uv_fileno((uv_handle_t *)&peer->stream.tcp, &fd) == 0)
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    call->times.connected = since(call);
-    bool had_queue = buf_len(&call->queue) > 0;
-    bool gone = false, *outer = call->gone;
-    call->gone = &gone;
-    use_peer(call, peer);
-    if (gone) {
-        if (outer)
-            *outer = true;
-        return;
-    }
-    call->gone = outer; /* NOLINT(clang-analyzer-unix.Malloc): gone would be true */
-    if (had_queue && !call_pending(call) && call->events->on_drain)
-        call->events->on_drain(call);
-}
-
-static void connect_to(struct call *call)
-{
-    struct upstream *u = call->upstream;
-    struct peer *peer = peer_new(u);
-    if (!peer) {
-        fail(call, ERR_NOMEM, "out of memory");
-        return;
-    }
-    call->phase = CALL_CONNECTING;
-    call->peer = peer;
-    peer->call = call;
-    peer->connect.data = peer;
-    int err = uv_tcp_connect(&peer->connect, &peer->stream.tcp, (struct sockaddr *)&u->address,
-                             on_connect);
-    if (err < 0)
-        fail(call, ERR_CONNECT, uv_strerror(err));
-}
-
-static void on_resolved(uv_getaddrinfo_t *resolve, int status, struct addrinfo *list)
-{
-    struct call *call = resolve->data;
-    free(resolve);
-    if (!call) {
-        uv_freeaddrinfo(list);
-        return;
-    }
-    call->resolve = NULL;
-    io_now(call->all->io);
-    if (status < 0 || !list) {
-        fail(call, ERR_RESOLVE, status < 0 ? uv_strerror(status) : "the name has no address");
-        return;
-    }
-    struct upstream *u = call->upstream;
-    memcpy(&u->address, list->ai_addr, list->ai_addrlen);
-    u->address_until_ms = call->all->io->now_ms + RESOLVED_MS;
-    uv_freeaddrinfo(list);
-    connect_to(call);
-}
-
-static bool is_numeric(struct upstream *u)
-{
-    if (uv_ip4_addr(u->host, u->port, (struct sockaddr_in *)&u->address) < 0 &&
-        uv_ip6_addr(u->host, u->port, (struct sockaddr_in6 *)&u->address) < 0)
-        return false;
-    u->address_until_ms = UINT64_MAX;
-    return true;
-}
-
-static void connect_peer(struct call *call)
-{
-    struct upstream *u = call->upstream;
-    char port[8];
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-    call->phase = CALL_RESOLVING;
-    set_deadline(call, setting(call, SETTING_UPSTREAM_CONNECT_TIMEOUT_MS));
-    if (call->all->io->now_ms < u->address_until_ms || is_numeric(u)) {
-        connect_to(call);
-        return;
-    }
-    call->resolve = calloc(1, sizeof *call->resolve);
-    snprintf(port, sizeof port, "%u", u->port);
-    if (!call->resolve) {
-        fail(call, ERR_NOMEM, "out of memory");
-        return;
-    }
-    call->resolve->data = call;
-    int err = uv_getaddrinfo(&call->all->io->loop, call->resolve, on_resolved, u->host, port, &hints);
-    if (err < 0) {
-        free(call->resolve);
-        call->resolve = NULL;
-        fail(call, ERR_RESOLVE, uv_strerror(err));
-    }
-}
-
-static void on_kick(uv_timer_t *timer)
-{
-    struct call *call = timer->data;
-    stop_kick(call);
-    io_now(call->all->io);
-    connect_peer(call);
-}
+/* ---- starting ---- */
 
 static void render_head(struct call *call, const struct call_opts *opts)
 {
@@ -409,234 +581,33 @@ struct call *call_new(const struct call_opts *opts)
     call->user = opts->user;
     call->all = opts->all;
     call->upstream = opts->upstream;
+    upstream_hold(call->upstream);
+    call->pinned = opts->peer;
+    call->key = opts->key;
     call->method = head_method_id(opts->method);
     call->body = opts->body == FRAMING_EOF ? FRAMING_CHUNKED : opts->body;
     call->body_left = opts->body_length;
+    call->whole_body = opts->whole_body;
     call->sent_all = call->body == FRAMING_NONE;
-    call->deadline.on_fire = on_deadline;
     call->began_ns = io_now(call->all->io);
     call->timeout_ms =
         opts->timeout_ms ? opts->timeout_ms : setting(call, SETTING_UPSTREAM_FIRST_BYTE_TIMEOUT_MS);
+    call->current = &call->own;
     render_head(call, opts);
-    struct peer *peer = peer_take(call->upstream);
-    if (peer) {
-        peer->call = call;
-        call->peer = peer;
-        call->phase = CALL_WAITING;
-        set_deadline(call, call->timeout_ms);
-        buf_add_str(&peer->stream.out, buf_str(&call->head));
-        if (call->sent_all)
-            request_sent(call);
-        if (call->body == FRAMING_NONE) {
-            stream_flush(&peer->stream);
-            if (!peer->stream.broken)
-                return call;
-            call->retried = true;
-            drop_peer(call, true);
-        } else {
-            return call;
-        }
+    budget_request(&call->upstream->budget, call->all->io->now_ms);
+    bool probe;
+    const char *why = "no peer may be used: all are drained";
+    struct peer *peer = choose(call, &probe);
+    int err = peer ? begin_at(call, peer, probe, false, &why) : ERR_BUSY;
+    if (err == 0) {
+        arm_hedge(call);
+        return call;
     }
-    /* A failure must not be told from inside: begin from the loop. */
-    call->kick = calloc(1, sizeof *call->kick);
-    if (!call->kick) {
+    if (peer && err != ERR_NOMEM)
+        peer_failed(peer, call->upstream, probe, false);
+    if (!buf_ok(&call->head) || !tell_later(call, err, why)) {
         call_free(call);
         return NULL;
     }
-    uv_timer_init(&call->all->io->loop, call->kick);
-    call->kick->data = call;
-    uv_timer_start(call->kick, on_kick, 0, 0);
     return call;
-}
-
-/* ---- receiving ---- */
-
-void call_pause(struct call *call)
-{
-    call->paused = true;
-    if (call->peer)
-        stream_read_stop(&call->peer->stream);
-}
-
-static void complete(struct call *call, bool leftover)
-{
-    struct peer *peer = call->peer;
-    call->times.ended = since(call);
-    call->phase = CALL_DONE;
-    call->peer = NULL;
-    wheel_clear(&call->deadline);
-    if (peer) {
-        if (call->keep_alive && call->sent_all && !leftover && !call->eof &&
-            call->reader.framing != FRAMING_EOF && !stream_pending(&peer->stream))
-            peer_put(peer);
-        else
-            peer_close(peer, false);
-    }
-    const struct call_events *events = call->events;
-    bool gone = false, *outer = call->gone;
-    call->gone = &gone;
-    events->on_end(call);
-    if (outer)
-        *outer = true;
-    if (!gone) {
-        call->gone = NULL;
-        call_free(call);
-    }
-}
-
-/* Reads a response head; false when there is none yet, or the call has ended. */
-static bool take_head(struct call *call, struct str *bytes)
-{
-    struct head_limits limits = {RESPONSE_HEAD_BYTES, 8192, HEAD_FIELDS_MAX};
-    struct head_refusal refusal;
-    struct head head;
-    size_t len = head_end(bytes->p, bytes->len, call->head_seen);
-    if (!len) {
-        if (head_hopeless(bytes->p, bytes->len, call->head_seen, &limits, &refusal))
-            fail(call, ERR_PROTOCOL, refusal.what);
-        else
-            call->head_seen = bytes->len;
-        return false;
-    }
-    if (!head_parse_response(bytes->p, len, &limits, call->method, &head, &refusal)) {
-        fail(call, ERR_PROTOCOL, refusal.what);
-        return false;
-    }
-    call->head_seen = 0;
-    if (head.status < 200) {
-        if (head.status == 101 || ++call->interim > INTERIM_MAX) {
-            fail(call, ERR_PROTOCOL,
-                 head.status == 101 ? "a 101 that nobody asked for" : "too many interim responses");
-            return false;
-        }
-        bytes->p += len;
-        bytes->len -= len;
-        return true;
-    }
-    call->keep_alive = head.keep_alive;
-    call->phase = CALL_BODY;
-    body_init(&call->reader, head.framing, head.content_length);
-    set_deadline(call, setting(call, SETTING_UPSTREAM_IDLE_TIMEOUT_MS));
-    call->events->on_head(call, &head);
-    bytes->p += len;
-    bytes->len -= len;
-    return true;
-}
-
-/* Delivers what is in *bytes until it is used up, the reader is paused or the
- * call has ended (*gone). */
-static void deliver(struct call *call, struct str *bytes, bool *gone)
-{
-    while (!*gone) {
-        if (call->phase == CALL_WAITING) {
-            if (!bytes->len || !take_head(call, bytes))
-                return;
-            continue;
-        }
-        if (call->reader.done || call->reader.framing == FRAMING_NONE) {
-            complete(call, bytes->len > 0);
-            return;
-        }
-        if (!bytes->len || call->paused)
-            return;
-        struct str payload;
-        size_t used = body_feed(&call->reader, bytes->p, bytes->len, &payload);
-        bytes->p += used;
-        bytes->len -= used;
-        if (call->reader.error) {
-            fail(call, ERR_PROTOCOL, call->reader.error);
-            return;
-        }
-        if (payload.len)
-            call->events->on_data(call, payload);
-    }
-}
-
-/* Works through what has arrived; false when the call has ended. */
-static bool receive(struct call *call, struct str fresh)
-{
-    bool gone = false, *outer = call->gone;
-    bool direct = !buf_len(&call->in);
-    if (!direct)
-        buf_add_str(&call->in, fresh);
-    struct str bytes = direct ? fresh : buf_str(&call->in);
-    size_t before = bytes.len;
-    struct buf held = call->in; /* lives on when the call is freed under us */
-    call->in = (struct buf){0};
-    call->delivering = true;
-    call->gone = &gone;
-    deliver(call, &bytes, &gone);
-    if (gone) {
-        buf_done(&held);
-        if (outer)
-            *outer = true;
-        return false;
-    }
-    call->delivering = false; /* NOLINT(clang-analyzer-unix.Malloc): gone would be true */
-    call->gone = outer;
-    call->in = held;
-    if (direct)
-        buf_add_str(&call->in, bytes);
-    else
-        buf_consume(&call->in, before - bytes.len);
-    if (call->phase == CALL_BODY && call->events->on_batch) {
-        call->gone = &gone;
-        call->events->on_batch(call);
-        if (gone) {
-            if (outer)
-                *outer = true;
-            return false;
-        }
-        call->gone = outer;
-    }
-    if (buf_ok(&call->in))
-        return true;
-    fail(call, ERR_NOMEM, "out of memory");
-    return false;
-}
-
-void call_on_read(struct call *call, struct str bytes)
-{
-    if (!call->times.first_byte)
-        call->times.first_byte = since(call);
-    if (call->phase == CALL_BODY)
-        set_deadline(call, setting(call, SETTING_UPSTREAM_IDLE_TIMEOUT_MS));
-    receive(call, bytes);
-}
-
-void call_on_end(struct call *call, int err)
-{
-    call->eof = true;
-    if (call->paused && buf_len(&call->in))
-        return; /* call_resume() comes back to it */
-    if (call->phase == CALL_BODY && err == 0 && body_eof(&call->reader)) {
-        complete(call, false);
-        return;
-    }
-    if (call->phase == CALL_BODY)
-        fail(call, ERR_CLOSED, "the response ended before its time");
-    else
-        fail_or_retry(call, ERR_CLOSED, "the connection was closed before a response");
-}
-
-void call_on_drain(struct call *call)
-{
-    if (call->events->on_drain)
-        call->events->on_drain(call);
-}
-
-void call_resume(struct call *call)
-{
-    if (!call->paused)
-        return;
-    call->paused = false;
-    if (call->delivering)
-        return;
-    set_deadline(call, setting(call, SETTING_UPSTREAM_IDLE_TIMEOUT_MS));
-    if (call->peer && !call->eof)
-        stream_read_start(&call->peer->stream);
-    if (buf_len(&call->in) && !receive(call, (struct str){NULL, 0}))
-        return;
-    if (call->eof && !call->paused && !buf_len(&call->in))
-        call_on_end(call, 0);
 }

@@ -4,9 +4,16 @@
  *         > call_send ... call_send_end > on_head > on_data ... > on_end
  *                                   any time: on_error, or call_cancel
  *
- * A request on a reused connection that the peer had just closed is sent once
- * more on a new one, if it is idempotent, has no body, and no byte of a
- * response has arrived (RFC 9110 9.2.2, RFC 9112 9.3.1).
+ * A call makes attempts, one or more, and shows the first that is answered:
+ *   stale   a kept connection had just been closed by the peer: once more at the
+ *           same peer, on a new one
+ *   retry   a peer cannot be reached, breaks off, takes too long, or (if so
+ *           configured) answers 502, 503 or 504: at another peer
+ *   hedge   no answer by the time most have come: one at another peer besides
+ * All of that only before any byte of a response, only if the request is
+ * idempotent and its body, if any, is still at hand (RFC 9110 9.2.2); but what
+ * was never sent may always go elsewhere. Retries and hedges are bounded by
+ * the upstream's budget.
  *
  * Owner:   the call ends itself: after on_end, on_error or call_cancel() it is
  *          gone and no further event comes.
@@ -17,6 +24,8 @@
 
 #include "http/server.h"
 #include "proxy/upstream.h"
+
+struct call;
 
 struct call_events {
     /* The head of the final response; views are valid during the call. */
@@ -41,7 +50,10 @@ struct call_opts {
     size_t header_count;
     enum http_framing body;            /* NONE, FIXED or CHUNKED */
     uint64_t body_length;              /* FIXED: bytes that call_send() will get */
+    bool whole_body;                   /* all of it is sent before the loop goes on, and kept */
     uint64_t timeout_ms;               /* to the first byte; 0: the setting */
+    struct str key;                    /* of BALANCE_HASH, outlives the call; p NULL: none */
+    struct peer *peer;                 /* only this one, whatever its state; NULL: as balanced */
     const struct call_events *events;
     void *user;
 };
@@ -49,7 +61,6 @@ struct call_opts {
 /* Times in ns since the call began, 0 while unknown. */
 struct call_times {
     uint64_t connected; /* 0 on a reused connection */
-    uint64_t sent;
     uint64_t first_byte;
     uint64_t ended;
 };
@@ -59,6 +70,12 @@ struct call *call_new(const struct call_opts *opts);
 void *call_user(const struct call *call);
 const struct call_times *call_times(const struct call *call);
 struct upstream *call_upstream(const struct call *call);
+
+/* The peer of the last attempt, NULL when there was none; valid during an event. */
+const struct peer *call_peer(const struct call *call);
+
+/* Whether the attempt that failed last had been connected; for on_error. */
+bool call_was_sent(const struct call *call);
 
 /* Sends body bytes (framed here); then call_send_end() once. */
 void call_send(struct call *call, struct str bytes);

@@ -3,16 +3,18 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "proxy/peer.h"
 #include "proxy/server_timing.h"
 
 #include <stdio.h>
 
-enum { LOG_EVERY_MS = 1000, EXTRA_HEADERS = 8 };
+enum { EXTRA_HEADERS = 8 };
 
 struct forward {
     struct exchange *ex;
-    struct call *call; /* NULL once it has ended */
+    struct call *call; /* NULL before it begins and once it has ended */
+    struct forward_opts opts;
+    struct buf held;   /* the request body while it is gathered */
+    bool holding;
     uint64_t buffer_bytes;
 };
 
@@ -21,11 +23,59 @@ static struct forward *of(const struct exchange *ex)
     return ex->user;
 }
 
+static bool begin(struct forward *f, enum http_framing body, uint64_t length, bool whole_body);
+
 /* ---- the way up: request ---- */
+
+static uint64_t setting(const struct forward *f, enum setting_id id)
+{
+    return setting_integer(&server_board(f->ex->server)->settings, id);
+}
+
+/* What is gathered becomes the caller's. */
+static struct buf stop_holding(struct forward *f)
+{
+    struct buf held = f->held;
+    f->held = (struct buf){0};
+    f->holding = false;
+    return held;
+}
+
+/* Sends what was gathered; `whole`: there is no more of it. False: the exchange
+ * has been answered and is gone. */
+static bool let_go(struct forward *f, bool whole)
+{
+    struct buf held = stop_holding(f);
+    struct upstream *upstream = f->opts.upstream;
+    size_t len = buf_len(&held);
+    bool ok = whole ? begin(f, len ? FRAMING_FIXED : FRAMING_NONE, len, true)
+                    : begin(f, f->ex->head->framing, f->ex->head->content_length, false);
+    if (ok)
+        call_send(f->call, buf_str(&held));
+    buf_done(&held);
+    upstream_release(upstream);
+    return ok;
+}
+
+static bool hold(struct forward *f, struct str bytes)
+{
+    buf_add_str(&f->held, bytes);
+    if (buf_ok(&f->held))
+        return buf_len(&f->held) <= setting(f, SETTING_UPSTREAM_BUFFER_REQUEST_BYTES) || let_go(f, false);
+    struct buf held = stop_holding(f);
+    upstream_release(f->opts.upstream);
+    exchange_problem(f->ex, 503, "out_of_memory", "the server is out of memory", NULL, 0);
+    buf_done(&held);
+    return false;
+}
 
 static void on_body(struct exchange *ex, struct str bytes)
 {
     struct forward *f = of(ex);
+    if (f->holding) {
+        hold(f, bytes);
+        return;
+    }
     if (!f->call)
         return;
     call_send(f->call, bytes);
@@ -38,6 +88,8 @@ static void on_body_end(struct exchange *ex, int status)
 {
     struct forward *f = of(ex);
     (void)status;
+    if (f->holding && !let_go(f, true))
+        return;
     if (!f->call)
         return;
     call_send_end(f->call);
@@ -176,21 +228,43 @@ static void on_end(struct call *call)
     exchange_end(f->ex);
 }
 
-static void log_trouble(struct forward *f, struct upstream *u, const char *what)
+/* RFC 9209: what went wrong between us and the upstream, in its words. */
+static const char *proxy_status(const struct call *call, int err)
 {
-    uint64_t now = f->ex->server ? server_io(f->ex->server)->now_ms : 0;
-    if (now < u->logged_ms + LOG_EVERY_MS)
-        return;
-    u->logged_ms = now;
-    log_line(LOG_ERROR, "upstream %s: %s (%.*s %.*s)", upstream_name(u), what,
-             STR_ARG(f->ex->head->method), STR_ARG(f->ex->path));
+    switch (err) {
+    case ERR_TIMEOUT:
+        return call_was_sent(call) ? "perilune; error=http_response_timeout"
+                                   : "perilune; error=connection_timeout";
+    case ERR_CONNECT:
+        return "perilune; error=connection_refused";
+    case ERR_RESOLVE:
+        return "perilune; error=dns_error";
+    case ERR_BUSY:
+        return "perilune; error=destination_unavailable";
+    case ERR_CLOSED:
+        return "perilune; error=connection_terminated";
+    case ERR_NOMEM:
+        return "perilune; error=proxy_internal_error";
+    default:
+        return "perilune; error=http_protocol_error";
+    }
+}
+
+static void log_trouble(struct forward *f, struct call *call, const char *what)
+{
+    struct upstream *u = call_upstream(call);
+    const struct peer *peer = call_peer(call);
+    if (upstream_may_log(u))
+        log_line(LOG_ERROR, "upstream %s, peer %s: %s (%.*s %.*s)", upstream_name(u),
+                 peer ? peer_address(peer) : "(none)", what, STR_ARG(f->ex->head->method), STR_ARG(f->ex->path));
 }
 
 static void on_error(struct call *call, int err, const char *what)
 {
     struct forward *f = call_user(call);
     struct exchange *ex = f->ex;
-    log_trouble(f, call_upstream(call), what);
+    struct http_header status = {STR("Proxy-Status"), str_from(proxy_status(call, err))};
+    log_trouble(f, call, what);
     take_times(f);
     f->call = NULL;
     if (ex->answer == ANSWER_BEGUN) {
@@ -198,11 +272,13 @@ static void on_error(struct call *call, int err, const char *what)
         return;
     }
     if (err == ERR_TIMEOUT)
-        exchange_problem(ex, 504, "upstream_timeout", "the upstream did not answer in time", NULL, 0);
+        exchange_problem(ex, 504, "upstream_timeout", "the upstream did not answer in time", &status, 1);
+    else if (err == ERR_BUSY)
+        exchange_problem(ex, 503, "upstream_drained", "no peer of the upstream takes requests", &status, 1);
     else if (err == ERR_CONNECT || err == ERR_RESOLVE)
-        exchange_problem(ex, 502, "upstream_unreachable", "the upstream cannot be reached", NULL, 0);
+        exchange_problem(ex, 502, "upstream_unreachable", "the upstream cannot be reached", &status, 1);
     else
-        exchange_problem(ex, 502, "upstream_invalid", "the upstream gave no valid answer", NULL, 0);
+        exchange_problem(ex, 502, "upstream_invalid", "the upstream gave no valid answer", &status, 1);
 }
 
 static const struct call_events call_events = {on_head, on_data,  on_batch,
@@ -212,47 +288,104 @@ static void on_gone(struct exchange *ex)
 {
     struct forward *f = of(ex);
     struct call *call = f->call;
-    if (!call)
-        return;
+    if (f->holding) {
+        struct buf held = stop_holding(f);
+        buf_done(&held);
+        upstream_release(f->opts.upstream);
+    }
     f->call = NULL;
-    call_cancel(call);
+    if (call)
+        call_cancel(call);
+}
+
+/* ---- starting ---- */
+
+static struct str cookie(const struct head *head, struct str name)
+{
+    for (unsigned i = 0; i < head->field_count; i++) {
+        struct str rest = head->fields[i].value, pair;
+        if (head->fields[i].id != FIELD_COOKIE)
+            continue;
+        while (str_next(&rest, ';', &pair))
+            if (pair.len > name.len && pair.p[name.len] == '=' && str_starts(pair, name))
+                return (struct str){pair.p + name.len + 1, pair.len - name.len - 1};
+    }
+    return (struct str){NULL, 0};
+}
+
+static struct str hash_key(const struct exchange *ex, const struct upstream_spec *spec)
+{
+    switch (spec->hash) {
+    case HASH_HEADER:
+        return head_find(ex->head, str_from(spec->hash_name));
+    case HASH_COOKIE:
+        return cookie(ex->head, str_from(spec->hash_name));
+    case HASH_PATH:
+        return ex->path;
+    case HASH_ADDRESS:
+        return str_from(exchange_peer(ex));
+    default:
+        return (struct str){NULL, 0};
+    }
+}
+
+static bool begin(struct forward *f, enum http_framing body, uint64_t length, bool whole_body)
+{
+    struct exchange *ex = f->ex;
+    struct http_header headers[HEAD_FIELDS_MAX + EXTRA_HEADERS];
+    struct call_opts call = {
+        .all = f->opts.all,
+        .upstream = f->opts.upstream,
+        .method = ex->head->method,
+        .target = f->opts.target,
+        .host = f->opts.host.len ? f->opts.host : ex->head->host,
+        .headers = headers,
+        .header_count = request_headers(ex, headers),
+        .body = body,
+        .body_length = length,
+        .whole_body = whole_body,
+        .timeout_ms = f->opts.timeout_ms,
+        .key = hash_key(ex, upstream_spec(f->opts.upstream)),
+        .events = &call_events,
+        .user = f,
+    };
+    if (!call.host.len)
+        call.host = str_from(upstream_authority(f->opts.upstream));
+    f->call = call_new(&call);
+    if (f->call)
+        return true;
+    exchange_problem(ex, 503, "out_of_memory", "the server is out of memory", NULL, 0);
+    return false;
+}
+
+/* Whether the body is gathered before the upstream hears of the request. */
+static bool is_held(const struct forward *f)
+{
+    const struct head *head = f->ex->head;
+    if (head->framing == FRAMING_NONE ||
+        !(f->opts.buffer_request || upstream_spec(f->opts.upstream)->buffer_request))
+        return false;
+    return head->framing == FRAMING_CHUNKED ||
+           head->content_length <= setting(f, SETTING_UPSTREAM_BUFFER_REQUEST_BYTES);
 }
 
 void forward_start(struct exchange *ex, const struct forward_opts *opts)
 {
     struct forward *f = arena_alloc(ex->arena, sizeof *f);
-    struct http_header headers[HEAD_FIELDS_MAX + EXTRA_HEADERS];
     if (!f) {
         exchange_problem(ex, 503, "out_of_memory", "the server is out of memory", NULL, 0);
         return;
     }
-    struct call_opts call = {
-        .all = opts->all,
-        .upstream = opts->upstream,
-        .method = ex->head->method,
-        .target = opts->target,
-        .host = opts->host.len ? opts->host : ex->head->host,
-        .headers = headers,
-        .header_count = request_headers(ex, headers),
-        .body = ex->head->framing,
-        .body_length = ex->head->content_length,
-        .timeout_ms = opts->timeout_ms,
-        .events = &call_events,
-        .user = f,
-    };
-    if (!call.host.len)
-        call.host = str_from(upstream_name(opts->upstream));
-    *f = (struct forward){.ex = ex};
-    f->buffer_bytes = setting_integer(&server_board(ex->server)->settings,
-                                      SETTING_UPSTREAM_BUFFER_BYTES);
+    *f = (struct forward){.ex = ex, .opts = *opts};
+    f->buffer_bytes = setting(f, SETTING_UPSTREAM_BUFFER_BYTES);
+    f->holding = is_held(f);
     ex->user = f;
     ex->on_drain = on_exchange_drain;
     ex->on_gone = on_gone;
-    f->call = call_new(&call);
-    if (!f->call) {
-        exchange_problem(ex, 503, "out_of_memory", "the server is out of memory", NULL, 0);
+    if (f->holding) /* a reload may drop it meanwhile */
+        upstream_hold(opts->upstream);
+    else if (!begin(f, ex->head->framing, ex->head->content_length, false))
         return;
-    }
     if (exchange_has_body(ex))
         exchange_read_body(ex, &body_sink);
     if (of(ex) == f && f->call)

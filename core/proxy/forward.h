@@ -14,10 +14,11 @@
 
 struct forward_opts {
     struct upstreams *all;
-    struct upstream *upstream;
+    struct upstream *upstream; /* held by the caller until the call begins */
     struct str target;     /* path and query to ask for */
     struct str host;       /* Host for the upstream; empty: the client's */
     uint64_t timeout_ms;   /* to the first byte; 0: the setting */
+    bool buffer_request;   /* read the body before asking the upstream */
 };
 
 /* Starts forwarding; the answer comes by itself. Sets ex->user and ex->on_gone. */

@@ -1,204 +1,217 @@
 // SPDX-License-Identifier: MIT
-#include "proxy/peer.h"
+#include "proxy/latency.h"
+#include "proxy/parts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-static const struct stream_events peer_events;
+enum { LOG_EVERY_MS = 1000, TICK_MS = 1000 };
 
-const char *url_parse(struct str text, struct url *out)
-{
-    uint64_t port = 80;
-    if (str_starts(text, STR("https://")))
-        return "https:// upstreams are not supported by this version; use http://";
-    if (!str_starts(text, STR("http://")))
-        return "a URL begins with http://, like http://127.0.0.1:3000";
-    struct str rest = {text.p + 7, text.len - 7};
-    size_t end = 0;
-    while (end < rest.len && !memchr("/?#", rest.p[end], 3))
-        end++;
-    out->authority = (struct str){rest.p, end};
-    out->path = (struct str){rest.p + end, rest.len - end};
-    struct str host = out->authority;
-    for (size_t i = 0; i < text.len; i++)
-        if ((unsigned char)text.p[i] <= ' ' || (unsigned char)text.p[i] >= 0x7f)
-            return "a URL holds no blanks, control or non-ASCII characters";
-    if (memchr(text.p, '#', text.len))
-        return "a URL here holds no '#fragment'";
-    if (memchr(host.p, '@', host.len))
-        return "a URL here holds no user name or password";
-    const char *colon = memrchr(host.p, ':', host.len);
-    if (host.len && host.p[0] == '[') {
-        const char *close = memchr(host.p, ']', host.len);
-        if (!close)
-            return "an IPv6 address needs its closing ']'";
-        colon = close + 1 < host.p + host.len ? close + 1 : NULL;
-        if (colon && *colon != ':')
-            return "behind ']' comes ':' and a port, or nothing";
-        out->host = (struct str){host.p + 1, (size_t)(close - host.p - 1)};
-    } else {
-        out->host = (struct str){host.p, colon ? (size_t)(colon - host.p) : host.len};
-    }
-    if (colon) {
-        struct str digits = {colon + 1, (size_t)(host.p + host.len - colon - 1)};
-        if (!str_to_u64(digits, &port) || port == 0 || port > 65535)
-            return "a port is a number from 1 to 65535";
-    }
-    if (!out->host.len || out->host.len > 255)
-        return "a URL needs a host name of 1 to 255 characters";
-    out->port = (uint16_t)port;
-    return NULL;
-}
-
-struct upstreams *upstreams_new(struct io *io, struct board *board)
+struct upstreams *upstreams_new(struct io *io, struct board *board, int worker)
 {
     struct upstreams *all = calloc(1, sizeof *all);
-    if (all) {
-        all->io = io;
-        all->board = board;
-    }
+    if (!all)
+        return NULL;
+    all->io = io;
+    all->board = board;
+    all->worker = worker;
+    if (uv_random(NULL, NULL, &all->random, sizeof all->random, 0, NULL) < 0 || !all->random)
+        all->random = io->now_ns | 1;
+    if (worker >= 0)
+        peers_clear_worker(board_peers(board), (uint32_t)worker);
     return all;
+}
+
+void upstreams_peer_gone(struct upstreams *all)
+{
+    if (all->ended && !all->peers)
+        free(all);
+}
+
+static void free_upstream(struct upstream *u)
+{
+    for (unsigned i = 0; i < u->count; i++)
+        peer_release(u->members[i].peer);
+    free(u->members);
+    free(u->latencies);
+    arena_done(&u->arena);
+    free(u);
+}
+
+static void on_teller_closed(uv_handle_t *handle)
+{
+    free(handle);
 }
 
 void upstreams_free(struct upstreams *all)
 {
-    for (struct upstream *u = all->first; u; u = u->next)
-        while (u->idle.next != &u->idle)
-            peer_close(u->idle.next, false);
+    if (all->teller)
+        uv_close((uv_handle_t *)all->teller, on_teller_closed);
     for (struct upstream *u = all->first, *next; u; u = next) {
         next = u->next;
-        free(u->host);
-        free(u);
+        free_upstream(u);
     }
-    free(all);
+    all->first = NULL;
+    all->ended = true;
+    upstreams_peer_gone(all);
 }
 
-struct upstream *upstream_get(struct upstreams *all, struct str host, uint16_t port)
+void upstreams_tick(struct upstreams *all)
 {
-    for (struct upstream *u = all->first; u; u = u->next)
-        if (u->port == port && str_equal(str_from(u->host), host))
-            return u;
+    if (all->io->now_ms < all->ticked_ms + TICK_MS)
+        return;
+    all->ticked_ms = all->io->now_ms;
+    for (struct peer *p = all->peers; p; p = p->next)
+        atomic_store_explicit(&p->shared->touched_ms, all->io->now_ms, memory_order_relaxed);
+}
+
+/* ---- specifications ---- */
+
+static bool is_same_text(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+static bool is_same(const struct upstream_spec *a, const struct upstream_spec *b)
+{
+    if (!is_same_text(a->name, b->name) || a->peer_count != b->peer_count ||
+        !str_equal(a->base_path, b->base_path) || a->balance != b->balance || a->hash != b->hash ||
+        !is_same_text(a->hash_name, b->hash_name) || !is_same_text(a->health_path, b->health_path) ||
+        a->health_interval_ms != b->health_interval_ms || a->health_timeout_ms != b->health_timeout_ms ||
+        a->health_status != b->health_status || a->retries != b->retries || a->retry_502 != b->retry_502 ||
+        a->retry_503 != b->retry_503 || a->retry_504 != b->retry_504 ||
+        a->try_timeout_ms != b->try_timeout_ms || a->hedge != b->hedge ||
+        a->slow_start_ms != b->slow_start_ms || a->buffer_request != b->buffer_request)
+        return false;
+    for (size_t i = 0; i < a->peer_count; i++)
+        if (!str_equal(a->peers[i].host, b->peers[i].host) || a->peers[i].port != b->peers[i].port ||
+            a->peers[i].weight != b->peers[i].weight)
+            return false;
+    return true;
+}
+
+static const char *copy_text(struct arena *arena, const char *text)
+{
+    return text ? arena_copy(arena, str_from(text)).p : NULL;
+}
+
+static bool copy_spec(struct upstream *u, const struct upstream_spec *from)
+{
+    struct peer_spec *peers = arena_alloc(&u->arena, from->peer_count * sizeof *peers);
+    u->spec = *from;
+    u->spec.name = copy_text(&u->arena, from->name);
+    u->spec.hash_name = copy_text(&u->arena, from->hash_name);
+    u->spec.health_path = copy_text(&u->arena, from->health_path);
+    u->spec.base_path = arena_copy(&u->arena, from->base_path);
+    u->spec.peers = peers;
+    for (size_t i = 0; peers && i < from->peer_count; i++) {
+        peers[i] = from->peers[i];
+        peers[i].host = arena_copy(&u->arena, from->peers[i].host);
+    }
+    return peers && u->spec.name && u->spec.base_path.p && (!from->hash_name || u->spec.hash_name) &&
+           (!from->health_path || u->spec.health_path);
+}
+
+/* ---- upstreams ---- */
+
+static bool add_member(struct upstream *u, const char *name, const struct peer_spec *spec)
+{
+    struct peer *p = peer_open(u->all, name, spec->host, spec->port);
+    if (!p)
+        return false;
+    for (unsigned i = 0; i < u->count; i++)
+        if (u->members[i].peer == p) { /* listed twice: as heavy as both */
+            u->members[i].weight += spec->weight;
+            peer_release(p);
+            return true;
+        }
+    atomic_store_explicit(&p->shared->weight, spec->weight, memory_order_relaxed);
+    u->members[u->count++] = (struct member){.peer = p, .weight = spec->weight};
+    return true;
+}
+
+static struct upstream *make(struct upstreams *all, const struct upstream_spec *spec, bool is_named)
+{
     struct upstream *u = calloc(1, sizeof *u);
-    if (!u || !(u->host = strndup(host.p, host.len))) {
-        free(u);
+    if (!u)
+        return NULL;
+    arena_init(&u->arena);
+    u->all = all;
+    u->references = 1;
+    u->is_named = is_named;
+    u->members = calloc(spec->peer_count, sizeof *u->members);
+    bool ok = u->members && copy_spec(u, spec) && (spec->hedge <= 0 || (u->latencies = latencies_new()));
+    for (size_t i = 0; ok && i < spec->peer_count; i++)
+        ok = add_member(u, is_named ? spec->name : "", &spec->peers[i]);
+    if (!ok) {
+        free_upstream(u);
         return NULL;
     }
-    u->all = all;
-    u->port = port;
-    u->idle.next = u->idle.prev = &u->idle;
-    bool v6 = memchr(host.p, ':', host.len) != NULL;
-    snprintf(u->name, sizeof u->name, v6 ? "[%.*s]:%u" : "%.*s:%u", STR_ARG(host), port);
     u->next = all->first;
     all->first = u;
     return u;
 }
 
+struct upstream *upstream_open(struct upstreams *all, const struct upstream_spec *spec)
+{
+    for (struct upstream *u = all->first; u; u = u->next)
+        if (u->is_named && is_same(&u->spec, spec)) {
+            u->references++;
+            return u;
+        }
+    return make(all, spec, true);
+}
+
+void upstream_hold(struct upstream *u)
+{
+    u->references++;
+}
+
+void upstream_release(struct upstream *u)
+{
+    if (--u->references)
+        return;
+    for (struct upstream **at = &u->all->first; *at; at = &(*at)->next)
+        if (*at == u) {
+            *at = u->next;
+            break;
+        }
+    free_upstream(u);
+}
+
+struct upstream *upstream_get(struct upstreams *all, struct str host, uint16_t port)
+{
+    char name[PEER_ADDRESS];
+    snprintf(name, sizeof name, memchr(host.p, ':', host.len) ? "[%.*s]:%u" : "%.*s:%u", STR_ARG(host), port);
+    struct peer_spec peer = {.host = host, .port = port, .weight = 1};
+    struct upstream_spec spec = {.name = name,   .peers = &peer,       .peer_count = 1,   .base_path = STR(""),
+                                 .retries = -1,  .try_timeout_ms = -1, .slow_start_ms = -1};
+    for (struct upstream *u = all->first; u; u = u->next)
+        if (!u->is_named && is_same(&u->spec, &spec))
+            return u;
+    return make(all, &spec, false);
+}
+
+const struct upstream_spec *upstream_spec(const struct upstream *u)
+{
+    return &u->spec;
+}
+
 const char *upstream_name(const struct upstream *u)
 {
-    return u->name;
+    return u->spec.name;
 }
 
-const char *upstream_trouble(const struct upstream *u)
+const char *upstream_authority(const struct upstream *u)
 {
-    return u->trouble;
+    return u->members[0].peer->address;
 }
 
-/* ---- idle connections ---- */
-
-static void unlink_idle(struct peer *p)
+bool upstream_may_log(struct upstream *u)
 {
-    if (!p->next)
-        return;
-    p->next->prev = p->prev;
-    p->prev->next = p->next;
-    p->next = p->prev = NULL;
-    p->upstream->idle_count--;
-    wheel_clear(&p->expiry);
+    uint64_t now_ms = u->all->io->now_ms;
+    if (u->logged_ms && now_ms < u->logged_ms + LOG_EVERY_MS)
+        return false;
+    u->logged_ms = now_ms;
+    return true;
 }
-
-static void on_expiry(struct timer *t)
-{
-    peer_close((struct peer *)((char *)t - offsetof(struct peer, expiry)), false);
-}
-
-struct peer *peer_new(struct upstream *u)
-{
-    struct peer *p = calloc(1, sizeof *p);
-    if (!p || stream_init(&p->stream, u->all->io, &peer_events, -1) < 0) {
-        free(p);
-        return NULL;
-    }
-    p->upstream = u;
-    p->expiry.on_fire = on_expiry;
-    return p;
-}
-
-struct peer *peer_take(struct upstream *u)
-{
-    struct peer *p = u->idle.next;
-    if (p == &u->idle)
-        return NULL;
-    unlink_idle(p);
-    p->reused = true;
-    return p;
-}
-
-void peer_put(struct peer *p)
-{
-    struct upstream *u = p->upstream;
-    const struct settings *settings = &u->all->board->settings;
-    uint64_t keep_ms = setting_integer(settings, SETTING_UPSTREAM_KEEPALIVE_MS);
-    p->call = NULL;
-    if (!keep_ms || p->stream.broken ||
-        u->idle_count >= setting_integer(settings, SETTING_UPSTREAM_KEEPALIVE_MAX)) {
-        peer_close(p, false);
-        return;
-    }
-    p->next = u->idle.next;
-    p->prev = &u->idle;
-    u->idle.next->prev = p;
-    u->idle.next = p;
-    u->idle_count++;
-    stream_read_start(&p->stream);
-    wheel_set(&u->all->io->wheel, &p->expiry, u->all->io->now_ms + keep_ms);
-}
-
-void peer_close(struct peer *p, bool reset)
-{
-    unlink_idle(p);
-    p->call = NULL;
-    stream_close(&p->stream, reset);
-}
-
-static void on_read(struct stream *stream, struct str bytes)
-{
-    struct peer *p = (struct peer *)stream;
-    if (p->call)
-        call_on_read(p->call, bytes);
-    else
-        peer_close(p, true); /* a response nobody asked for */
-}
-
-static void on_end(struct stream *stream, int err)
-{
-    struct peer *p = (struct peer *)stream;
-    if (p->call)
-        call_on_end(p->call, err);
-    else
-        peer_close(p, false);
-}
-
-static void on_drain(struct stream *stream)
-{
-    struct peer *p = (struct peer *)stream;
-    if (p->call)
-        call_on_drain(p->call);
-}
-
-static void on_closed(struct stream *stream)
-{
-    free((struct peer *)stream);
-}
-
-static const struct stream_events peer_events = {
-    .on_read = on_read, .on_end = on_end, .on_drain = on_drain, .on_closed = on_closed};

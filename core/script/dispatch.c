@@ -22,19 +22,23 @@ static uint32_t board_index(struct script *s, uint32_t *cache, const struct head
 }
 
 static void forward_to(struct exchange *ex, struct script *s, const struct script_upstream *to,
-                       struct str path, uint64_t timeout_ms)
+                       struct str path, const struct route *route)
 {
-    struct str query = ex->head->query;
-    size_t len = to->base_path.len + path.len + query.len + 3;
+    struct str query = ex->head->query, base = upstream_spec(to->upstream)->base_path;
+    size_t len = base.len + path.len + query.len + 3;
     char *p = arena_alloc(ex->arena, len), *q = p;
-    struct forward_opts opts = {.all = s->upstreams, .timeout_ms = timeout_ms};
-    opts.upstream = upstream_get(s->upstreams, to->host, to->port);
-    if (!p || !opts.upstream) {
+    struct forward_opts opts = {
+        .all = s->upstreams,
+        .upstream = to->upstream,
+        .timeout_ms = route->timeout_ms,
+        .buffer_request = route->buffer_request,
+    };
+    if (!p) {
         exchange_problem(ex, 503, "out_of_memory", "the server is out of memory", NULL, 0);
         return;
     }
-    if (to->base_path.len)
-        q = mempcpy(q, to->base_path.p, to->base_path.len);
+    if (base.len)
+        q = mempcpy(q, base.p, base.len);
     if (!path.len || (path.p[0] != '/' && path.p[0] != '*'))
         *q++ = '/';
     q = mempcpy(q, path.p, path.len);
@@ -52,7 +56,7 @@ void script_forward(struct fiber *f, const struct script_upstream *to, struct st
     f->ex = NULL; /* the exchange belongs to the proxy from here on */
     ex->user = NULL;
     ex->on_gone = NULL;
-    forward_to(ex, f->script, to, path.len ? path : ex->path, f->route->timeout_ms);
+    forward_to(ex, f->script, to, path.len ? path : ex->path, f->route);
 }
 
 static bool is_quarantined(struct script *s, uint32_t route)
@@ -104,7 +108,7 @@ static struct str proxied_path(struct exchange *ex, const struct route *route,
 static void run(struct script *s, struct route *route, struct exchange *ex, struct router_match *match)
 {
     if (route->handler == LUA_NOREF)
-        forward_to(ex, s, route->upstream, proxied_path(ex, route, match), route->timeout_ms);
+        forward_to(ex, s, route->upstream, proxied_path(ex, route, match), route);
     else
         fiber_start(s, route, ex, match);
 }

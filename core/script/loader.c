@@ -198,9 +198,11 @@ static void add_route(lua_State *L, struct loading *loading)
     r->line = (int)lua_tointeger(L, -1);
     lua_getfield(L, -2, "timeout_ms");
     r->timeout_ms = (uint64_t)lua_tonumber(L, -1);
-    lua_getfield(L, -3, "handler");
+    lua_getfield(L, -3, "buffer_request");
+    r->buffer_request = lua_toboolean(L, -1);
+    lua_getfield(L, -4, "handler");
     r->handler = lua_isfunction(L, -1) ? luaL_ref(L, LUA_REGISTRYINDEX) : (lua_pop(L, 1), LUA_NOREF);
-    lua_pop(L, 2);
+    lua_pop(L, 3);
     if (upstream && !(r->upstream = find_upstream(s, upstream))) {
         problems_add(loading->problems, r->file, r->line,
                      "there is no upstream named '%s'; name it in the configuration: "

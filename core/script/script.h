@@ -29,14 +29,6 @@ struct source {
     bool builtin;     /* shipped with the program */
 };
 
-/* A named upstream of the configuration. */
-struct script_upstream {
-    const char *name;
-    struct str host;
-    uint16_t port;
-    struct str base_path; /* put before the path; "" for none */
-};
-
 /* Adds functions of the engine to the table `core` of the prelude, on top of the stack. */
 typedef void script_bind(lua_State *L, void *user);
 
@@ -51,7 +43,7 @@ struct script_opts {
     size_t source_count;
     const char *routes_under;      /* "routes/" for workers, "routes/admin/" for control */
     const char *routes_except;     /* prefix to leave out, or NULL */
-    const struct script_upstream *named;
+    const struct upstream_spec *named;
     size_t named_count;
     bool policies;                 /* load rules/policies/, too */
     const char *default_upstream;  /* takes what no route takes; NULL: 404 */
@@ -70,6 +62,9 @@ void script_retire(struct script *s);
 
 /* The process ends: gives up what still waits, and frees. Exchanges must be gone. */
 void script_end(struct script *s);
+
+/* The i-th upstream of its configuration, NULL behind the last. */
+struct upstream *script_upstream(const struct script *s, size_t i);
 
 uint64_t script_generation(const struct script *s);
 size_t script_heap_bytes(const struct script *s);

@@ -36,33 +36,35 @@ static int on_panic(lua_State *L)
     abort();
 }
 
-static void copy_named(struct script *s, const struct script_opts *opts)
+static bool open_named(struct script *s, const struct script_opts *opts)
 {
-    size_t bytes = 1;
-    for (size_t i = 0; i < opts->named_count; i++)
-        bytes += strlen(opts->named[i].name) + opts->named[i].host.len +
-                 opts->named[i].base_path.len + 3;
-    char *p = s->named_text = malloc(bytes);
     s->named = calloc(opts->named_count + 1, sizeof *s->named);
-    if (!p || !s->named)
-        return;
-    for (size_t i = 0; i < opts->named_count; i++) {
-        const struct script_upstream *from = &opts->named[i];
-        s->named[i].name = strcpy(p, from->name);
-        p += strlen(p) + 1;
-        s->named[i].host = (struct str){memcpy(p, from->host.p, from->host.len), from->host.len};
-        p += from->host.len;
-        *p++ = 0;
-        s->named[i].port = from->port;
-        s->named[i].base_path = (struct str){p, from->base_path.len};
-        if (from->base_path.len)
-            memcpy(p, from->base_path.p, from->base_path.len);
-        p += from->base_path.len;
-        *p++ = 0;
-        if (opts->default_upstream && strcmp(from->name, opts->default_upstream) == 0)
-            s->default_upstream = &s->named[i];
+    for (size_t i = 0; s->named && i < opts->named_count; i++) {
+        struct script_upstream *to = &s->named[s->named_count++];
+        to->name = strdup(opts->named[i].name);
+        if (opts->upstreams)
+            to->upstream = upstream_open(opts->upstreams, &opts->named[i]);
+        if (!to->name || (opts->upstreams && !to->upstream))
+            return false;
+        if (opts->default_upstream && strcmp(to->name, opts->default_upstream) == 0)
+            s->default_upstream = to;
     }
-    s->named_count = opts->named_count;
+    return s->named != NULL;
+}
+
+static void close_named(struct script *s)
+{
+    for (size_t i = 0; i < s->named_count; i++) {
+        free(s->named[i].name);
+        if (s->named[i].upstream)
+            upstream_release(s->named[i].upstream);
+    }
+    free(s->named);
+}
+
+struct upstream *script_upstream(const struct script *s, size_t i)
+{
+    return i < s->named_count ? s->named[i].upstream : NULL;
 }
 
 static void script_free(struct script *s)
@@ -86,8 +88,7 @@ static void script_free(struct script *s)
         free(r->prefix_rest);
         free(r);
     }
-    free(s->named);
-    free(s->named_text);
+    close_named(s);
     buf_done(&s->json);
     free(s);
 }
@@ -110,7 +111,11 @@ struct script *script_new(const struct script_opts *opts, struct problems *probl
     s->generation = opts->generation;
     s->routes_under = opts->routes_under;
     s->routes_except = opts->routes_except;
-    copy_named(s, opts);
+    if (!open_named(s, opts)) {
+        problems_add(problems, "", 0, "out of memory");
+        script_free(s);
+        return NULL;
+    }
     lua_atpanic(s->L, on_panic);
     double soft = setting_number(settings, SETTING_SCRIPT_MEMORY_BYTES);
     heap_open(&s->heap, s->L, (size_t)soft,

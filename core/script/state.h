@@ -10,6 +10,12 @@
 #include <lauxlib.h>
 #include <lualib.h>
 
+/* A named upstream of the configuration. */
+struct script_upstream {
+    char *name;
+    struct upstream *upstream; /* NULL when loading only */
+};
+
 struct route {
     struct route *next;
     struct script *script;
@@ -21,6 +27,7 @@ struct route {
     const struct script_upstream *upstream; /* of a proxy route */
     char *prefix_rest; /* proxy: name of the parameter that becomes the path, or NULL */
     uint64_t timeout_ms;
+    bool buffer_request; /* proxy: read the body before asking the upstream */
     uint32_t index[METHOD_TRACE + 1]; /* on the board by method, 0: not yet known */
     bool has_policies;
     void *policies[POLICY_KINDS];
@@ -42,7 +49,6 @@ struct script {
     size_t route_count;
     struct script_upstream *named;
     size_t named_count;
-    char *named_text;              /* strings of `named` */
     const struct script_upstream *default_upstream;
     struct route *fallback; /* for what no route takes: to the default upstream; or NULL */
     struct fiber *spare;

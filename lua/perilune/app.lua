@@ -92,20 +92,22 @@ end
 
 --- Sends a path to an upstream of the configuration. With "*rest" at the end
 -- only that rest is asked for; otherwise the whole path.
--- Options: timeout_ms (number), keep_path (boolean: ask for the whole path).
+-- Options: timeout_ms (number), keep_path (boolean: ask for the whole path),
+-- buffer_request (boolean: read the body before asking the upstream).
 ---@param path string
 ---@param upstream string
----@param options? {timeout_ms: number, keep_path: boolean}
+---@param options? {timeout_ms: number, keep_path: boolean, buffer_request: boolean}
 function App:proxy(path, upstream, options)
   check_self(self, 2)
   options = options or {}
   if type(path) ~= "string" or type(upstream) ~= "string" then
     error("usage: app:proxy(\"/path/*rest\", \"name of an upstream\")", 2)
   end
-  check_keys(options, { timeout_ms = "number", keep_path = "boolean" }, "app:proxy", 2)
+  check_keys(options, { timeout_ms = "number", keep_path = "boolean", buffer_request = "boolean" }, "app:proxy", 2)
   local info = debug.getinfo(2, "l")
   self.routes[#self.routes + 1] = {
     method = "*", path = self.prefix .. path, upstream = upstream, timeout_ms = options.timeout_ms,
+    buffer_request = options.buffer_request,
     rest = not options.keep_path and path:match("%*([%w_]+)$") or nil, line = info and info.currentline or 0,
   }
   return self
@@ -151,7 +153,7 @@ local function collect(app, chunk)
     if handler and #app.middleware > 0 then handler = compose(app.middleware, handler) end
     out[i] = {
       method = route.method, path = route.path, handler = handler, upstream = route.upstream, rest = route.rest,
-      timeout_ms = route.timeout_ms, line = route.line,
+      timeout_ms = route.timeout_ms, buffer_request = route.buffer_request, line = route.line,
     }
   end
   return out

@@ -137,11 +137,45 @@ local function write_generation(w, generation)
   w:sample("perilune_reloads_total", { { "result", "rolled_back" } }, generation.rollbacks)
 end
 
+local peer_counters = {
+  { "attempts", "attempts", "Attempts begun at a peer, first ones, retries and hedges." },
+  { "failures", "failures", "Attempts that failed: no or a bad answer, or 502, 503, 504." },
+  { "retries", "retries", "Attempts that were a retry of a failed one." },
+  { "hedges", "hedges", "Attempts that were made beside a slow one." },
+  { "hedge_wins", "hedge_wins", "Hedges that were answered first." },
+  { "ejections", "ejections", "Times that a peer was taken out by its failures." },
+}
+
+local function write_upstreams(w, upstreams)
+  local function each(fn)
+    for _, upstream in ipairs(upstreams) do
+      for _, peer in ipairs(upstream.peers) do fn({ { "upstream", upstream.name }, { "peer", peer.address } }, peer) end
+    end
+  end
+  for _, c in ipairs(peer_counters) do
+    local name = "perilune_peer_" .. c[1]
+    w:family(name, "counter", c[3])
+    each(function(labels, peer) w:sample(name .. "_total", labels, peer[c[2]]) end)
+  end
+  w:family("perilune_peer_latency_seconds", "summary", "Time to the response head.", "seconds")
+  each(function(labels, peer)
+    w:sample("perilune_peer_latency_seconds_sum", labels, peer.latency_sum_s)
+    w:sample("perilune_peer_latency_seconds_count", labels, peer.answers)
+  end)
+  w:family("perilune_peer_in_flight", "gauge", "Attempts under way at a peer.")
+  each(function(labels, peer) w:sample("perilune_peer_in_flight", labels, peer.in_flight) end)
+  w:family("perilune_peer_up", "gauge", "1: the peer takes requests; 0: it is ejected, down or draining.")
+  each(function(labels, peer)
+    w:sample("perilune_peer_up", labels, (peer.state == "ready" or peer.state == "slow_start") and 1 or 0)
+  end)
+end
+
 ---@class perilune.prometheus.snapshot
 ---@field stats table       what stats.stats() returns
 ---@field histograms table  what stats.histograms() returns
 ---@field generation table  what stats.generation() returns
 ---@field counters? table  what stats.counters() returns
+---@field upstreams? table  what upstreams.list() returns
 
 --- Renders a scrape.
 ---@param snapshot perilune.prometheus.snapshot
@@ -163,6 +197,7 @@ function M.render(snapshot, openmetrics)
   end
   write_generation(w, snapshot.generation)
   write_processes(w, stats.processes)
+  if snapshot.upstreams and #snapshot.upstreams > 0 then write_upstreams(w, snapshot.upstreams) end
   w:gauge("perilune_open_fds", "Open descriptors of all processes.", system.open_fds)
   w:gauge("perilune_machine_cpu_ratio", "CPU in use, of what we may use.", system.cpu_share, "ratio")
   w:gauge("perilune_machine_memory_ratio", "Memory in use, of what we may use.", system.memory_share, "ratio")

@@ -144,19 +144,74 @@ static void runs_the_file_without_powers(void **state)
     assert_string_equal(config.key[CONFIG_RULES].text, "r2");
 }
 
+static void knows_groups_of_peers(void **state)
+{
+    (void)state;
+    accepts("return { upstreams = { app = { 'http://a:1/x', 'http://b:2/x/' } } }");
+    assert_int_equal(config.upstreams[0].peer_count, 2);
+    assert_true(str_equal(config.upstreams[0].peers[1].host, STR("b")));
+    accepts("return { upstreams = { app = { peers = { { url = 'http://a', weight = 3 }, 'http://b' }, balance = 'hash',"
+            " hash = 'header:x-user', health = { path = '/h', interval_ms = 200, status = 204, timeout_ms = 100 },"
+            " retries = 1, retry_on = { 503 }, try_timeout_ms = 50, hedge = true, slow_start_ms = 0,"
+            " buffer_request = true } } }");
+    const struct upstream_spec *u = &config.upstreams[0];
+    assert_int_equal(u->peers[0].weight, 3);
+    assert_int_equal(u->balance, BALANCE_HASH);
+    assert_string_equal(u->hash_name, "x-user");
+    assert_string_equal(u->health_path, "/h");
+    assert_true(u->health_interval_ms == 200 && u->health_timeout_ms == 100 && u->health_status == 204);
+    assert_true(u->retries == 1 && u->retry_503 && !u->retry_502 && u->try_timeout_ms == 50);
+    assert_true(u->hedge == 0.95 && u->slow_start_ms == 0 && u->buffer_request);
+}
+
+static void refuses_groups_that_make_no_sense(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"{}", "no peers"},
+        {"{ peers = {} }", "no peers"},
+        {"{ retries = 1 }", "no peers"},
+        {"{ 'http://a', 7 }", "peer 2 is a number"},
+        {"{ 'http://a/x', 'http://b/y' }", "different paths"},
+        {"{ peers = { { url = 'http://a', weight = 0 } } }", "weight"},
+        {"{ peers = { { url = 'http://a', wieght = 2 } } }", "wieght"},
+        {"{ peers = { { weight = 2 } } }", "needs its url"},
+        {"{ peers = { 'http://a' }, balanse = 'hash' }", "did you mean 'balance'"},
+        {"{ peers = { 'http://a' }, balance = 'random' }", "two_choices"},
+        {"{ peers = { 'http://a' }, balance = 'hash' }", "needs hash"},
+        {"{ peers = { 'http://a' }, hash = 'path' }", "without balance"},
+        {"{ peers = { 'http://a' }, balance = 'hash', hash = 'header:' }", "header:NAME"},
+        {"{ peers = { 'http://a' }, health = { pth = '/' } }", "did you mean 'path'"},
+        {"{ peers = { 'http://a' }, health = {} }", "needs its path"},
+        {"{ peers = { 'http://a' }, health = { path = 'x' } }", "begins with '/'"},
+        {"{ peers = { 'http://a' }, health = { path = '/', status = 99 } }", "status of health"},
+        {"{ peers = { 'http://a' }, retries = 1.5 }", "retries is a whole number"},
+        {"{ peers = { 'http://a' }, retry_on = { 500 } }", "502, 503 and 504"},
+        {"{ peers = { 'http://a' }, hedge = 2 }", "quantile"},
+        {"{ peers = { 'http://a' }, slow_start_ms = -1 }", "slow_start_ms"},
+        {"{ peers = { 'http://a' }, buffer_request = 1 }", "true or false"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[512];
+        snprintf(text, sizeof text, "return { upstreams = { app = %s } }", cases[i][0]);
+        refuses(text, cases[i][1]);
+    }
+    refuses("return { upstreams = { app = { 'http://a', 'http://b' } }, settings = { ['upstream.peers_max'] = 1 } }",
+            "upstream.peers_max is 1");
+}
+
 static void knows_upstreams_by_url_and_by_name(void **state)
 {
     (void)state;
     accepts("return { upstreams = { app = 'http://127.0.0.1:3000/base/' }, upstream = 'app' }");
     assert_string_equal(config.default_upstream, "app");
     assert_true(str_equal(config.upstreams[0].base_path, STR("/base")));
-    assert_int_equal(config.upstreams[0].port, 3000);
+    assert_int_equal(config.upstreams[0].peers[0].port, 3000);
     accepts("return { upstream = 'http://127.0.0.1:3000' }");
     assert_non_null(config.default_upstream);
     accepts("return { upstreams = { app = { 'http://127.0.0.1:3000' } } }");
     refuses("return { upstream = 'ap', upstreams = { app = 'http://a' } }", "neither a URL");
     refuses("return { upstreams = { app = 'https://a' } }", "https");
-    refuses("return { upstreams = { app = { 'http://a', 'http://b' } } }", "2 peers");
     refuses("return { upstreams = { app = 7 } }", "must be a URL");
 }
 
@@ -198,6 +253,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(tells_all_that_is_wrong_at_once, begin, end),
         cmocka_unit_test_setup_teardown(runs_the_file_without_powers, begin, end),
         cmocka_unit_test_setup_teardown(knows_upstreams_by_url_and_by_name, begin, end),
+        cmocka_unit_test_setup_teardown(knows_groups_of_peers, begin, end),
+        cmocka_unit_test_setup_teardown(refuses_groups_that_make_no_sense, begin, end),
         cmocka_unit_test_setup_teardown(reads_addresses, begin, end),
     };
     return cmocka_run_group_tests(tests, start_limits, stop_limits);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "proxy/upstream.h"
+#include "proxy/url.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,0 +1,394 @@
+--- Groups of peers: balancing, retries, ejection, and peers that misbehave.
+
+local uv = require "luv"
+local engine = require "tests.support.engine"
+local load = require "tests.support.load"
+local loop = require "tests.support.loop"
+local peer = require "tests.support.peer"
+
+local served, peers
+
+--- Starts n peers that answer with their number; options.answer(i) replaces that.
+local function start_peers(n, answer)
+  peers = {}
+  for i = 1, n do
+    peers[i] = peer.start { answer = answer and answer(i) or function() return peer.response(200, {}, tostring(i)) end }
+  end
+  return peers
+end
+
+local function list(extra)
+  local urls = {}
+  for i, p in ipairs(peers) do
+    urls[i] = type(extra) == "function" and extra(i, p) or ("%q"):format("http://" .. p.address)
+  end
+  return table.concat(urls, ", ")
+end
+
+--- Serves everything by an upstream of those peers.
+local function serve(keys, options)
+  options = options or {}
+  options.config = ("return { upstreams = { backend = { peers = { %s }, %s } }, upstream = 'backend', settings = { %s } }"):format(
+    list(options.entry), keys or "", options.settings or "")
+  served = engine.start(options)
+  return served
+end
+
+local function counts(n, request)
+  local by = {}
+  for i = 1, n do
+    local response = assert(served:request(request and request(i) or { path = "/" }))
+    assert.equal(200, response.status)
+    by[response.body] = (by[response.body] or 0) + 1
+  end
+  return by
+end
+
+local function total(by)
+  local sum = 0
+  for _, n in pairs(by) do sum = sum + n end
+  return sum
+end
+
+describe("an upstream of several peers", function()
+  after_each(function()
+    if served then served:stop() end
+    for _, p in ipairs(peers or {}) do p:stop(true) end
+    served, peers = nil, nil
+  end)
+
+  it("takes a plain list, and spreads requests over it", function()
+    loop.run(function()
+      start_peers(3)
+      served = engine.start { config = ("return { upstreams = { backend = { %s } }, upstream = 'backend' }"):format(list()) }
+      local by = counts(150)
+      assert.equal(150, total(by))
+      for i = 1, 3 do assert.is_true((by[tostring(i)] or 0) >= 20, "peer " .. i .. " got " .. (by[tostring(i)] or 0)) end
+    end)
+  end)
+
+  it("in round robin gives each peer exactly its weight", function()
+    loop.run(function()
+      start_peers(2)
+      serve("balance = 'round_robin'", { entry = function(i, p) return ("{ url = 'http://%s', weight = %d }"):format(p.address, i == 1 and 3 or 1) end })
+      local by = counts(40)
+      assert.equal(30, by["1"])
+      assert.equal(10, by["2"])
+    end)
+  end)
+
+  it("by two choices keeps away from a peer that has much to do", function()
+    loop.run(function()
+      start_peers(2, function(i)
+        return function()
+          if i == 1 then loop.sleep(40) end
+          return peer.response(200, {}, tostring(i))
+        end
+      end)
+      serve()
+      local result = load.run { address = served.listen, connections = 8, requests = 400 }
+      assert.equal(400, result.ok)
+      assert.is_true(peers[2].seen > 5 * peers[1].seen, peers[1].seen .. " to " .. peers[2].seen)
+    end, 20000)
+  end)
+
+  it("by hash sends a key to one peer, spreads keys, and moves only the keys of a peer that goes", function()
+    loop.run(function()
+      start_peers(4)
+      serve("balance = 'hash', hash = 'header:X-User'", { settings = "['upstream.hash_bound'] = 100" })
+      local first, by = {}, {}
+      local function ask(user)
+        local response = assert(served:request { path = "/", headers = { ["X-User"] = user } })
+        assert.equal(200, response.status)
+        return response.body
+      end
+      for i = 1, 80 do
+        first[i] = ask("user" .. i)
+        by[first[i]] = (by[first[i]] or 0) + 1
+        assert.equal(first[i], ask("user" .. i))
+      end
+      for i = 1, 4 do assert.is_true((by[tostring(i)] or 0) >= 8, "peer " .. i .. " has " .. (by[tostring(i)] or 0)) end
+      local response = served:admin_request { method = "POST",
+        path = "/api/v1/performance-optimization/upstreams/backend/peers/" .. peers[4].address .. "/drain" }
+      assert.equal(200, response.status)
+      for i = 1, 80 do
+        local now = ask("user" .. i)
+        if first[i] == "4" then assert.not_equal("4", now) else assert.equal(first[i], now) end
+      end
+    end, 20000)
+  end)
+
+  it("by hash of a cookie or the path is as steady", function()
+    loop.run(function()
+      start_peers(3)
+      serve("balance = 'hash', hash = 'cookie:sid'")
+      local seen = {}
+      for i = 1, 30 do
+        local response = served:request { path = "/" .. i, headers = { Cookie = "a=b; sid=abc" .. i % 3 } }
+        local key = i % 3
+        seen[key] = seen[key] or response.body
+        assert.equal(seen[key], response.body)
+      end
+    end)
+  end)
+
+  it("tries another peer when one cannot be reached, for any method", function()
+    loop.run(function()
+      start_peers(2)
+      serve("balance = 'round_robin'")
+      peers[1]:stop_listening()
+      for _ = 1, 10 do
+        assert.equal("2", served:get("/").body)
+        local response = served:request { method = "POST", path = "/", body = "once" }
+        assert.equal(200, response.status)
+        assert.equal("2", response.body)
+      end
+      for _, request in ipairs(peers[2]:requests()) do
+        if request.method == "POST" then assert.equal("once", request.body) end
+      end
+    end)
+  end)
+
+  it("tries another peer when one breaks off before a response, but only what is idempotent", function()
+    loop.run(function()
+      start_peers(2, function(i)
+        return function()
+          if i == 1 then return nil, "close" end
+          return peer.response(200, {}, "2")
+        end
+      end)
+      serve("balance = 'round_robin', slow_start_ms = 0", { settings = "['upstream.failures'] = 1000000, ['upstream.budget_floor'] = 1000" })
+      for _ = 1, 8 do assert.equal("2", served:get("/").body) end
+      local failed = 0
+      for _ = 1, 8 do
+        local response = served:request { method = "POST", path = "/", body = "x" }
+        if response.status == 502 then failed = failed + 1 end
+      end
+      assert.equal(4, failed)
+      assert.equal("perilune; error=connection_terminated",
+        (function()
+          for _ = 1, 2 do
+            local response = served:request { method = "POST", path = "/", body = "x" }
+            if response.status == 502 then return response.headers["proxy-status"] end
+          end
+        end)())
+      -- A body that is buffered can be sent again.
+      served:stop()
+      serve("balance = 'round_robin', slow_start_ms = 0, buffer_request = true",
+        { settings = "['upstream.failures'] = 1000000, ['upstream.budget_floor'] = 1000" })
+      for _ = 1, 8 do
+        local response = served:request { method = "PUT", path = "/", body = "again" }
+        assert.equal("2", response.body)
+      end
+      for _, request in ipairs(peers[2]:requests()) do
+        if request.method == "PUT" then assert.equal("again", request.body) end
+      end
+    end)
+  end)
+
+  it("retries 502, 503 and 504 only when told so", function()
+    loop.run(function()
+      start_peers(2, function(i)
+        return function() return peer.response(i == 1 and 503 or 200, {}, tostring(i)) end
+      end)
+      local settings = "['upstream.failures'] = 1000000, ['upstream.budget_floor'] = 1000"
+      serve("balance = 'round_robin'", { settings = settings })
+      local refused = 0
+      for _ = 1, 10 do
+        if served:get("/").status == 503 then refused = refused + 1 end
+      end
+      assert.equal(5, refused)
+      served:stop()
+      serve("balance = 'round_robin', retry_on = { 503 }", { settings = settings })
+      for _ = 1, 10 do assert.equal(200, served:get("/").status) end
+    end)
+  end)
+
+  it("gives a try its own time and goes on at another peer", function()
+    loop.run(function()
+      start_peers(2, function(i)
+        return function()
+          if i == 1 then loop.sleep(5000) end
+          return peer.response(200, {}, tostring(i))
+        end
+      end)
+      serve("balance = 'round_robin', try_timeout_ms = 100", { settings = "['upstream.failures'] = 1000000" })
+      for _ = 1, 4 do
+        local began = loop.now_ms()
+        assert.equal("2", served:get("/").body)
+        assert.is_true(loop.now_ms() - began < 2000)
+      end
+    end)
+  end)
+
+  it("spends no more than its budget on retries when everything fails", function()
+    loop.run(function()
+      start_peers(3, function() return function() return nil, "close" end end)
+      serve("balance = 'round_robin'", { settings = "['upstream.failures'] = 1000000, ['upstream.budget_floor'] = 5" })
+      local result = load.run { address = served.listen, connections = 4, requests = 300 }
+      assert.equal(300, result.status[502])
+      local seen = peers[1].seen + peers[2].seen + peers[3].seen
+      assert.is_true(seen > 310, "no retries at all: " .. seen)
+      assert.is_true(seen <= 300 * 1.2 + 5 + 5, seen .. " attempts for 300 requests")
+    end, 20000)
+  end)
+
+  it("loses no request while peers die under load", function()
+    loop.run(function()
+      start_peers(3)
+      serve("", { workers = 2 })
+      local stop = false
+      local task = loop.spawn(function()
+        return load.run { address = served.listen, connections = 12, duration_ms = 2500, stop = function() return stop end }
+      end)
+      loop.wait_until(function() return peers[1].seen > 50 end, 5000, "traffic at the first peer")
+      peers[1]:stop(true)
+      loop.wait_until(function() return peers[2].seen > 400 end, 5000, "traffic at the second")
+      for _, entry in ipairs(peers[2].connections) do entry.conn:abort() end
+      peers[2]:stop_listening()
+      local before = peers[3].seen
+      loop.wait_until(function() return peers[3].seen > before + 200 end, 5000, "traffic at the last")
+      local result = loop.join(task)
+      assert.equal(0, result.failed, (result.messages.closed or result.messages.check or ""))
+      assert.equal(result.ok, result.status[200])
+    end, 30000)
+  end)
+
+  it("ejects a peer that fails in a row, probes it, and takes it back", function()
+    loop.run(function()
+      local broken = true
+      start_peers(3, function(i)
+        return function()
+          if i == 1 and broken then return peer.response(503, {}, "no") end
+          return peer.response(200, {}, tostring(i))
+        end
+      end)
+      serve("balance = 'round_robin', slow_start_ms = 0",
+        { workers = 2, settings = "['upstream.eject_ms'] = 300, ['upstream.failures'] = 3" })
+      loop.wait_until(function()
+        served:get("/")
+        return served:log():find("is taken out", 1, true)
+      end, 5000, "the ejection")
+      local seen = peers[1].seen
+      -- While it is out only a probe, at most, comes to it.
+      for _ = 1, 30 do served:get("/") end
+      assert.is_true(peers[1].seen <= seen + 1)
+      broken = false
+      loop.wait_until(function()
+        served:get("/")
+        return served:log():find("answers again", 1, true)
+      end, 5000, "its return")
+      local by = counts(30)
+      assert.is_true((by["1"] or 0) >= 8)
+    end, 20000)
+  end)
+
+  it("never ejects the last peers: one of three at most, and none of one", function()
+    loop.run(function()
+      start_peers(3, function() return function() return peer.response(502, {}, "no") end end)
+      serve("balance = 'round_robin'", { settings = "['upstream.eject_ms'] = 60000, ['upstream.failures'] = 2" })
+      for _ = 1, 30 do assert.equal(502, served:get("/").status) end
+      local _, ejected = served:log():gsub("is taken out", "")
+      assert.equal(1, ejected)
+    end)
+  end)
+
+  it("returns the share of a worker that is killed", function()
+    loop.run(function()
+      start_peers(2, function()
+        return function()
+          loop.sleep(20000)
+          return peer.response(200, {}, "late")
+        end
+      end)
+      serve("", { workers = 2 })
+      local waiting = {}
+      for i = 1, 10 do
+        waiting[i] = served:connect()
+        waiting[i]:send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+      end
+      local function in_flight()
+        local sum = 0
+        for _, p in ipairs(served:admin_get("~/upstreams").json.data.upstreams[1].peers) do sum = sum + p.in_flight end
+        return sum
+      end
+      loop.wait_until(function() return in_flight() == 10 end, 5000, "ten in flight")
+      for _, p in ipairs(served:processes()) do
+        if p.role == "worker" then uv.kill(p.pid, "sigkill") end
+      end
+      loop.wait_until(function() return in_flight() == 0 end, 5000, "none in flight")
+      for _, c in ipairs(waiting) do c:close() end
+    end, 20000)
+  end)
+end)
+
+describe("a peer that misbehaves", function()
+  after_each(function()
+    if served then served:stop() end
+    for _, p in ipairs(peers or {}) do p:stop(true) end
+    served, peers = nil, nil
+  end)
+
+  local function with(bad)
+    start_peers(2, function(i)
+      return function(...)
+        if i == 1 then return bad(...) end
+        return peer.response(200, {}, "2")
+      end
+    end)
+    serve("balance = 'round_robin', try_timeout_ms = 300",
+      { settings = "['upstream.failures'] = 1000000, ['upstream.budget_floor'] = 1000, ['upstream.idle_timeout_ms'] = 300" })
+  end
+
+  for name, bytes in pairs {
+    ["garbage instead of a head"] = "\0\1\2 nonsense\r\n\r\n",
+    ["half a head"] = "HTTP/1.1 200 OK\r\nContent-Le",
+    ["two lengths"] = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
+    ["a 101 nobody asked for"] = "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+  } do
+    it("and sends " .. name .. " costs no request", function()
+      loop.run(function()
+        with(function() return bytes, "close" end)
+        for _ = 1, 6 do assert.equal("2", served:get("/").body) end
+      end)
+    end)
+  end
+
+  it("and lies about its length, or breaks off, or sends garbage inside of a body, cuts the answer visibly", function()
+    loop.run(function()
+      local bytes
+      with(function() return bytes, "close" end)
+      for _, text in ipairs {
+        "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
+      } do
+        bytes = text
+        local whole, cut = 0, 0
+        for _ = 1, 4 do
+          local response = served:get("/")
+          if response then whole = whole + 1 else cut = cut + 1 end
+        end
+        assert.equal(2, whole)
+        assert.equal(2, cut)
+      end
+    end)
+  end)
+
+  it("and stalls, or trickles a head without end, is left for another", function()
+    loop.run(function()
+      with(function(_, entry)
+        for _ = 1, 100 do
+          if not entry.conn:send("HTTP/1.1 100 Continue\r\n") then return nil, "close" end
+          loop.sleep(30)
+        end
+        return nil, "close"
+      end)
+      for _ = 1, 4 do
+        local began = loop.now_ms()
+        assert.equal("2", served:get("/").body)
+        assert.is_true(loop.now_ms() - began < 2500)
+      end
+    end, 20000)
+  end)
+end)
