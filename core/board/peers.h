@@ -74,7 +74,7 @@ struct board_peer {
 struct peer_lane {
     _Alignas(64) _Atomic uint32_t in_flight;
     lane_counter attempts;       /* tries begun */
-    lane_counter answers;        /* of them with a response head */
+    lane_counter answers;        /* of them with a good response head */
     lane_counter failures;       /* no or a bad answer, or 502, 503, 504 */
     lane_counter retries;        /* attempts that were a retry */
     lane_counter hedges;         /* attempts that were a hedge */

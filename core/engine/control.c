@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "http/server.h"
+#include "proxy/health.h"
 #include "script/bind_stats.h"
 #include "script/bind_upstreams.h"
 #include "script/limits.h"
@@ -279,6 +280,9 @@ static void on_tick(struct io *io)
     rotate_tickets(c);
     switch_generation(c);
     upstreams_tick(c->upstreams);
+    struct upstream *u;
+    for (size_t i = 0; c->script && (u = script_upstream(c->script, i)); i++)
+        health_watch(u);
     if (getppid() != c->engine->supervisor_pid) {
         c->stopped = true;
         uv_stop(&io->loop);
@@ -319,6 +323,7 @@ int control_run(struct engine *engine)
     io->on_tick = NULL;
     atomic_store(&c->process->ready, 0);
     server_free(c->server);
+    health_stop(c->upstreams);
     script_end(c->script);
     upstreams_free(c->upstreams);
     limits_stop();

@@ -232,7 +232,8 @@ static bool may_retry(struct call *call, bool sent)
 {
     int own = call->upstream->spec.retries;
     uint64_t most = own >= 0 ? (uint64_t)own : setting(call, SETTING_UPSTREAM_RETRIES);
-    return !call->answered && !call->pinned && call->tried_count < TRIED_MAX && call->retries < most && call->upstream->count > 1 &&
+    return !call->answered && !call->pinned && call->tried_count && call->tried_count < TRIED_MAX &&
+           call->retries < most && call->upstream->count > 1 &&
            (sent ? is_repeatable(call) : !call->body_gone);
 }
 
@@ -368,7 +369,7 @@ static void arm_hedge(struct call *call)
 void call_on_failure(struct attempt *a, int err, const char *what, bool stale)
 {
     struct call *call = a->call;
-    if (!stale && err != ERR_NOMEM)
+    if (!stale && err != ERR_NOMEM && !call->pinned)
         peer_failed(a->peer, call->upstream, a->probe, a->sent);
     if (call->answered) {
         give_up(call, err, what);
@@ -398,8 +399,9 @@ static bool is_retried_status(const struct call *call, int status)
  * its latency does not count. */
 static void note_answer(struct call *call, struct attempt *a, int status)
 {
+    if (call->pinned)
+        return;
     if (status >= 502 && status <= 504) {
-        lane_add(&a->peer->lane->answers, 1);
         peer_failed(a->peer, call->upstream, a->probe, true);
         return;
     }
@@ -603,7 +605,7 @@ struct call *call_new(const struct call_opts *opts)
         arm_hedge(call);
         return call;
     }
-    if (peer && err != ERR_NOMEM)
+    if (peer && err != ERR_NOMEM && !call->pinned)
         peer_failed(peer, call->upstream, probe, false);
     if (!buf_ok(&call->head) || !tell_later(call, err, why)) {
         call_free(call);

@@ -24,6 +24,18 @@ struct connection {
     bool reused;
 };
 
+/* What control keeps about a peer, see health.c. */
+struct watch {
+    struct call *call;  /* the check under way */
+    uint64_t began_ms, next_ms;
+    size_t left;        /* of the answer, before it is too much */
+    uint64_t good, bad; /* checks in a row */
+    bool noted;         /* the check under way has its result */
+    bool primed;        /* the figures below are from a look before */
+    uint64_t answers, failures;
+    double latency_sum_s;
+};
+
 struct peer {
     struct upstreams *all;
     struct peer *next;
@@ -40,6 +52,7 @@ struct peer {
     size_t idle_count;
     struct sockaddr_storage resolved;  /* until resolved_until_ms */
     uint64_t resolved_until_ms;
+    struct watch watch;
 };
 
 struct member {
@@ -59,6 +72,7 @@ struct upstream {
     struct budget budget;
     struct latencies *latencies; /* of hedging, NULL without it */
     uint64_t logged_ms;
+    uint64_t compared_ms; /* its peers with each other */
     bool is_named; /* by a configuration */
 };
 

@@ -293,6 +293,151 @@ describe("an upstream of several peers", function()
     end)
   end)
 
+  it("ejects a peer that fails much more often than the others, though never in a row", function()
+    loop.run(function()
+      start_peers(3, function(i)
+        local n = 0
+        return function()
+          n = n + 1
+          return peer.response(i == 2 and n % 2 == 0 and 503 or 200, {}, tostring(i))
+        end
+      end)
+      serve("balance = 'round_robin'", { workers = 2,
+        settings = "['upstream.outlier_ms'] = 200, ['upstream.outlier_requests'] = 20, ['upstream.failures'] = 1000" })
+      local task = loop.spawn(function()
+        return load.run { address = served.listen, connections = 4,
+          stop = function() return served:log():find("is taken out", 1, true) end, duration_ms = 6000 }
+      end)
+      served:wait_log("peer " .. peers[2].address .. " is taken out", 6000)
+      served:wait_log("(error_rate)", 1000)
+      loop.join(task)
+    end, 20000)
+  end)
+
+  it("ejects a peer that is much slower than the others", function()
+    loop.run(function()
+      start_peers(3, function(i)
+        return function()
+          if i == 3 then loop.sleep(60) end
+          return peer.response(200, {}, tostring(i))
+        end
+      end)
+      serve("balance = 'round_robin'", { settings = "['upstream.outlier_ms'] = 300, ['upstream.outlier_requests'] = 10" })
+      local task = loop.spawn(function()
+        return load.run { address = served.listen, connections = 16,
+          stop = function() return served:log():find("is taken out", 1, true) end, duration_ms = 6000 }
+      end)
+      served:wait_log("peer " .. peers[3].address .. " is taken out", 6000)
+      served:wait_log("(latency)", 1000)
+      loop.join(task)
+    end, 20000)
+  end)
+
+  it("asks each peer whether it is well, takes one out that is not, and brings it back", function()
+    loop.run(function()
+      local well = true
+      start_peers(2, function(i)
+        return function(request)
+          if request.target == "/health" then return peer.response((well or i == 2) and 204 or 500, {}, "") end
+          return peer.response(200, {}, tostring(i))
+        end
+      end)
+      serve("balance = 'round_robin', slow_start_ms = 0, health = { path = '/health', interval_ms = 50, status = 204, timeout_ms = 500 }",
+        { workers = 2 })
+      local function state(i)
+        for _, p in ipairs(served:admin_get("~/upstreams").json.data.upstreams[1].peers) do
+          if p.address == peers[i].address then return p.state, p.health end
+        end
+      end
+      loop.wait_until(function() return select(2, state(1)) == "up" end, 5000, "a first check")
+      well = false
+      loop.wait_until(function() return state(1) == "down" end, 5000, "the peer to be down")
+      assert.equal(20, counts(20)["2"])
+      well = true
+      loop.wait_until(function() return state(1) == "ready" end, 5000, "the peer to be back")
+      assert.equal(10, counts(20)["1"])
+      -- Only one process asks, so there are no more checks than intervals.
+      local began, before = loop.now_ms(), 0
+      local function checks()
+        local n = 0
+        for _, request in ipairs(peers[2]:requests()) do
+          if request.target == "/health" then n = n + 1 end
+        end
+        return n
+      end
+      before = checks()
+      loop.wait_until(function() return checks() >= before + 6 end, 5000, "six more checks")
+      assert.is_true(loop.now_ms() - began >= 5 * 50)
+    end, 20000)
+  end)
+
+  it("takes a peer that hangs or refuses for unwell, and goes on with it when nobody is well", function()
+    loop.run(function()
+      start_peers(2, function(i)
+        return function(request)
+          if request.target == "/health" then
+            if i == 1 then loop.sleep(60000) end
+            return nil, "close"
+          end
+          return peer.response(200, {}, tostring(i))
+        end
+      end)
+      serve("balance = 'round_robin', health = { path = '/health', interval_ms = 50, timeout_ms = 100 }")
+      loop.wait_until(function()
+        local down = 0
+        for _, p in ipairs(served:admin_get("~/upstreams").json.data.upstreams[1].peers) do
+          if p.state == "down" then down = down + 1 end
+        end
+        return down == 2
+      end, 5000, "both to be down")
+      assert.equal(200, served:get("/").status)
+    end, 20000)
+  end)
+
+  it("begins slowly with a peer that returns", function()
+    loop.run(function()
+      start_peers(2)
+      serve("balance = 'round_robin', slow_start_ms = 60000")
+      local path = "/api/v1/performance-optimization/upstreams/backend/peers/" .. peers[1].address
+      assert.equal(200, served:admin_request({ method = "POST", path = path .. "/drain" }).status)
+      assert.equal(200, served:admin_request({ method = "POST", path = path .. "/undrain" }).status)
+      local by = counts(66)
+      assert.is_true(by["1"] >= 4 and by["1"] <= 10, "the peer got " .. tostring(by["1"]))
+    end)
+  end)
+
+  it("cuts the tail of a peer that is slow at times by hedging, within five percent", function()
+    loop.run(function()
+      local function answer(i)
+        return function()
+          if i == 1 and math.random() < 0.06 then loop.sleep(400) end
+          return peer.response(200, {}, tostring(i))
+        end
+      end
+      start_peers(2, answer)
+      local settings = "['upstream.outlier_requests'] = 1000000"
+      local function tail(keys)
+        serve(keys, { settings = settings })
+        load.run { address = served.listen, connections = 2, requests = 300 }
+        local before = peers[1].seen + peers[2].seen
+        local result = load.run { address = served.listen, connections = 4, requests = 1000 }
+        assert.equal(1000, result.ok)
+        local extra = peers[1].seen + peers[2].seen - before - 1000
+        local hedges = 0
+        for _, p in ipairs(served:admin_get("~/upstreams").json.data.upstreams[1].peers) do hedges = hedges + p.hedges end
+        served:stop()
+        served = nil
+        return result.latency_ms.p99, extra, hedges
+      end
+      local plain = tail("balance = 'round_robin'")
+      local hedged, extra, hedges = tail("balance = 'round_robin', hedge = 0.95")
+      assert.is_true(plain >= 390, "without hedging " .. plain)
+      assert.is_true(hedged < 200, "with hedging " .. hedged)
+      assert.is_true(hedges > 5)
+      assert.is_true(extra <= 1300 * 0.05 + 2, extra .. " extra requests")
+    end, 60000)
+  end)
+
   it("returns the share of a worker that is killed", function()
     loop.run(function()
       start_peers(2, function()
@@ -390,5 +535,71 @@ describe("a peer that misbehaves", function()
         assert.is_true(loop.now_ms() - began < 2500)
       end
     end, 20000)
+  end)
+end)
+
+describe("the control API of upstreams", function()
+  after_each(function()
+    if served then served:stop() end
+    for _, p in ipairs(peers or {}) do p:stop(true) end
+    served, peers = nil, nil
+  end)
+
+  local function post(path)
+    return served:admin_request { method = "POST", path = "/api/v1/performance-optimization/upstreams/" .. path }
+  end
+
+  it("drains a peer and takes it back, and says what it cannot do", function()
+    loop.run(function()
+      start_peers(2)
+      serve("balance = 'round_robin', slow_start_ms = 0", { workers = 2 })
+      local one, two = "backend/peers/" .. peers[1].address, "backend/peers/" .. peers[2].address
+      local response = post(one .. "/drain")
+      assert.equal(200, response.status)
+      assert.is_true(response.json.data.draining)
+      assert.equal(12, counts(12)["2"])
+      assert.equal("draining", served:admin_get("~/upstreams").json.data.upstreams[1].peers[1].state)
+      for path, expected in pairs {
+        [one .. "/drain"] = { 409, "already_draining" }, [two .. "/undrain"] = { 409, "not_draining" },
+        [two .. "/drain"] = { 409, "last_peer" }, ["nobody/peers/127.0.0.1:1/drain"] = { 404, "unknown_upstream" },
+        ["backend/peers/127.0.0.1:1/drain"] = { 404, "unknown_peer" }, ["backend/peers/here/drain"] = { 422, "bad_address" },
+      } do
+        response = post(path)
+        assert.equal(expected[1], response.status, path)
+        assert.equal("application/problem+json", response.headers["content-type"])
+        assert.equal(expected[2], response.json.code)
+      end
+      assert.equal(200, post(two .. "/drain?force=true").status)
+      response = served:get("/")
+      assert.equal(503, response.status)
+      assert.equal("perilune; error=destination_unavailable", response.headers["proxy-status"])
+      assert.equal(200, post(one .. "/undrain").status)
+      assert.equal(8, counts(8)["1"])
+    end)
+  end)
+
+  it("keeps what it knows of a peer over a reload", function()
+    loop.run(function()
+      start_peers(2)
+      serve("balance = 'round_robin'")
+      assert.equal(200, post("backend/peers/" .. peers[1].address .. "/drain").status)
+      served:write_rule("routes/new.lua", "local app = require('perilune').app()\napp:get('/new', function() return 'new' end)\nreturn app")
+      loop.wait_until(function() return served:get("/new").body == "new" end, 5000, "the reload")
+      assert.equal(10, counts(10)["2"])
+    end)
+  end)
+
+  it("shows peers to Prometheus", function()
+    loop.run(function()
+      start_peers(1)
+      serve("")
+      counts(7)
+      local text = served:admin_get("/metrics").body
+      local labels = ('{upstream="backend",peer="%s"}'):format(peers[1].address):gsub("%p", "%%%0")
+      assert.equal("7", text:match("perilune_peer_attempts_total" .. labels .. " (%d+)"))
+      assert.equal("7", text:match("perilune_peer_latency_seconds_count" .. labels .. " (%d+)"))
+      assert.equal("0", text:match("perilune_peer_in_flight" .. labels .. " (%d+)"))
+      assert.equal("1", text:match("perilune_peer_up" .. labels .. " (%d+)"))
+    end)
   end)
 end)
