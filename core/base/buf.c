@@ -12,10 +12,8 @@ void buf_done(struct buf *b)
     *b = (struct buf){0};
 }
 
-char *buf_room(struct buf *b, size_t size)
+char *buf_grow(struct buf *b, size_t size)
 {
-    if (b->size - b->end >= size && b->data)
-        return b->data + b->end;
     size_t len = buf_len(b);
     if (b->start && b->data) {
         memmove(b->data, b->data + b->start, len);
@@ -35,15 +33,6 @@ char *buf_room(struct buf *b, size_t size)
     b->data = data;
     b->size = want;
     return data + len;
-}
-
-void buf_add(struct buf *b, const void *bytes, size_t len)
-{
-    char *to = len ? buf_room(b, len) : NULL;
-    if (!to)
-        return;
-    memcpy(to, bytes, len);
-    b->end += len;
 }
 
 void buf_add_u64(struct buf *b, uint64_t value)

@@ -40,14 +40,25 @@ void buf_done(struct buf *b);
 
 /* Makes room for `size` bytes and returns where they go, or NULL; claim what
  * was written with buf_wrote(). */
-char *buf_room(struct buf *b, size_t size);
+char *buf_grow(struct buf *b, size_t size); /* its slow path */
+static inline char *buf_room(struct buf *b, size_t size)
+{
+    return b->data && b->size - b->end >= size ? b->data + b->end : buf_grow(b, size);
+}
 
 static inline void buf_wrote(struct buf *b, size_t size)
 {
     b->end += size;
 }
 
-void buf_add(struct buf *b, const void *bytes, size_t len);
+static inline void buf_add(struct buf *b, const void *bytes, size_t len)
+{
+    char *to = len ? buf_room(b, len) : NULL;
+    if (!to)
+        return;
+    memcpy(to, bytes, len);
+    b->end += len;
+}
 
 static inline void buf_add_str(struct buf *b, struct str s)
 {

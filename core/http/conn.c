@@ -425,7 +425,7 @@ static bool begin_exchange(struct conn *c, size_t head_len)
     ex->conn = c;
     ex->raw_head = arena_copy(ex->arena, (struct str){c->cur.p, head_len});
     if (!ex->raw_head.p || !head_parse_request(ex->raw_head.p, head_len, &limits, head, &refusal) ||
-        !opinion_agrees(ex->raw_head.p, head_len, head, false)) {
+        (opinion_matters(head) && !opinion_agrees(ex->raw_head.p, head_len, head, false))) {
         exchange_free(ex);
         conn_refuse(c, refusal.status, refusal.what, refusal.rfc);
         return false;
@@ -461,11 +461,11 @@ static bool begin_exchange(struct conn *c, size_t head_len)
 /* Looks for a whole head; true when an exchange has begun. */
 static bool take_head(struct conn *c)
 {
-    struct head_limits limits = limits_of(c->server);
     struct head_refusal refusal;
     size_t head_len = head_end(c->cur.p, c->cur.len, c->head_seen);
     if (head_len)
         return begin_exchange(c, head_len);
+    struct head_limits limits = limits_of(c->server);
     if (head_hopeless(c->cur.p, c->cur.len, c->head_seen, &limits, &refusal)) {
         conn_refuse(c, refusal.status, refusal.what, refusal.rfc);
         return false;

@@ -210,14 +210,8 @@ void exchange_record(struct exchange *ex, int status)
         .body_out = ex->body_out,
         .at_unix_ms = s->io->unix_ms,
         .trace_id = ex->trace_id[0] ? ex->trace_id : NULL,
-        .method = "",
+        .method = ex->head ? ex->head->method : (struct str){NULL, 0},
     };
-    char method[16] = "";
-    if (ex->head) {
-        struct str name = ex->head->method;
-        memcpy(method, name.p, name.len < sizeof method ? name.len : sizeof method - 1);
-        sample.method = method;
-    }
     memcpy(sample.phase_ns, ex->phase_ns, sizeof sample.phase_ns);
     lane_record(s->lane, &sample, s->board->routes_max, slow_ns);
 }
@@ -260,7 +254,7 @@ static void wire_end(struct exchange *ex)
     if (ex->chunked)
         buf_add_str(&c->stream.out, STR("0\r\n\r\n"));
     ex->wire_ended = true;
-    ex->ready_ns = io_now(ex->server->io);
+    ex->ready_ns = ex->server->io->now_ns; /* whoever ended it has just read the clock */
     ex->body_dropped = !ex->body_ended;
     ex->sink = NULL;
     bool more = c->processing && c->cur.len && !ex->close_after;

@@ -57,8 +57,15 @@ bool head_read_target(struct head_cursor *c)
 
 static bool is_port(struct str port)
 {
-    uint64_t number;
-    return port.len <= 5 && str_to_u64(port, &number) && number <= 65535;
+    unsigned number = 0;
+    if (!port.len || port.len > 5)
+        return false;
+    for (size_t i = 0; i < port.len; i++) {
+        if (port.p[i] < '0' || port.p[i] > '9')
+            return false;
+        number = number * 10 + (unsigned)(port.p[i] - '0');
+    }
+    return number <= 65535;
 }
 
 /* "[::1]" with something behind it; cuts it off *rest. */

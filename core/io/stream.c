@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -214,8 +215,14 @@ static size_t try_write(struct stream *s, struct str extra)
         bufs[n++] = uv_buf_init((char *)queued.p, (unsigned)queued.len);
     if (extra.len)
         bufs[n++] = uv_buf_init((char *)extra.p, (unsigned)extra.len);
-    int wrote = uv_try_write((uv_stream_t *)&s->tcp, bufs, n);
-    if (wrote == UV_EAGAIN)
+    /* What uv_try_write() does, less its way there; nothing of ours is queued in libuv. */
+    int fd;
+    ssize_t wrote = -1;
+    if (uv_fileno((uv_handle_t *)&s->tcp, &fd) == 0)
+        do
+            wrote = n == 1 ? write(fd, bufs[0].base, bufs[0].len) : writev(fd, (struct iovec *)bufs, (int)n);
+        while (wrote < 0 && errno == EINTR);
+    if (wrote < 0 && (errno == EAGAIN || errno == ENOBUFS))
         return 0;
     if (wrote < 0) {
         on_write_failed(s);

@@ -256,7 +256,10 @@ static int forward(lua_State *L, struct fiber *f, int index)
 
 int answer_from_lua(lua_State *L, struct fiber *f, int first)
 {
-    struct draft draft = {.status = 200};
+    struct draft draft; /* its headers are filled as they come: zeroing them all costs more than an answer */
+    draft.status = 200;
+    draft.count = 0;
+    draft.has_type = false;
     int type = lua_type(L, first);
     if (type == LUA_TNONE || type == LUA_TNIL)
         return fail(L, "the handler returned nothing; return a string, a table, a status, "

@@ -61,6 +61,8 @@ void script_forward(struct fiber *f, const struct script_upstream *to, struct st
 
 static bool is_quarantined(struct script *s, uint32_t route)
 {
+    if (!atomic_load_explicit(&s->board->quarantine[0].route, memory_order_relaxed))
+        return false; /* they fill from the first on */
     for (int i = 0; i < BOARD_QUARANTINE; i++) {
         struct board_quarantine *q = &s->board->quarantine[i];
         if (atomic_load_explicit(&q->route, memory_order_relaxed) == route + 1 &&

@@ -300,6 +300,8 @@ static int lua_begin(lua_State *L)
 {
     struct fiber *f = lua_touserdata(L, 1);
     lua_rawgeti(L, LUA_REGISTRYINDEX, f->route->handler);
+    if (f->route->bare)
+        return 1;
     request_push(L, f);
     return 2;
 }

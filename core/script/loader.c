@@ -196,6 +196,9 @@ static void add_route(lua_State *L, struct loading *loading)
     r->prefix_rest = rest ? strdup(rest) : NULL;
     lua_getfield(L, -1, "line");
     r->line = (int)lua_tointeger(L, -1);
+    lua_getfield(L, -2, "bare");
+    r->bare = lua_toboolean(L, -1);
+    lua_pop(L, 1);
     lua_getfield(L, -2, "timeout_ms");
     r->timeout_ms = (uint64_t)lua_tonumber(L, -1);
     lua_getfield(L, -3, "buffer_request");

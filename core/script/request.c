@@ -327,7 +327,7 @@ void request_push(lua_State *L, struct fiber *f)
     box->fiber = f;
     box->has_cache = false;
     f->box = box;
-    luaL_getmetatable(L, REQUEST_TYPE);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, f->script->request_type);
     lua_setmetatable(L, -2);
 }
 
@@ -347,4 +347,6 @@ void request_open(lua_State *L)
     static const luaL_Reg headers[] = {{"__index", headers_index}, {"__call", headers_call}, {0}};
     make_type(L, REQUEST_TYPE, request);
     make_type(L, HEADERS_TYPE, headers);
+    luaL_getmetatable(L, REQUEST_TYPE);
+    state_of(L)->request_type = luaL_ref(L, LUA_REGISTRYINDEX); /* found faster than by name */
 }

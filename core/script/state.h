@@ -29,6 +29,7 @@ struct route {
     uint64_t timeout_ms;
     bool buffer_request; /* proxy: read the body before asking the upstream */
     uint32_t index[METHOD_TRACE + 1]; /* on the board by method, 0: not yet known */
+    bool bare; /* the handler takes no arguments, so no request object is made */
     bool has_policies;
     void *policies[POLICY_KINDS];
 };
@@ -61,6 +62,7 @@ struct script {
     int collect;
     int sandbox;
     int policy;
+    int request_type;
     uint64_t streams; /* begun so far */
     struct buf json;  /* scratch for answers */
     struct problems *problems; /* while loading */

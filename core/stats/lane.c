@@ -73,11 +73,10 @@ bool lane_slow_read(const struct slow_sample *from, struct slow_sample *out)
     return false;
 }
 
-static void copy_text(char *to, size_t size, const char *from)
+static void copy_text(char *to, size_t size, struct str from)
 {
-    size_t len = from ? strnlen(from, size - 1) : 0;
-    if (len)
-        memcpy(to, from, len);
+    if (from.len)
+        memcpy(to, from.p, from.len < size ? from.len : size - 1);
 }
 
 /* Not inlined: the common request does not come here. */
@@ -92,7 +91,7 @@ static __attribute__((noinline)) void slow_add(struct lane *lane, const struct s
     slow.latency_ns = sample->latency_ns;
     slow.bytes_out = sample->bytes_out;
     memcpy(slow.phase_ns, sample->phase_ns, sizeof slow.phase_ns);
-    copy_text(slow.trace_id, sizeof slow.trace_id, sample->trace_id);
+    copy_text(slow.trace_id, sizeof slow.trace_id, str_from(sample->trace_id));
     copy_text(slow.method, sizeof slow.method, sample->method);
     slow_write(&lane->slow[lane_get(&lane->slow_next) % LANE_SLOW_MAX], &slow);
     lane_add(&lane->slow_next, 1);

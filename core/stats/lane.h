@@ -9,6 +9,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "base/str.h"
 #include "stats/counters.h"
 #include "stats/sketch.h"
 
@@ -114,7 +115,7 @@ struct sample {
     uint64_t phase_ns[PHASE_COUNT]; /* 0: did not happen */
     uint64_t at_unix_ms;
     const char *trace_id; /* 32 hex digits, or NULL */
-    const char *method;
+    struct str method;
 };
 
 /* Records an ended request: under its route, and as finished, or as aborted

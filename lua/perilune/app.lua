@@ -150,10 +150,12 @@ local function collect(app, chunk)
       local name, rest = route.upstream, route.rest
       handler = function(req) return core.forward(name, rest and "/" .. req.raw_params[rest] or nil) end
     end
+    local info = handler and debug.getinfo(handler, "u")
+    local bare = handler and #app.middleware == 0 and info.nparams == 0 and not info.isvararg
     if handler and #app.middleware > 0 then handler = compose(app.middleware, handler) end
     out[i] = {
       method = route.method, path = route.path, handler = handler, upstream = route.upstream, rest = route.rest,
-      timeout_ms = route.timeout_ms, buffer_request = route.buffer_request, line = route.line,
+      timeout_ms = route.timeout_ms, buffer_request = route.buffer_request, line = route.line, bare = bare,
     }
   end
   return out

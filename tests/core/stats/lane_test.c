@@ -107,12 +107,12 @@ static void keeps_slow_requests_as_examples(void **state)
     (void)state;
     struct lane *lane = board_lane(board, 0);
     struct slow_sample out;
-    record(&(struct sample){.route = 3, .status = 200, .latency_ns = 100000000, .method = "GET"});
+    record(&(struct sample){.route = 3, .status = 200, .latency_ns = 100000000, .method = STR("GET")});
     assert_int_equal(lane_get(&lane->slow_next), 0);
     assert_false(lane_slow_read(&lane->slow[0], &out));
     struct sample slow = {.route = 6, .status = 502, .latency_ns = 100000001, .bytes_out = 9,
                           .at_unix_ms = 1234, .trace_id = "0123456789abcdef0123456789abcdef and more",
-                          .method = "A-METHOD-LONGER-THAN-THE-FIELD"};
+                          .method = STR("A-METHOD-LONGER-THAN-THE-FIELD")};
     slow.phase_ns[PHASE_WRITE] = 77;
     record(&slow);
     assert_int_equal(lane_get(&lane->slow_next), 1);
