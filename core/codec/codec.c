@@ -18,46 +18,12 @@ enum {
     BODY_MAX = 1 << 30,   /* lengths of ISA-L have 32 bits */
 };
 
-static const struct {
-    const char *name;
-    int min, max;
-} infos[CODEC_COUNT] = {
-    [CODEC_IDENTITY] = {"identity", 0, 0},
-    [CODEC_GZIP] = {"gzip", 0, DEFLATE_LEVEL_MAX},
-    [CODEC_DEFLATE] = {"deflate", 0, DEFLATE_LEVEL_MAX},
-    [CODEC_ZSTD] = {"zstd", -7, 19},
-    [CODEC_BROTLI] = {"br", 0, 11},
-};
-
 struct codec {
     struct isal_zstream *isal;
     uint8_t *isal_buffer; /* of level 1 and 2 */
     struct libdeflate_compressor *deflate[DEFLATE_LEVEL_MAX + 1];
     ZSTD_CCtx *zstd;
 };
-
-const char *codec_name(enum codec_id id)
-{
-    return infos[id].name;
-}
-
-enum codec_id codec_from_name(struct str name)
-{
-    for (enum codec_id id = CODEC_IDENTITY; id < CODEC_COUNT; id++)
-        if (str_iequal(name, str_from(infos[id].name)))
-            return id;
-    return str_iequal(name, STR("x-gzip")) ? CODEC_GZIP : CODEC_COUNT;
-}
-
-int codec_level_min(enum codec_id id)
-{
-    return infos[id].min;
-}
-
-int codec_level_max(enum codec_id id)
-{
-    return infos[id].max;
-}
 
 struct codec *codec_new(void)
 {
@@ -174,7 +140,7 @@ int codec_compress(struct codec *c, enum codec_id id, int level, struct str body
         return ERR_TOO_LARGE;
     if (max_bytes && max_bytes < most)
         most = max_bytes;
-    level = level < infos[id].min ? infos[id].min : level > infos[id].max ? infos[id].max : level;
+    level = codec_level(id, level);
     char *to = buf_room(out, most);
     if (!to)
         return ERR_NOMEM;

@@ -35,6 +35,7 @@ enum codec_id codec_from_name(struct str name);
 /* The levels that a coding has; others are taken for the nearest. */
 int codec_level_min(enum codec_id id);
 int codec_level_max(enum codec_id id);
+int codec_level(enum codec_id id, int wanted);
 
 /* ---- whole bodies ---- */
 

@@ -157,8 +157,7 @@ struct codec_stream *codec_stream_new(const struct codec_stream_opts *wanted)
     struct codec_stream *s = calloc(1, sizeof *s);
     if (!s)
         return NULL;
-    int min = codec_level_min(opts.id), max = codec_level_max(opts.id);
-    opts.level = opts.level < min ? min : opts.level > max ? max : opts.level;
+    opts.level = codec_level(opts.id, opts.level);
     s->bytes = sizeof *s;
     s->engine = engine_of(&opts);
     if (!open_stream(s, &opts)) {
