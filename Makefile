@@ -38,7 +38,7 @@ EMBED   := $(sort $(shell find lua rules -name '*.lua' 2>/dev/null))
 
 RUN_PACKAGES  := gcc libc6-dev libluajit-5.1-dev libuv1-dev libxxhash-dev libssl-dev \
                  libisal-dev libdeflate-dev zlib1g-dev libzstd-dev libbrotli-dev
-TEST_PACKAGES := luajit lua-busted lua-luv libcmocka-dev wrk nghttp2-client curl openssl brotli zstd valgrind python3 chromium
+TEST_PACKAGES := luajit lua-busted lua-luv libcmocka-dev wrk nghttp2-client curl openssl brotli zstd valgrind python3 python3-websockets chromium
 FUZZ_PACKAGES := clang-14 libclang-rt-14-dev
 LINT_PACKAGES := clang-tidy-14 clang-format-14 lua-check
 

@@ -70,6 +70,12 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
       true, NULL, "bytes held for a slow reader, each way, before the sender is paused")           \
     X(UPSTREAM_BUFFER_REQUEST_BYTES, "upstream.buffer_request_bytes", INTEGER, "bytes", 1048576, 0,  \
       1073741824, true, NULL, "a request body that is buffered is streamed from here on")          \
+    X(UPSTREAM_WEBSOCKET, "upstream.websocket", BOOLEAN, "", 1, 0, 1, true, NULL,                   \
+      "let WebSocket handshakes through to upstreams; off: they are answered 403")                 \
+    X(UPSTREAM_TUNNEL_IDLE_MS, "upstream.tunnel_idle_ms", INTEGER, "ms", 300000, 50, 86400000,      \
+      true, NULL, "a tunnel in which neither side says anything for this long is closed")          \
+    X(UPSTREAM_TRACE, "upstream.trace", BOOLEAN, "", 1, 0, 1, true, NULL,                           \
+      "pass traceparent on with a parent id of our own, or begin a trace")                         \
     X(UPSTREAM_PEERS_MAX, "upstream.peers_max", INTEGER, "peers", 256, 1, 4096, false, NULL,        \
       "peers of all upstreams together, addresses that names resolve to included")                 \
     X(UPSTREAM_RETRIES, "upstream.retries", INTEGER, "retries", 2, 0, 8, true, NULL,                \

@@ -95,7 +95,7 @@ static void earliest(uint64_t *deadline, uint64_t candidate)
 static bool is_reading_body(const struct conn *c)
 {
     const struct exchange *ex = c->ex;
-    return ex && !ex->body_ended && !ex->body_paused && (ex->sink || ex->body_dropped);
+    return ex && !ex->tunnel && !ex->body_ended && !ex->body_paused && (ex->sink || ex->body_dropped);
 }
 
 /* When a transfer that has moved `bytes` since `since_ms` falls below its least
@@ -346,7 +346,7 @@ void conn_feed_body(struct conn *c)
             return;
         }
         ex->body_bytes += payload.len;
-        if (ex->body_bytes > most) {
+        if (ex->body_bytes > most && !ex->tunnel) {
             conn_refuse(c, 413, "the request body is too large", "9110 15.5.14");
             return;
         }
@@ -361,6 +361,11 @@ void conn_feed_body(struct conn *c)
             else if (ex->answer == ANSWER_ENDED)
                 exchange_finish_later(ex);
         }
+    }
+    if (c->ex == ex && ex->tunnel && c->eof_ms && !c->cur.len && !ex->body_ended && !ex->body_paused) {
+        ex->body_ended = true;
+        if (ex->sink)
+            ex->sink->on_end(ex, 0);
     }
 }
 
@@ -622,7 +627,7 @@ static void on_end(struct stream *stream, int err)
             conn_close(c, false);
         return;
     }
-    if (c->ex) {
+    if (c->ex && !c->ex->tunnel) {
         if (!c->ex->body_ended && !c->ex->body_paused && !buf_len(&c->in)) {
             conn_refuse(c, 400, "the connection ended inside the request body", "9112 8");
             return;

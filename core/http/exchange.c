@@ -110,7 +110,9 @@ static bool body_is_cheap_to_drop(const struct exchange *ex)
 
 static void add_connection_field(struct exchange *ex, struct buf *out)
 {
-    if (ex->close_after)
+    if (ex->tunnel)
+        buf_add_str(out, STR("Connection: Upgrade\r\n"));
+    else if (ex->close_after)
         buf_add_str(out, STR("Connection: close\r\n"));
     else if (ex->head->minor == 0)
         buf_add_str(out, STR("Connection: keep-alive\r\n"));
@@ -119,6 +121,11 @@ static void add_connection_field(struct exchange *ex, struct buf *out)
 static void add_framing(struct exchange *ex, struct buf *out, const struct answer *a)
 {
     bool bodiless = a->status == 204 || a->status == 304 || a->status < 200;
+    if (ex->tunnel) {
+        ex->length_left = -1;
+        ex->close_after = true;
+        return;
+    }
     ex->no_body = bodiless || ex->head->method_id == METHOD_HEAD;
     ex->length_left = ex->no_body ? 0 : a->length;
     if (a->length >= 0) {
@@ -204,7 +211,7 @@ void exchange_record(struct exchange *ex, int status)
     struct sample sample = {
         .route = ex->route,
         .status = (uint32_t)status,
-        .latency_ns = s->io->now_ns - ex->started_ns,
+        .latency_ns = (ex->tunnel ? ex->tunnel_ns : s->io->now_ns) - ex->started_ns,
         .bytes_in = ex->raw_head.len + ex->body_bytes,
         .bytes_out = ex->answer == ANSWER_NONE ? 0 : queued_total(ex->conn) - ex->bytes_out_before,
         .body_out = ex->body_out,
@@ -316,6 +323,11 @@ void filter_push(struct exchange *ex, struct filter *f)
     ex->filters = f;
 }
 
+static struct filter *first_filter(const struct exchange *ex)
+{
+    return ex->tunnel ? NULL : ex->filters;
+}
+
 void exchange_begin(struct exchange *ex, const struct answer *a)
 {
     if (ex->answer != ANSWER_NONE)
@@ -327,7 +339,7 @@ void exchange_begin(struct exchange *ex, const struct answer *a)
 void exchange_send(struct exchange *ex, struct str bytes)
 {
     if (ex->answer == ANSWER_BEGUN)
-        filter_send(ex, ex->filters, bytes);
+        filter_send(ex, first_filter(ex), bytes);
 }
 
 void exchange_end(struct exchange *ex)
@@ -335,7 +347,7 @@ void exchange_end(struct exchange *ex)
     if (ex->answer != ANSWER_BEGUN)
         return;
     ex->answer = ANSWER_ENDED;
-    filter_end(ex, ex->filters);
+    filter_end(ex, first_filter(ex));
 }
 
 void exchange_answer(struct exchange *ex, const struct answer *answer, struct str body)
@@ -379,7 +391,21 @@ void exchange_abort(struct exchange *ex)
 
 void exchange_flush(struct exchange *ex)
 {
-    filter_flush(ex, ex->filters);
+    filter_flush(ex, first_filter(ex));
+}
+
+void exchange_tunnel(struct exchange *ex, const struct answer *answer, const struct body_sink *sink)
+{
+    if (ex->answer != ANSWER_NONE)
+        return;
+    ex->answer = ANSWER_BEGUN;
+    ex->tunnel = true;
+    ex->tunnel_ns = io_now(ex->server->io);
+    lane_add(&ex->server->lane->counters[COUNTER_TUNNELS], 1);
+    wire_begin(ex, answer);
+    body_init(&ex->body, FRAMING_EOF, 0);
+    ex->body_ended = false;
+    exchange_read_body(ex, sink);
 }
 
 static bool trace_from_header(struct exchange *ex)

@@ -81,6 +81,8 @@ struct exchange {
     bool continue_sent;
     bool chunked;
     bool no_body;               /* HEAD, 204, 304 */
+    bool tunnel;                /* after a 101: bytes both ways, no filters */
+    uint64_t tunnel_ns;         /* since when */
 };
 
 struct server_opts {
@@ -136,6 +138,11 @@ void exchange_end(struct exchange *ex);
 
 /* begin, send and end in one. */
 void exchange_answer(struct exchange *ex, const struct answer *answer, struct str body);
+
+/* Answers 101 and turns the connection into a tunnel: from here on the sink gets
+ * the client's bytes (on_end: it sends no more), exchange_send() sends as they are,
+ * exchange_end() ends it. `answer` has Upgrade and what else belongs there. */
+void exchange_tunnel(struct exchange *ex, const struct answer *answer, const struct body_sink *sink);
 
 /* A short application/problem+json answer (RFC 9457). `detail` is shown as it is. */
 void exchange_problem(struct exchange *ex, int status, const char *code, const char *detail,

@@ -315,6 +315,15 @@ int attempt_start(struct attempt *a, struct call *call, struct peer *peer, bool 
 
 /* ---- receiving ---- */
 
+/* Bounds the pause before more of the body; a tunnel has a bound of its own. */
+static void watch_pause(struct attempt *a)
+{
+    if (a->tunnel)
+        wheel_clear(&a->deadline);
+    else
+        set_deadline(a, setting(a, SETTING_UPSTREAM_IDLE_TIMEOUT_MS));
+}
+
 void attempt_pause(struct attempt *a)
 {
     if (a->connection)
@@ -340,10 +349,14 @@ static bool take_head(struct attempt *a, struct str *bytes)
         return false;
     }
     a->head_seen = 0;
-    if (head.status < 200) {
+    if (head.status == 101 && call_accepts_tunnel(a->call, &head)) {
+        a->tunnel = true;
+        head.framing = FRAMING_EOF;
+        head.keep_alive = false;
+    } else if (head.status < 200) {
         if (head.status == 101 || ++a->interim > INTERIM_MAX) {
             fail(a, ERR_PROTOCOL,
-                 head.status == 101 ? "a 101 that nobody asked for" : "too many interim responses");
+                 head.status == 101 ? "a 101 that nobody asked for, or not in this way" : "too many interim responses");
             return false;
         }
         bytes->p += len;
@@ -353,7 +366,7 @@ static bool take_head(struct attempt *a, struct str *bytes)
     a->keep_alive = head.keep_alive;
     a->phase = ATTEMPT_BODY;
     body_init(&a->reader, head.framing, head.content_length);
-    set_deadline(a, setting(a, SETTING_UPSTREAM_IDLE_TIMEOUT_MS));
+    watch_pause(a);
     bytes->p += len;
     bytes->len -= len;
     call_on_head(a, &head);
@@ -434,7 +447,7 @@ void attempt_on_read(struct attempt *a, struct str bytes)
     if (!a->first_byte_ns)
         a->first_byte_ns = call_age_ns(a->call);
     if (a->phase == ATTEMPT_BODY)
-        set_deadline(a, setting(a, SETTING_UPSTREAM_IDLE_TIMEOUT_MS));
+        watch_pause(a);
     receive(a, bytes);
 }
 
@@ -463,7 +476,7 @@ void attempt_resume(struct attempt *a)
     if (a->delivering)
         return;
     if (a->phase == ATTEMPT_BODY)
-        set_deadline(a, setting(a, SETTING_UPSTREAM_IDLE_TIMEOUT_MS));
+        watch_pause(a);
     if (attempt_is_ready(a) && !a->eof)
         stream_read_start(&a->connection->stream);
     if (buf_len(&a->in) && !receive(a, (struct str){NULL, 0}))

@@ -44,6 +44,7 @@ struct attempt {
     bool sent;                     /* bytes of the request have gone out */
     bool keep_alive;               /* what the response says */
     bool eof;
+    bool tunnel;                   /* after a 101: bytes both ways */
     bool delivering;
     bool no_reuse;                 /* only a new connection will do */
     bool *gone;                    /* set when it is over while somebody delivers */
@@ -84,6 +85,7 @@ struct str call_body_bytes(const struct call *call);
 void call_body_taken(struct call *call);
 bool call_is_sent(const struct call *call);
 bool call_is_paused(const struct call *call);
+bool call_accepts_tunnel(const struct call *call, const struct head *head);
 uint64_t call_wait_ms(const struct call *call); /* for a response head, from now */
 uint64_t call_age_ns(const struct call *call);
 enum http_method call_method(const struct call *call);

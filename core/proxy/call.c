@@ -6,6 +6,7 @@
 #include "proxy/attempt.h"
 #include "proxy/balance.h"
 #include "proxy/latency.h"
+#include "proxy/websocket.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +35,7 @@ struct call {
     struct buf head;          /* of the request */
     struct buf queue;         /* its body, framed: what is not yet sent, or all of it */
     struct str key;
+    char websocket_key[WEBSOCKET_KEY]; /* "" when no tunnel is asked for */
     struct call_times times;
     uint64_t began_ns;
     uint64_t timeout_ms;
@@ -44,6 +46,8 @@ struct call {
     bool stale_once;          /* a kept connection has failed us already */
     bool answered;
     bool sent;                /* the last attempt had sent something */
+    bool tunnel;              /* after a 101: bytes both ways */
+    bool shut;                /* our side of the tunnel is to be closed once all is sent */
     bool ending;
 };
 
@@ -110,6 +114,11 @@ bool call_is_sent(const struct call *call)
 bool call_is_paused(const struct call *call)
 {
     return call->paused;
+}
+
+bool call_accepts_tunnel(const struct call *call, const struct head *head)
+{
+    return call->websocket_key[0] && websocket_is_accepted(head, call->websocket_key);
 }
 
 enum http_method call_method(const struct call *call)
@@ -354,7 +363,7 @@ static void on_hedge_due(struct timer *t)
 static void arm_hedge(struct call *call)
 {
     struct upstream *u = call->upstream;
-    if (!u->latencies || u->count < 2 || !is_idempotent(call))
+    if (!u->latencies || u->count < 2 || call->websocket_key[0] || !is_idempotent(call))
         return;
     uint64_t after = latencies_quantile_ms(u->latencies, u->spec.hedge);
     uint64_t least = setting(call, SETTING_UPSTREAM_HEDGE_MIN_MS);
@@ -369,7 +378,7 @@ static void arm_hedge(struct call *call)
 void call_on_failure(struct attempt *a, int err, const char *what, bool stale)
 {
     struct call *call = a->call;
-    if (!stale && err != ERR_NOMEM && !call->pinned)
+    if (!stale && err != ERR_NOMEM && !call->pinned && !call->tunnel)
         peer_failed(a->peer, call->upstream, a->probe, a->sent);
     if (call->answered) {
         give_up(call, err, what);
@@ -445,6 +454,7 @@ void call_on_head(struct attempt *a, const struct head *head)
     if (is_retried_status(call, head->status) && pass_over(call, a))
         return;
     call->answered = true;
+    call->tunnel = a->tunnel;
     call->current = a;
     wheel_clear(&call->hedge_timer);
     if (a == call->hedge) {
@@ -478,8 +488,22 @@ void call_on_end(struct attempt *a)
     call_free(call);
 }
 
+static void shut_when_sent(struct call *call)
+{
+    struct connection *c = call->current->connection;
+    if (call->shut && c && !stream_pending(&c->stream))
+        stream_shutdown(&c->stream);
+}
+
+void call_shutdown(struct call *call)
+{
+    call->shut = true;
+    shut_when_sent(call);
+}
+
 void call_on_drain(struct attempt *a)
 {
+    shut_when_sent(a->call);
     if (a == a->call->current && a->call->events->on_drain)
         a->call->events->on_drain(a->call);
 }
@@ -499,6 +523,11 @@ static void emit(struct call *call, struct str bytes)
 
 void call_send(struct call *call, struct str bytes)
 {
+    if (call->tunnel) {
+        if (attempt_is_ready(call->current))
+            attempt_send(call->current, bytes);
+        return;
+    }
     if (!bytes.len || call->sent_all || call->body == FRAMING_NONE)
         return;
     if (call->body == FRAMING_FIXED) {
@@ -567,6 +596,8 @@ static void render_head(struct call *call, const struct call_opts *opts)
         buf_add_str(out, opts->headers[i].value);
         buf_add_str(out, STR("\r\n"));
     }
+    if (opts->websocket_key.p)
+        buf_add_str(out, STR("Connection: Upgrade\r\nUpgrade: websocket\r\n"));
     if (opts->body == FRAMING_CHUNKED)
         buf_add_str(out, STR("Transfer-Encoding: chunked\r\n"));
     else if (opts->body == FRAMING_FIXED || call->method == METHOD_POST || call->method == METHOD_PUT)
@@ -586,6 +617,8 @@ struct call *call_new(const struct call_opts *opts)
     upstream_hold(call->upstream);
     call->pinned = opts->peer;
     call->key = opts->key;
+    if (opts->websocket_key.p)
+        snprintf(call->websocket_key, sizeof call->websocket_key, "%.*s", STR_ARG(opts->websocket_key));
     call->method = head_method_id(opts->method);
     call->body = opts->body == FRAMING_EOF ? FRAMING_CHUNKED : opts->body;
     call->body_left = opts->body_length;

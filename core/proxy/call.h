@@ -53,6 +53,7 @@ struct call_opts {
     bool whole_body;                   /* all of it is sent before the loop goes on, and kept */
     uint64_t timeout_ms;               /* to the first byte; 0: the setting */
     struct str key;                    /* of BALANCE_HASH, outlives the call; p NULL: none */
+    struct str websocket_key;          /* asks for a tunnel, see websocket.h; p NULL: no */
     struct peer *peer;                 /* only this one, whatever its state; NULL: as balanced */
     const struct call_events *events;
     void *user;
@@ -81,6 +82,10 @@ bool call_was_sent(const struct call *call);
 void call_send(struct call *call, struct str bytes);
 void call_send_end(struct call *call);
 void call_flush(struct call *call);
+
+/* After on_head with 101, call_send() sends bytes as they are; this says that no
+ * more will come. */
+void call_shutdown(struct call *call);
 
 /* Bytes of the request not yet taken by the kernel. */
 size_t call_pending(const struct call *call);

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "proxy/server_timing.h"
+#include "proxy/websocket.h"
 
 #include <stdio.h>
 
@@ -15,6 +16,9 @@ struct forward {
     struct forward_opts opts;
     struct buf held;   /* the request body while it is gathered */
     bool holding;
+    bool tunnel;       /* after a 101 */
+    struct timer idle; /* of the tunnel */
+    struct str websocket_key; /* p NULL: no tunnel is asked for */
     uint64_t buffer_bytes;
 };
 
@@ -172,10 +176,59 @@ static void take_times(struct forward *f)
         phase[PHASE_BODY] = t->ended - t->first_byte;
 }
 
+/* ---- tunnels ---- */
+
+static void tunnel_is_alive(struct forward *f)
+{
+    struct io *io = server_io(f->ex->server);
+    wheel_set(&io->wheel, &f->idle, io->now_ms + setting(f, SETTING_UPSTREAM_TUNNEL_IDLE_MS));
+}
+
+static void on_tunnel_idle(struct timer *t)
+{
+    struct forward *f = (struct forward *)((char *)t - offsetof(struct forward, idle));
+    struct call *call = f->call;
+    f->call = NULL;
+    call_cancel(call);
+    exchange_end(f->ex);
+}
+
+static void on_tunnel_data(struct exchange *ex, struct str bytes)
+{
+    struct forward *f = of(ex);
+    if (!f->call)
+        return;
+    tunnel_is_alive(f);
+    call_send(f->call, bytes);
+    call_flush(f->call);
+    if (call_pending(f->call) > f->buffer_bytes)
+        exchange_pause_body(ex);
+}
+
+static void on_tunnel_end(struct exchange *ex, int status)
+{
+    struct forward *f = of(ex);
+    (void)status;
+    if (f->call)
+        call_shutdown(f->call);
+}
+
+static const struct body_sink tunnel_sink = {on_tunnel_data, on_tunnel_end};
+
+static void begin_tunnel(struct forward *f, const struct http_header *headers, size_t n)
+{
+    struct answer answer = {.status = 101, .headers = headers, .header_count = n, .length = -1};
+    take_times(f);
+    f->idle.on_fire = on_tunnel_idle;
+    f->tunnel = true;
+    tunnel_is_alive(f);
+    exchange_tunnel(f->ex, &answer, &tunnel_sink);
+}
+
 static void on_head(struct call *call, const struct head *head)
 {
     struct forward *f = call_user(call);
-    struct http_header headers[HEAD_FIELDS_MAX];
+    struct http_header headers[HEAD_FIELDS_MAX + 1];
     size_t n = 0;
     for (unsigned i = 0; i < head->field_count; i++) {
         const struct head_field *field = &head->fields[i];
@@ -183,6 +236,11 @@ static void on_head(struct call *call, const struct head *head)
             server_timing_read(field->value, f->ex->phase_ns);
         if (!head_is_hop_by_hop(field) && field->id != FIELD_CONTENT_LENGTH)
             headers[n++] = (struct http_header){field->name, field->value};
+    }
+    if (head->status == 101) {
+        headers[n++] = (struct http_header){STR("Upgrade"), STR("websocket")};
+        begin_tunnel(f, headers, n);
+        return;
     }
     bool bodiless = head->framing == FRAMING_NONE;
     int64_t length = head->has_content_length ? (int64_t)head->content_length : -1;
@@ -202,6 +260,8 @@ static void on_head(struct call *call, const struct head *head)
 static void on_data(struct call *call, struct str bytes)
 {
     struct forward *f = call_user(call);
+    if (f->tunnel)
+        tunnel_is_alive(f);
     exchange_send(f->ex, bytes);
     if (exchange_pending(f->ex) > f->buffer_bytes)
         call_pause(call);
@@ -223,7 +283,9 @@ static void on_exchange_drain(struct exchange *ex)
 static void on_end(struct call *call)
 {
     struct forward *f = call_user(call);
-    take_times(f);
+    if (!f->tunnel)
+        take_times(f);
+    wheel_clear(&f->idle);
     f->call = NULL;
     exchange_end(f->ex);
 }
@@ -265,7 +327,9 @@ static void on_error(struct call *call, int err, const char *what)
     struct exchange *ex = f->ex;
     struct http_header status = {STR("Proxy-Status"), str_from(proxy_status(call, err))};
     log_trouble(f, call, what);
-    take_times(f);
+    if (!f->tunnel)
+        take_times(f);
+    wheel_clear(&f->idle);
     f->call = NULL;
     if (ex->answer == ANSWER_BEGUN) {
         exchange_abort(ex);
@@ -293,6 +357,7 @@ static void on_gone(struct exchange *ex)
         buf_done(&held);
         upstream_release(f->opts.upstream);
     }
+    wheel_clear(&f->idle);
     f->call = NULL;
     if (call)
         call_cancel(call);
@@ -345,6 +410,7 @@ static bool begin(struct forward *f, enum http_framing body, uint64_t length, bo
         .body_length = length,
         .whole_body = whole_body,
         .timeout_ms = f->opts.timeout_ms,
+        .websocket_key = f->websocket_key,
         .key = hash_key(ex, upstream_spec(f->opts.upstream)),
         .events = &call_events,
         .user = f,
@@ -369,6 +435,28 @@ static bool is_held(const struct forward *f)
            head->content_length <= setting(f, SETTING_UPSTREAM_BUFFER_REQUEST_BYTES);
 }
 
+/* False: the exchange has been answered. */
+static bool judge_websocket(struct forward *f)
+{
+    static const struct http_header known[] = {{STR("Upgrade"), STR("websocket")},
+                                               {STR("Sec-WebSocket-Version"), STR("13")}};
+    struct websocket_refusal refusal;
+    struct exchange *ex = f->ex;
+    if (!ex->head->upgrade || !websocket_is_asked(ex->head))
+        return true;
+    if (!setting(f, SETTING_UPSTREAM_WEBSOCKET)) {
+        exchange_problem(ex, 403, "websocket_disabled", "WebSockets are turned off here", NULL, 0);
+        return false;
+    }
+    f->websocket_key = websocket_key(ex->head, &refusal);
+    if (f->websocket_key.p)
+        return true;
+    ex->close_after = true; /* what follows may be meant for somebody else */
+    exchange_problem(ex, refusal.status, "websocket_handshake", refusal.detail, known,
+                     refusal.status == 426 ? 2 : 0);
+    return false;
+}
+
 void forward_start(struct exchange *ex, const struct forward_opts *opts)
 {
     struct forward *f = arena_alloc(ex->arena, sizeof *f);
@@ -378,6 +466,8 @@ void forward_start(struct exchange *ex, const struct forward_opts *opts)
     }
     *f = (struct forward){.ex = ex, .opts = *opts};
     f->buffer_bytes = setting(f, SETTING_UPSTREAM_BUFFER_BYTES);
+    if (!judge_websocket(f))
+        return;
     f->holding = is_held(f);
     ex->user = f;
     ex->on_drain = on_exchange_drain;

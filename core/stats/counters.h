@@ -8,6 +8,7 @@
 
 /*    id, name, doc */
 #define COUNTER_LIST(X)                                                                            \
+    X(TUNNELS, "tunnels", "connections that became a WebSocket tunnel")                            \
     X(RATE_REFUSED, "rate_refused", "requests answered 429 by a rate limit")                       \
     X(RATE_OBSERVED, "rate_observed", "requests over a rate limit that only observes")
 
