@@ -60,6 +60,7 @@ struct server {
     struct tls_context *tls;
     struct exchange *spare; /* recycled exchanges, linked by user */
     unsigned spare_count;
+    uint64_t random; /* state of server_random() */
     bool draining;
 };
 

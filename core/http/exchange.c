@@ -3,6 +3,7 @@
 #include "http/conn.h"
 #include "http/filter.h"
 #include "http/status.h"
+#include "http/trace.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -410,28 +411,28 @@ void exchange_tunnel(struct exchange *ex, const struct answer *answer, const str
 
 static bool trace_from_header(struct exchange *ex)
 {
-    struct str v = head_get(ex->head, FIELD_TRACEPARENT);
-    if (v.len < 55 || v.p[2] != '-' || v.p[35] != '-' || str_starts(v, STR("ff")))
+    struct trace trace;
+    if (!trace_parse(head_get(ex->head, FIELD_TRACEPARENT), &trace))
         return false;
-    bool zero = true;
-    for (int i = 3; i < 35; i++) {
-        if (!strchr("0123456789abcdef", v.p[i]))
-            return false;
-        zero = zero && v.p[i] == '0';
-    }
-    if (zero)
-        return false;
-    memcpy(ex->trace_id, v.p + 3, 32);
+    memcpy(ex->trace_id, trace.id.p, TRACE_ID);
     return true;
+}
+
+/* SplitMix64 (Steele, Lea and Flood, 2014) from a random start: ids need to
+ * differ, not to be secret, and each request needs some. */
+uint64_t server_random(struct server *s)
+{
+    uint64_t x = s->random += 0x9e3779b97f4a7c15ULL;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ULL;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebULL;
+    return x ^ x >> 31;
 }
 
 const char *exchange_trace(struct exchange *ex)
 {
     if (!ex->trace_id[0] && !trace_from_header(ex)) {
-        uint64_t id[2];
-        uv_random(NULL, NULL, id, sizeof id, 0, NULL);
-        snprintf(ex->trace_id, sizeof ex->trace_id, "%016llx%016llx", (unsigned long long)id[0] | 1,
-                 (unsigned long long)id[1]);
+        trace_hex(ex->trace_id, server_random(ex->server) | 1);
+        trace_hex(ex->trace_id + 16, server_random(ex->server));
     }
     return ex->trace_id;
 }

@@ -105,6 +105,9 @@ void *server_user(const struct server *s);
 struct io *server_io(const struct server *s);
 struct board *server_board(const struct server *s);
 
+/* For ids, not for secrets. */
+uint64_t server_random(struct server *s);
+
 /* Stops accepting; idle connections close, busy ones after their answer. */
 void server_drain(struct server *s);
 

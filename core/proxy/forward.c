@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "http/trace.h"
 #include "proxy/server_timing.h"
 #include "proxy/websocket.h"
 
@@ -137,14 +138,39 @@ static struct http_header forwarded_for(struct exchange *ex, bool trusted)
     return (struct http_header){STR("X-Forwarded-For"), value};
 }
 
+/* Our own span of the client's trace, or of a new one, which nobody samples
+ * unless he wants to. `valid`: the client sent one to go on with. */
+static struct http_header traceparent(struct exchange *ex, bool *valid)
+{
+    struct trace trace = {.flags = 0};
+    char *text = arena_alloc(ex->arena, TRACEPARENT);
+    *valid = trace_parse(head_get(ex->head, FIELD_TRACEPARENT), &trace);
+    if (text)
+        trace_write(text, exchange_trace(ex), server_random(ex->server) | 1, trace.flags);
+    return (struct http_header){STR("traceparent"), {text, text ? TRACEPARENT : 0}};
+}
+
+static bool is_tracestate(const struct head_field *field)
+{
+    return field->name.len == 10 && str_iequal(field->name, STR("tracestate"));
+}
+
 static size_t request_headers(struct exchange *ex, struct http_header *out)
 {
     const struct head *head = ex->head;
+    bool traced = setting_number(&server_board(ex->server)->settings, SETTING_UPSTREAM_TRACE) != 0;
+    bool goes_on = false;
     bool trusted =
         setting_number(&server_board(ex->server)->settings, SETTING_SERVER_TRUST_FORWARDED) != 0;
     size_t n = 0;
+    if (traced)
+        out[n++] = traceparent(ex, &goes_on);
+    if (traced && !out[0].value.len)
+        n = 0;
     for (unsigned i = 0; i < head->field_count; i++) {
         const struct head_field *field = &head->fields[i];
+        if (traced && (field->id == FIELD_TRACEPARENT || (!goes_on && is_tracestate(field))))
+            continue;
         if (head_is_hop_by_hop(field) || is_replaced(field, trusted) ||
             (trusted && field->id == FIELD_X_FORWARDED_FOR))
             continue;

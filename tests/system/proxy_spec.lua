@@ -395,3 +395,132 @@ describe("perilune.http", function()
     end)
   end)
 end)
+
+describe("a proxied request and its trace", function()
+  local upstream, served
+
+  after_each(function()
+    if served then served:stop() end
+    if upstream then upstream:stop(true) end
+    served, upstream = nil, nil
+  end)
+
+  local TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+  local function seen_with(headers)
+    served:request { headers = headers }
+    local all = upstream:requests()
+    return all[#all].headers
+  end
+
+  it("go on with a parent of their own, or begin", function()
+    loop.run(function()
+      upstream = peer.start()
+      served = proxy(upstream)
+      local seen = seen_with { traceparent = ("00-%s-%s-01"):format(TRACE, PARENT), tracestate = "a=1,b=2" }
+      local trace, parent, flags = seen.traceparent:match("^00%-(%x+)%-(%x+)%-(%x%x)$")
+      assert.equal(TRACE, trace)
+      assert.not_equal(PARENT, parent)
+      assert.equal(16, #parent)
+      assert.equal("01", flags)
+      assert.equal("a=1,b=2", seen.tracestate)
+      assert.truthy(seen_with { traceparent = ("01-%s-%s-01-more"):format(TRACE, PARENT) }.traceparent:find(TRACE, 1, true))
+      local ids = {}
+      for _, invalid in ipairs {
+        "", "00-" .. ("0"):rep(32) .. "-" .. PARENT .. "-01", ("ff-%s-%s-01"):format(TRACE, PARENT),
+        ("00-%s-%s-01-more"):format(TRACE, PARENT), ("00-%s-%s-01"):format(TRACE, ("0"):rep(16)),
+        ("00-%s-%s-1"):format(TRACE, PARENT), ("00-%s-%s-01"):format(TRACE:upper(), PARENT),
+      } do
+        seen = seen_with { traceparent = invalid ~= "" and invalid or nil, tracestate = "a=1" }
+        trace, parent, flags = seen.traceparent:match("^00%-(%x+)%-(%x+)%-(%x%x)$")
+        assert.equal(32, #trace)
+        assert.is_nil(ids[trace])
+        ids[trace] = true
+        assert.not_equal(TRACE, trace)
+        assert.equal(16, #parent)
+        assert.equal("00", flags)
+        assert.is_nil(seen.tracestate)
+      end
+    end)
+  end)
+
+  it("are left alone when that is turned off", function()
+    loop.run(function()
+      upstream = peer.start()
+      served = proxy(upstream, { args = { "--set", "upstream.trace=false" } })
+      local mine = ("00-%s-%s-01"):format(TRACE, PARENT)
+      assert.equal(mine, seen_with({ traceparent = mine }).traceparent)
+      assert.is_nil(seen_with({}).traceparent)
+    end)
+  end)
+
+  it("let server-sent events through at once", function()
+    loop.run(function()
+      local go = false
+      upstream = peer.start { connection = function(conn)
+        conn:take_through("\r\n\r\n", loop.now_ms() + 5000)
+        conn:send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for i = 1, 3 do
+          local event = ("data: %d\n\n"):format(i)
+          conn:send(("%x\r\n%s\r\n"):format(#event, event))
+          loop.wait_until(function() return go end, 5000, "the client to have the event")
+          go = false
+        end
+        conn:send("0\r\n\r\n")
+      end }
+      served = proxy(upstream)
+      local c = served:connect()
+      c:send("GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+      for i = 1, 3 do -- the next event comes only after this one has arrived
+        assert.truthy(c:take_through(("data: %d\n\n"):format(i), loop.now_ms() + 3000))
+        go = true
+      end
+      assert.truthy(c:take_through("0\r\n\r\n", loop.now_ms() + 3000))
+      c:close()
+    end)
+  end)
+
+  it("keep an upstream out of it while a buffered body arrives, up to the bound", function()
+    loop.run(function()
+      upstream = peer.start { answer = function(request) return peer.response(200, {}, tostring(#request.body)) end }
+      served = engine.start {
+        config = ("return { upstreams = { backend = 'http://%s' }, settings = { ['upstream.buffer_request_bytes'] = 1000 } }"):format(upstream.address),
+        rules = { ["routes/a.lua"] = "local app = require('perilune').app()\n"
+          .. "app:proxy('/held', 'backend', { buffer_request = true, keep_path = true })\n"
+          .. "app:proxy('/straight', 'backend', { keep_path = true })\nreturn app" },
+      }
+      local function begin(path, framing, first)
+        local c = served:connect()
+        c:send(("POST %s HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n%s"):format(path, framing, first))
+        return c
+      end
+      local straight = begin("/straight", "Content-Length: 6", "abc")
+      loop.wait_until(function() return #upstream.connections == 1 end, 5000, "the straight request at the upstream")
+      local held = begin("/held", "Content-Length: 6", "abc")
+      local chunked = begin("/held", "Transfer-Encoding: chunked", "3\r\nabc\r\n")
+      straight:send("def")
+      assert.equal("6", assert(straight:read_response()).body)
+      assert.equal(200, served:admin_get("/livez").status)
+      assert.equal(1, #upstream.connections)
+      held:send("def")
+      chunked:send("3\r\ndef\r\n0\r\n\r\n")
+      assert.equal("6", assert(held:read_response()).body)
+      assert.equal("6", assert(chunked:read_response()).body)
+      local all = upstream:requests()
+      assert.equal("6", all[#all].headers["content-length"])
+      -- Above the bound it streams, and nothing is lost.
+      local long = begin("/held", "Transfer-Encoding: chunked", "7d0\r\n" .. ("x"):rep(2000) .. "\r\n")
+      local before = upstream.seen
+      long:send("3\r\nend\r\n0\r\n\r\n")
+      assert.equal("2003", assert(long:read_response()).body)
+      local big = begin("/held", "Content-Length: 5000", ("y"):rep(5000))
+      assert.equal("5000", assert(big:read_response()).body)
+      assert.equal(before + 2, upstream.seen)
+      -- A client that gives up in the middle leaves nothing behind.
+      local gone = begin("/held", "Content-Length: 900", "part")
+      gone:close()
+      assert.equal("6", assert(begin("/held", "Content-Length: 6", "abcdef"):read_response()).body)
+      for _, c in ipairs { straight, held, chunked, long, big } do c:close() end
+    end)
+  end)
+end)
