@@ -13,6 +13,7 @@
     X(TIMEOUT, "timeout", "timed out")                                         \
     X(CONNECT, "connect", "cannot connect")                                    \
     X(RESOLVE, "resolve", "cannot resolve the host name")                      \
+    X(TLS, "tls", "the TLS handshake failed")                                  \
     X(CLOSED, "closed", "the peer closed the connection")                      \
     X(PROTOCOL, "protocol", "the peer broke the protocol")                     \
     X(TOO_LARGE, "too_large", "too large")                                     \

@@ -28,6 +28,7 @@ struct reading {
     struct problems *problems;
     struct upstream_spec spec;
     struct peer_spec peers[UPSTREAM_PEERS_LIMIT];
+    bool has_tls;
     bool ok;
 };
 
@@ -74,7 +75,7 @@ static void add_peer(struct reading *r, const char *text, unsigned weight)
         return;
     }
     r->spec.base_path = url.path;
-    r->peers[r->spec.peer_count++] = (struct peer_spec){url.host, url.port, weight};
+    r->peers[r->spec.peer_count++] = (struct peer_spec){url.host, url.port, url.is_tls, weight};
 }
 
 static void take_peer_table(lua_State *L, struct reading *r)
@@ -295,6 +296,51 @@ static void take_health(lua_State *L, struct reading *r)
         complain(r, ": health needs its path, like { path = \"/health\" }");
 }
 
+/* ---- TLS ---- */
+
+static void take_tls_ca(lua_State *L, struct reading *r)
+{
+    char path[4096], why[TLS_WHY];
+    const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+    const char *slash = strrchr(r->file, '/');
+    bool beside = text[0] != '/' && slash; /* paths of the file stand beside the file */
+    snprintf(path, sizeof path, "%.*s%s", beside ? (int)(slash + 1 - r->file) : 0, r->file, text);
+    struct tls_client_opts opts = {.ca_file = path};
+    struct tls_context *context = *text ? tls_client_context(&opts, why) : NULL;
+    if (context)
+        r->spec.tls_ca = keep(r, str_from(path));
+    else
+        complain(r, ": ca of tls: %s", *text ? why : "the path of a PEM file");
+    tls_context_release(context);
+}
+
+static void take_tls_name(lua_State *L, struct reading *r)
+{
+    struct str name = str_from(lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "");
+    if (name.len > 0 && name.len < 256)
+        r->spec.tls_name = keep(r, name);
+    else
+        complain(r, ": name of tls is the host name that the certificates of the peers carry");
+}
+
+static void take_tls_verify(lua_State *L, struct reading *r)
+{
+    if (!lua_isboolean(L, -1))
+        complain(r, ": verify of tls is true or false");
+    r->spec.tls_no_verify = !lua_toboolean(L, -1);
+}
+
+static void take_tls(lua_State *L, struct reading *r)
+{
+    static const struct key keys[] = {
+        {"ca", take_tls_ca}, {"name", take_tls_name}, {"verify", take_tls_verify}, {0}};
+    r->has_tls = true;
+    if (lua_istable(L, -1))
+        take_keys(L, r, " of tls", keys);
+    else
+        complain(r, ": tls is a table like { ca = \"ca.pem\" }");
+}
+
 static void take_long_form(lua_State *L, struct reading *r)
 {
     static const struct key keys[] = {{"peers", take_peers},
@@ -307,10 +353,16 @@ static void take_long_form(lua_State *L, struct reading *r)
                                       {"hedge", take_hedge},
                                       {"slow_start_ms", take_slow_start},
                                       {"buffer_request", take_buffer_request},
+                                      {"tls", take_tls},
                                       {0}};
     take_keys(L, r, "", keys);
     if (r->ok && !r->spec.peer_count)
         complain(r, " has no peers: peers = { \"http://127.0.0.1:3000\" }");
+    bool any_tls = false;
+    for (size_t i = 0; i < r->spec.peer_count; i++)
+        any_tls = any_tls || r->peers[i].is_tls;
+    if (r->ok && r->has_tls && !any_tls)
+        complain(r, ": tls does nothing without a peer whose url begins with https://");
     if (r->ok && r->spec.balance == BALANCE_HASH && r->spec.hash == HASH_NONE)
         complain(r, ": balance = \"hash\" needs hash = \"header:NAME\", \"cookie:NAME\", \"path\" or \"address\"");
     if (r->ok && r->spec.balance != BALANCE_HASH && r->spec.hash != HASH_NONE)

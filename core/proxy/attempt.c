@@ -170,6 +170,21 @@ static void use_connection(struct attempt *a)
 
 /* ---- connecting ---- */
 
+/* Connected, and secured where that is wanted: the request goes out. */
+static void connected(struct attempt *a)
+{
+    struct connection *c = a->connection;
+    a->connected_ns = call_age_ns(a->call);
+    bool had_queue = call_body_bytes(a->call).len > 0, gone = false;
+    a->gone = &gone;
+    use_connection(a);
+    if (gone)
+        return;
+    a->gone = NULL; /* NOLINT(clang-analyzer-unix.Malloc): gone would be true */
+    if (had_queue && !stream_pending(&c->stream))
+        call_on_drain(a);
+}
+
 static void on_connect(uv_connect_t *connect, int status)
 {
     struct connection *c = connect->data;
@@ -188,15 +203,21 @@ static void on_connect(uv_connect_t *connect, int status)
     }
     if (uv_fileno((uv_handle_t *)&c->stream.tcp, &fd) == 0)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    a->connected_ns = call_age_ns(a->call);
-    bool had_queue = call_body_bytes(a->call).len > 0, gone = false;
-    a->gone = &gone;
-    use_connection(a);
-    if (gone)
+    if (!a->peer->is_tls) {
+        connected(a);
         return;
-    a->gone = NULL; /* NOLINT(clang-analyzer-unix.Malloc): gone would be true */
-    if (had_queue && !stream_pending(&c->stream))
-        call_on_drain(a);
+    }
+    if (stream_secure(&c->stream, call_tls(a->call), a->peer->tls_name) < 0)
+        fail(a, ERR_NOMEM, "out of memory");
+    else
+        stream_read_start(&c->stream);
+}
+
+void attempt_on_secure(struct attempt *a)
+{
+    io_now(io_of(a));
+    if (a->phase == ATTEMPT_CONNECTING)
+        connected(a);
 }
 
 static int connect_to(struct attempt *a, const char **why)
@@ -453,7 +474,16 @@ void attempt_on_read(struct attempt *a, struct str bytes)
 
 void attempt_on_end(struct attempt *a, int err)
 {
+    struct connection *c = a->connection;
     a->eof = true;
+    if (a->phase == ATTEMPT_CONNECTING) {
+        char what[TLS_WHY + 64];
+        const char *why = c->stream.tls ? tls_trouble(c->stream.tls) : "";
+        snprintf(what, sizeof what, "TLS with %s: %s", a->peer->tls_name,
+                 *why ? why : "the peer closed the connection in the handshake");
+        fail(a, ERR_TLS, what);
+        return;
+    }
     if (call_is_paused(a->call) && buf_len(&a->in))
         return; /* attempt_resume() comes back to it */
     if (a->phase == ATTEMPT_BODY && err == 0 && body_eof(&a->reader)) {

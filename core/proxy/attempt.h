@@ -79,6 +79,7 @@ void call_on_drain(struct attempt *a);
 
 /* ---- what it asks its call ---- */
 
+struct tls_context *call_tls(const struct call *call);
 struct str call_head_bytes(const struct call *call);
 /* Framed bytes of the body to send on a new connection; then they may be dropped. */
 struct str call_body_bytes(const struct call *call);
@@ -93,5 +94,6 @@ enum http_method call_method(const struct call *call);
 /* ---- events of a busy connection ---- */
 
 void attempt_on_read(struct attempt *a, struct str bytes);
+void attempt_on_secure(struct attempt *a);
 void attempt_on_end(struct attempt *a, int err);
 void attempt_on_drain(struct attempt *a);

@@ -88,6 +88,11 @@ static double share(const struct call *call, enum setting_id id)
 
 /* ---- what attempts ask ---- */
 
+struct tls_context *call_tls(const struct call *call)
+{
+    return call->upstream->tls;
+}
+
 struct str call_head_bytes(const struct call *call)
 {
     return buf_str(&call->head);

@@ -91,6 +91,13 @@ static void on_end(struct stream *stream, int err)
         connection_close(c, false);
 }
 
+static void on_secure(struct stream *stream)
+{
+    struct connection *c = (struct connection *)stream;
+    if (c->attempt)
+        attempt_on_secure(c->attempt);
+}
+
 static void on_drain(struct stream *stream)
 {
     struct connection *c = (struct connection *)stream;
@@ -106,4 +113,4 @@ static void on_closed(struct stream *stream)
 }
 
 static const struct stream_events connection_events = {
-    .on_read = on_read, .on_end = on_end, .on_drain = on_drain, .on_closed = on_closed};
+    .on_read = on_read, .on_secure = on_secure, .on_end = on_end, .on_drain = on_drain, .on_closed = on_closed};

@@ -327,6 +327,8 @@ static const char *proxy_status(const struct call *call, int err)
         return "perilune; error=connection_refused";
     case ERR_RESOLVE:
         return "perilune; error=dns_error";
+    case ERR_TLS:
+        return "perilune; error=tls_protocol_error";
     case ERR_BUSY:
         return "perilune; error=destination_unavailable";
     case ERR_CLOSED:
@@ -365,7 +367,7 @@ static void on_error(struct call *call, int err, const char *what)
         exchange_problem(ex, 504, "upstream_timeout", "the upstream did not answer in time", &status, 1);
     else if (err == ERR_BUSY)
         exchange_problem(ex, 503, "upstream_drained", "no peer of the upstream takes requests", &status, 1);
-    else if (err == ERR_CONNECT || err == ERR_RESOLVE)
+    else if (err == ERR_CONNECT || err == ERR_RESOLVE || err == ERR_TLS)
         exchange_problem(ex, 502, "upstream_unreachable", "the upstream cannot be reached", &status, 1);
     else
         exchange_problem(ex, 502, "upstream_invalid", "the upstream gave no valid answer", &status, 1);

@@ -42,6 +42,10 @@ struct peer {
     unsigned references;
     char *host;
     uint16_t port;
+    bool is_tls;
+    bool tls_no_verify;
+    char *tls_ca;                      /* as of its upstream, NULL: none */
+    char *tls_name;                    /* SNI, and what the certificate must name */
     char address[PEER_ADDRESS];
     char upstream[PEER_UPSTREAM_NAME]; /* "" when no configuration names it */
     int index;                         /* on the board; -1: nowhere */
@@ -70,6 +74,7 @@ struct upstream {
     struct member *members;
     unsigned count;
     struct budget budget;
+    struct tls_context *tls;     /* NULL when no peer speaks it */
     struct latencies *latencies; /* of hedging, NULL without it */
     uint64_t logged_ms;
     uint64_t compared_ms; /* its peers with each other */
@@ -82,6 +87,7 @@ struct upstreams {
     int worker;
     struct upstream *first;
     struct peer *peers;
+    struct tls_context *tls; /* trusts what the system does; NULL before it is needed */
     struct call *failed;  /* calls that have failed before they were returned */
     uv_timer_t *teller;   /* tells them from the loop */
     uint64_t random;
@@ -123,7 +129,8 @@ void connection_close(struct connection *c, bool reset);
 /* ---- peer.c ---- */
 
 /* The peer of an upstream's name ("" for none) and address, made when new. */
-struct peer *peer_open(struct upstreams *all, const char *upstream, struct str host, uint16_t port);
+struct peer *peer_open(struct upstreams *all, const char *upstream, const struct peer_spec *spec,
+                       const struct upstream_spec *of);
 void peer_hold(struct peer *p);
 void peer_release(struct peer *p);
 

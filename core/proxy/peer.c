@@ -59,28 +59,59 @@ static bool place(struct peer *p)
     return true;
 }
 
-struct peer *peer_open(struct upstreams *all, const char *upstream, struct str host, uint16_t port)
+/* Kept connections are shared by what names the same peer, so what they were
+ * trusted by is a part of the name. */
+static bool is_same(const struct peer *p, const char *upstream, const struct peer_spec *spec,
+                    const struct upstream_spec *of)
 {
+    if (p->port != spec->port || !str_equal(str_from(p->host), spec->host) || strcmp(p->upstream, upstream) != 0 ||
+        p->is_tls != spec->is_tls)
+        return false;
+    return !p->is_tls || (p->tls_no_verify == of->tls_no_verify &&
+                          strcmp(p->tls_ca, of->tls_ca ? of->tls_ca : "") == 0 &&
+                          str_equal(str_from(p->tls_name), of->tls_name ? str_from(of->tls_name) : spec->host));
+}
+
+static void free_peer(struct peer *p)
+{
+    free(p->own);
+    free(p->host);
+    free(p->tls_ca);
+    free(p->tls_name);
+    free(p);
+}
+
+struct peer *peer_open(struct upstreams *all, const char *upstream, const struct peer_spec *spec,
+                       const struct upstream_spec *of)
+{
+    struct str host = spec->host;
+    uint16_t port = spec->port;
     for (struct peer *p = all->peers; p; p = p->next)
-        if (p->port == port && str_equal(str_from(p->host), host) && strcmp(p->upstream, upstream) == 0) {
+        if (is_same(p, upstream, spec, of)) {
             p->references++;
             return p;
         }
     struct peer *p = calloc(1, sizeof *p);
-    if (!p || !(p->host = strndup(host.p, host.len))) {
-        free(p);
+    if (!p)
+        return NULL;
+    p->host = strndup(host.p, host.len);
+    p->tls_ca = strdup(of->tls_ca ? of->tls_ca : "");
+    p->tls_name = of->tls_name ? strdup(of->tls_name) : strndup(host.p, host.len);
+    if (!p->host || !p->tls_ca || !p->tls_name) {
+        free_peer(p);
         return NULL;
     }
     p->all = all;
     p->port = port;
+    p->is_tls = spec->is_tls;
+    p->tls_no_verify = of->tls_no_verify;
     p->references = 1;
     p->idle.next = p->idle.prev = &p->idle;
     bool v6 = memchr(host.p, ':', host.len) != NULL;
     snprintf(p->address, sizeof p->address, v6 ? "[%.*s]:%u" : "%.*s:%u", STR_ARG(host), port);
     snprintf(p->upstream, sizeof p->upstream, "%s", upstream);
     if (!place(p)) {
-        free(p->host);
-        free(p);
+        free_peer(p);
         return NULL;
     }
     p->next = all->peers;
@@ -107,9 +138,7 @@ void peer_release(struct peer *p)
             break;
         }
     struct upstreams *all = p->all;
-    free(p->own);
-    free(p->host);
-    free(p);
+    free_peer(p);
     upstreams_peer_gone(all);
 }
 

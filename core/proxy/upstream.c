@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "base/log.h"
 #include "proxy/latency.h"
 #include "proxy/parts.h"
 
@@ -32,6 +33,8 @@ static void free_upstream(struct upstream *u)
 {
     for (unsigned i = 0; i < u->count; i++)
         peer_release(u->members[i].peer);
+    if (u->tls)
+        tls_context_release(u->tls);
     free(u->members);
     free(u->latencies);
     arena_done(&u->arena);
@@ -51,6 +54,8 @@ void upstreams_free(struct upstreams *all)
         next = u->next;
         free_upstream(u);
     }
+    if (all->tls)
+        tls_context_release(all->tls);
     all->first = NULL;
     all->ended = true;
     upstreams_peer_gone(all);
@@ -81,10 +86,13 @@ static bool is_same(const struct upstream_spec *a, const struct upstream_spec *b
         a->health_status != b->health_status || a->retries != b->retries || a->retry_502 != b->retry_502 ||
         a->retry_503 != b->retry_503 || a->retry_504 != b->retry_504 ||
         a->try_timeout_ms != b->try_timeout_ms || a->hedge != b->hedge ||
-        a->slow_start_ms != b->slow_start_ms || a->buffer_request != b->buffer_request)
+        a->slow_start_ms != b->slow_start_ms || a->buffer_request != b->buffer_request ||
+        !is_same_text(a->tls_ca, b->tls_ca) || !is_same_text(a->tls_name, b->tls_name) ||
+        a->tls_no_verify != b->tls_no_verify)
         return false;
     for (size_t i = 0; i < a->peer_count; i++)
         if (!str_equal(a->peers[i].host, b->peers[i].host) || a->peers[i].port != b->peers[i].port ||
+            a->peers[i].is_tls != b->peers[i].is_tls ||
             a->peers[i].weight != b->peers[i].weight)
             return false;
     return true;
@@ -102,6 +110,8 @@ static bool copy_spec(struct upstream *u, const struct upstream_spec *from)
     u->spec.name = copy_text(&u->arena, from->name);
     u->spec.hash_name = copy_text(&u->arena, from->hash_name);
     u->spec.health_path = copy_text(&u->arena, from->health_path);
+    u->spec.tls_ca = copy_text(&u->arena, from->tls_ca);
+    u->spec.tls_name = copy_text(&u->arena, from->tls_name);
     u->spec.base_path = arena_copy(&u->arena, from->base_path);
     u->spec.peers = peers;
     for (size_t i = 0; peers && i < from->peer_count; i++) {
@@ -109,14 +119,39 @@ static bool copy_spec(struct upstream *u, const struct upstream_spec *from)
         peers[i].host = arena_copy(&u->arena, from->peers[i].host);
     }
     return peers && u->spec.name && u->spec.base_path.p && (!from->hash_name || u->spec.hash_name) &&
+           (!from->tls_ca || u->spec.tls_ca) && (!from->tls_name || u->spec.tls_name) &&
            (!from->health_path || u->spec.health_path);
 }
 
 /* ---- upstreams ---- */
 
+/* What its TLS peers are trusted by; loading what the system trusts takes
+ * milliseconds and megabytes, so that is shared. */
+static bool open_tls(struct upstream *u)
+{
+    struct upstreams *all = u->all;
+    char why[TLS_WHY] = "";
+    bool wanted = false, own = u->spec.tls_ca || u->spec.tls_no_verify;
+    for (size_t i = 0; i < u->spec.peer_count; i++)
+        wanted = wanted || u->spec.peers[i].is_tls;
+    if (!wanted)
+        return true;
+    if (!own && all->tls) {
+        u->tls = tls_context_retain(all->tls);
+        return true;
+    }
+    struct tls_client_opts opts = {.ca_file = u->spec.tls_ca, .no_verify = u->spec.tls_no_verify};
+    u->tls = tls_client_context(&opts, why);
+    if (!u->tls)
+        log_line(LOG_ERROR, "upstream %s: %s", u->spec.name, why);
+    else if (!own)
+        all->tls = tls_context_retain(u->tls);
+    return u->tls != NULL;
+}
+
 static bool add_member(struct upstream *u, const char *name, const struct peer_spec *spec)
 {
-    struct peer *p = peer_open(u->all, name, spec->host, spec->port);
+    struct peer *p = peer_open(u->all, name, spec, &u->spec);
     if (!p)
         return false;
     for (unsigned i = 0; i < u->count; i++)
@@ -140,7 +175,7 @@ static struct upstream *make(struct upstreams *all, const struct upstream_spec *
     u->references = 1;
     u->is_named = is_named;
     u->members = calloc(spec->peer_count, sizeof *u->members);
-    bool ok = u->members && copy_spec(u, spec) && (spec->hedge <= 0 || (u->latencies = latencies_new()));
+    bool ok = u->members && copy_spec(u, spec) && open_tls(u) && (spec->hedge <= 0 || (u->latencies = latencies_new()));
     for (size_t i = 0; ok && i < spec->peer_count; i++)
         ok = add_member(u, is_named ? spec->name : "", &spec->peers[i]);
     if (!ok) {
@@ -179,11 +214,11 @@ void upstream_release(struct upstream *u)
     free_upstream(u);
 }
 
-struct upstream *upstream_get(struct upstreams *all, struct str host, uint16_t port)
+struct upstream *upstream_get(struct upstreams *all, struct str host, uint16_t port, bool is_tls)
 {
     char name[PEER_ADDRESS];
     snprintf(name, sizeof name, memchr(host.p, ':', host.len) ? "[%.*s]:%u" : "%.*s:%u", STR_ARG(host), port);
-    struct peer_spec peer = {.host = host, .port = port, .weight = 1};
+    struct peer_spec peer = {.host = host, .port = port, .is_tls = is_tls, .weight = 1};
     struct upstream_spec spec = {.name = name,   .peers = &peer,       .peer_count = 1,   .base_path = STR(""),
                                  .retries = -1,  .try_timeout_ms = -1, .slow_start_ms = -1};
     for (struct upstream *u = all->first; u; u = u->next)

@@ -33,6 +33,7 @@ enum hash_source { HASH_NONE, HASH_HEADER, HASH_COOKIE, HASH_PATH, HASH_ADDRESS 
 struct peer_spec {
     struct str host;
     uint16_t port;
+    bool is_tls;
     unsigned weight; /* 1 to 1000 */
 };
 
@@ -55,6 +56,9 @@ struct upstream_spec {
     double hedge;                 /* quantile of the latency; 0: never */
     int64_t slow_start_ms;        /* -1: upstream.slow_start_ms */
     bool buffer_request;
+    const char *tls_ca;           /* PEM file of what to trust; NULL: what the system does */
+    const char *tls_name;         /* asked for and expected instead of the host; NULL: the host */
+    bool tls_no_verify;
 };
 
 /* `worker` is the index of the lane that counts; -1 counts nothing (control). */
@@ -74,7 +78,7 @@ void upstream_release(struct upstream *u);
 
 /* The upstream of a host and port that no configuration names; not counted on
  * the board, and the owner's. NULL without memory. */
-struct upstream *upstream_get(struct upstreams *all, struct str host, uint16_t port);
+struct upstream *upstream_get(struct upstreams *all, struct str host, uint16_t port, bool is_tls);
 
 const struct upstream_spec *upstream_spec(const struct upstream *u);
 

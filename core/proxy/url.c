@@ -3,12 +3,12 @@
 
 const char *url_parse(struct str text, struct url *out)
 {
-    uint64_t port = 80;
-    if (str_starts(text, STR("https://")))
-        return "https:// upstreams are not supported by this version; use http://";
-    if (!str_starts(text, STR("http://")))
-        return "a URL begins with http://, like http://127.0.0.1:3000";
-    struct str rest = {text.p + 7, text.len - 7};
+    out->is_tls = str_starts(text, STR("https://"));
+    if (!out->is_tls && !str_starts(text, STR("http://")))
+        return "a URL begins with http:// or https://, like http://127.0.0.1:3000";
+    uint64_t port = out->is_tls ? 443 : 80;
+    size_t scheme = out->is_tls ? 8 : 7;
+    struct str rest = {text.p + scheme, text.len - scheme};
     size_t end = 0;
     while (end < rest.len && !memchr("/?#", rest.p[end], 3))
         end++;

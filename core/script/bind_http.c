@@ -175,7 +175,7 @@ static int lua_http_request(lua_State *L)
     if (!s->upstreams)
         return luaL_error(L, "requests can only be made while serving");
     size_t header_count = take_headers(L, 3, headers); /* may raise, so before any allocation */
-    struct upstream *upstream = upstream_get(s->upstreams, url.host, url.port);
+    struct upstream *upstream = upstream_get(s->upstreams, url.host, url.port, url.is_tls);
     struct http_op *op = calloc(1, sizeof *op);
     if (!op || !upstream) {
         free(op);

@@ -603,3 +603,92 @@ describe("the control API of upstreams", function()
     end)
   end)
 end)
+
+describe("an upstream that speaks TLS", function()
+  local files = require "tests.support.files"
+  local nginx = require "tests.support.nginx"
+  local process = require "tests.support.process"
+  local folder, secure
+
+  before_each(function()
+    folder = files.temporary("perilune-tls")
+    local code, _, err = process.run { command = "openssl", args = { "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt",
+      "ec_paramgen_curve:P-256", "-keyout", folder .. "/key.pem", "-out", folder .. "/ca.pem", "-subj", "/CN=peer.test",
+      "-days", "2", "-addext", "subjectAltName=DNS:peer.test" }, timeout_ms = 20000 }
+    assert(code == 0, err)
+    local port = nginx.free_port()
+    files.write(folder .. "/files/big.txt", ("0123456789abcdef"):rep(131072))
+    uv.fs_chmod(folder, 493) -- 0755: nginx reads below it
+    secure = nginx.start {
+      http = ("server { listen 127.0.0.1:%d ssl; ssl_certificate %s/ca.pem; ssl_certificate_key %s/key.pem; "):format(port, folder, folder)
+        .. ("root %s/files; location /sni { return 200 $ssl_server_name; } }"):format(folder),
+    }
+    secure.tls_port = port
+  end)
+
+  after_each(function()
+    if served then served:stop() end
+    for _, p in ipairs(peers or {}) do p:stop(true) end
+    if secure then secure:stop() end
+    files.remove(folder)
+    served, peers, secure = nil, nil, nil
+  end)
+
+  local function start(tls, port)
+    served = engine.start { config = ("return { upstreams = { backend = { peers = { 'https://127.0.0.1:%d' }, %s } }, upstream = 'backend' }"):format(
+      port or secure.tls_port, tls) }
+  end
+
+  it("is asked by its name and believed by its CA", function()
+    loop.run(function()
+      start(("tls = { ca = '%s/ca.pem', name = 'peer.test' }"):format(folder))
+      for _ = 1, 5 do
+        local response = served:get("/sni")
+        assert.equal(200, response.status)
+        assert.equal("peer.test", response.body)
+        assert.is_true(served:get("/big.txt").body == ("0123456789abcdef"):rep(131072))
+      end
+    end, 20000)
+  end)
+
+  it("that proves nothing is not talked to, and the log says why", function()
+    loop.run(function()
+      for _, tls in ipairs { "", "tls = { name = 'peer.test' }", ("tls = { ca = '%s/ca.pem', name = 'other.test' }"):format(folder),
+        ("tls = { ca = '%s/ca.pem' }"):format(folder) } do
+        start(tls)
+        local response = served:get("/sni")
+        assert.equal(502, response.status, tls)
+        assert.equal("perilune; error=tls_protocol_error", response.headers["proxy-status"])
+        served:wait_log("certificate", 2000)
+        served:stop()
+        served = nil
+      end
+      start("tls = { verify = false, name = 'any.test' }")
+      assert.equal("any.test", served:get("/sni").body)
+    end, 30000)
+  end)
+
+  it("in name only gets an error, and so does one that hangs in the handshake", function()
+    loop.run(function()
+      start_peers(1, function() return function() return "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" end end)
+      start("tls = { verify = false }", secure.port)
+      assert.equal(502, served:get("/").status)
+      served:stop()
+      local silent = peer.start { connection = function(conn) conn:read_until_close(5000) end }
+      peers[2] = silent
+      served = engine.start { config = ("return { upstreams = { backend = 'https://%s' }, upstream = 'backend', settings = { ['upstream.connect_timeout_ms'] = 200 } }"):format(silent.address) }
+      local response = served:get("/")
+      assert.equal(504, response.status)
+      assert.equal("perilune; error=connection_timeout", response.headers["proxy-status"])
+    end, 20000)
+  end)
+
+  it("can be one of several peers, the next one is tried when its handshake fails", function()
+    loop.run(function()
+      start_peers(1)
+      served = engine.start { config = ("return { upstreams = { backend = { 'https://127.0.0.1:%d', 'http://%s' } }, upstream = 'backend' }"):format(
+        secure.tls_port, peers[1].address) }
+      for _ = 1, 10 do assert.equal("1", served:get("/").body) end
+    end, 20000)
+  end)
+end)

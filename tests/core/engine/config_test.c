@@ -190,6 +190,10 @@ static void refuses_groups_that_make_no_sense(void **state)
         {"{ peers = { 'http://a' }, hedge = 2 }", "quantile"},
         {"{ peers = { 'http://a' }, slow_start_ms = -1 }", "slow_start_ms"},
         {"{ peers = { 'http://a' }, buffer_request = 1 }", "true or false"},
+        {"{ peers = { 'http://a' }, tls = {} }", "https"},
+        {"{ peers = { 'https://a' }, tls = { cert = 'x' } }", "unknown key 'cert' of tls"},
+        {"{ peers = { 'https://a' }, tls = { verify = 1 } }", "true or false"},
+        {"{ peers = { 'https://a' }, tls = { ca = '/nonexistent.pem' } }", "/nonexistent.pem"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[512];
@@ -211,7 +215,8 @@ static void knows_upstreams_by_url_and_by_name(void **state)
     assert_non_null(config.default_upstream);
     accepts("return { upstreams = { app = { 'http://127.0.0.1:3000' } } }");
     refuses("return { upstream = 'ap', upstreams = { app = 'http://a' } }", "neither a URL");
-    refuses("return { upstreams = { app = 'https://a' } }", "https");
+    accepts("return { upstreams = { app = 'https://a' } }");
+    assert_true(config.upstreams[0].peers[0].is_tls && config.upstreams[0].peers[0].port == 443);
     refuses("return { upstreams = { app = 7 } }", "must be a URL");
 }
 

@@ -23,6 +23,8 @@ static void takes_host_port_and_path_apart(void **state)
     (void)state;
     reads("http://127.0.0.1:3000", "127.0.0.1", 3000, "");
     reads("http://localhost", "localhost", 80, "");
+    reads("https://localhost/x", "localhost", 443, "/x");
+    reads("https://[::1]:8443", "::1", 8443, "");
     reads("http://a.example:65535/x/y?z=1", "a.example", 65535, "/x/y?z=1");
     reads("http://[::1]:8080/x", "::1", 8080, "/x");
     reads("http://[fe80::1]", "fe80::1", 80, "");
@@ -34,7 +36,7 @@ static void takes_host_port_and_path_apart(void **state)
 static void says_what_is_wrong(void **state)
 {
     (void)state;
-    const char *bad[] = {"",           "127.0.0.1:80",      "ftp://a",        "https://a",       "http://",
+    const char *bad[] = {"",           "127.0.0.1:80",      "ftp://a",        "https://",       "http://",
                          "http://:80", "http://a:0",        "http://a:65536", "http://a:x",      "http://user@a",
                          "http://[::1", "http://a b",       "http://a:80\r\nX: y", "http://a/\r\n", "http:///x"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
