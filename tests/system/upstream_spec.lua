@@ -357,7 +357,7 @@ describe("an upstream of several peers", function()
       loop.wait_until(function() return state(1) == "ready" end, 5000, "the peer to be back")
       assert.is_true((counts(20)["1"] or 0) >= 7)
       -- Only one process asks, so there are no more checks than intervals.
-      local began, before = loop.now_ms(), 0
+      local began = loop.now_ms()
       local function checks()
         local n = 0
         for _, request in ipairs(peers[2]:requests()) do
@@ -365,7 +365,7 @@ describe("an upstream of several peers", function()
         end
         return n
       end
-      before = checks()
+      local before = checks()
       loop.wait_until(function() return checks() >= before + 6 end, 5000, "six more checks")
       assert.is_true(loop.now_ms() - began >= 5 * 50)
     end, 20000)

@@ -48,7 +48,7 @@ static void serve(const char *method, const char *name, uint32_t status, double 
 {
     struct sample s = {.route = board_route(board, str_from(method), str_from(name)),
                        .status = status, .latency_ns = (uint64_t)(ms * 1e6), .bytes_in = 100,
-                       .bytes_out = body + 50, .body_out = body, .method = method,
+                       .bytes_out = body + 50, .body_out = body, .method = str_from(method),
                        .at_unix_ms = UINT64_C(1700000000123),
                        .trace_id = "0123456789abcdef0123456789abcdef"};
     s.phase_ns[PHASE_DB] = s.latency_ns / 4;
