@@ -23,7 +23,7 @@ LLHTTP  := build/deps/llhttp
 CFLAGS  := -std=gnu11 -Icore -I$(LLHTTP) -I/usr/include/luajit-2.1 -DLLHTTP_STRICT_MODE=1 -D_GNU_SOURCE \
            -DPERILUNE_VERSION='"$(VERSION)"' $(WARN) $(CFLAGS_$(MODE))
 LDFLAGS := $(filter -fsanitize%,$(CFLAGS_$(MODE))) -Wl,-z,relro,-z,now -rdynamic
-LIBS    := -lluajit-5.1 -luv -lssl -lcrypto -lm -lpthread -lisal -ldeflate -lzstd -lbrotlienc -lbrotlidec -lz
+LIBS    := -lluajit-5.1 -luv -lcares -lssl -lcrypto -lm -lpthread -lisal -ldeflate -lzstd -lbrotlienc -lbrotlidec -lz
 
 # V=1 shows the commands.
 Q       := $(if $(V),,@)
@@ -36,7 +36,7 @@ TESTS   := $(wildcard tests/core/*/*_test.c)
 TESTBIN := $(TESTS:tests/core/%.c=$(B)/tests/%)
 EMBED   := $(sort $(shell find lua rules -name '*.lua' 2>/dev/null))
 
-RUN_PACKAGES  := gcc libc6-dev libluajit-5.1-dev libuv1-dev libxxhash-dev libssl-dev \
+RUN_PACKAGES  := gcc libc6-dev libluajit-5.1-dev libuv1-dev libc-ares-dev libxxhash-dev libssl-dev \
                  libisal-dev libdeflate-dev zlib1g-dev libzstd-dev libbrotli-dev
 TEST_PACKAGES := luajit lua-busted lua-luv libcmocka-dev wrk nghttp2-client curl openssl brotli zstd valgrind python3 python3-websockets chromium
 FUZZ_PACKAGES := clang-14 libclang-rt-14-dev

@@ -76,6 +76,12 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
       true, NULL, "a tunnel in which neither side says anything for this long is closed")          \
     X(UPSTREAM_TRACE, "upstream.trace", BOOLEAN, "", 1, 0, 1, true, NULL,                           \
       "pass traceparent on with a parent id of our own, or begin a trace")                         \
+    X(UPSTREAM_DNS_MIN_MS, "upstream.dns_min_ms", INTEGER, "ms", 1000, 0, 86400000, true, NULL,     \
+      "a name is not resolved again before this, whatever its TTL, nor after a failure")           \
+    X(UPSTREAM_DNS_MAX_MS, "upstream.dns_max_ms", INTEGER, "ms", 300000, 0, 86400000, true, NULL,   \
+      "a name is resolved again after this, whatever its TTL")                                     \
+    X(UPSTREAM_DNS_TIMEOUT_MS, "upstream.dns_timeout_ms", INTEGER, "ms", 1000, 10, 60000, false,    \
+      NULL, "one question to a DNS server; each is asked twice")                                   \
     X(UPSTREAM_PEERS_MAX, "upstream.peers_max", INTEGER, "peers", 256, 1, 4096, false, NULL,        \
       "peers of all upstreams together, addresses that names resolve to included")                 \
     X(UPSTREAM_RETRIES, "upstream.retries", INTEGER, "retries", 2, 0, 8, true, NULL,                \

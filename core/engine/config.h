@@ -24,6 +24,7 @@ enum { CONFIG_UPSTREAMS_MAX = 256 };
     X(WORKERS, workers, "0", "PERILUNE_WORKERS", "worker processes; 0: the CPUs we may use")        \
     X(RULES, rules, "rules", "PERILUNE_RULES", "folder of routes and rules")                        \
     X(STATE, state, ".perilune", "PERILUNE_STATE", "folder for ports.json and generations")         \
+    X(RESOLVER, resolver, "", "PERILUNE_RESOLVER", "DNS servers, HOST[:PORT], by commas; empty: the system's; read at start") \
     X(ADMIN_TOKEN, admin_token, "", "PERILUNE_ADMIN_TOKEN", "bearer token of the control API")
 
 enum config_key {

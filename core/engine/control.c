@@ -302,7 +302,7 @@ int control_run(struct engine *engine)
     c->board = engine->board;
     c->process = &engine->board->processes[ROLE_CONTROL];
     c->lane = calloc(1, engine->board->lane_bytes);
-    c->upstreams = upstreams_new(io, engine->board, -1);
+    c->upstreams = upstreams_new(io, engine->board, -1, engine->config.key[CONFIG_RESOLVER].text);
     c->reload = reload_new(engine, io);
     machine_init(&c->machine, "", engine->state);
     struct server_opts opts = {.io = io, .board = c->board, .lane = c->lane, .app = &app,

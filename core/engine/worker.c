@@ -190,7 +190,8 @@ static void on_tick(struct io *io)
 
 static int start(struct worker *w)
 {
-    w->upstreams = upstreams_new(w->io, w->board, (int)(w->process - board_worker(w->board, 0)));
+    w->upstreams = upstreams_new(w->io, w->board, (int)(w->process - board_worker(w->board, 0)),
+                                 w->engine->config.key[CONFIG_RESOLVER].text);
     if (!w->upstreams || limits_start() < 0 || !switch_generation(w)) {
         log_line(LOG_ERROR, "cannot start");
         return 1;

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 
 enum {
-    RESOLVED_MS = 10000,   /* an address is resolved again after this */
     INTERIM_MAX = 16,      /* 1xx responses before a final one */
     RESPONSE_HEAD_BYTES = 65536,
 };
@@ -41,17 +40,23 @@ bool attempt_is_ready(const struct attempt *a)
 
 /* ---- ends ---- */
 
+static void stop_waiting(struct attempt *a)
+{
+    for (struct attempt **at = &a->peer->waiting; *at; at = &(*at)->next_waiting)
+        if (*at == a) {
+            *at = a->next_waiting;
+            return;
+        }
+}
+
 /* Frees what it holds but for the connection. */
 static void wind_up(struct attempt *a)
 {
     if (a->gone)
         *a->gone = true;
     a->gone = NULL;
-    if (a->resolve) {
-        a->resolve->data = NULL;
-        uv_cancel((uv_req_t *)a->resolve);
-        a->resolve = NULL;
-    }
+    if (a->phase == ATTEMPT_RESOLVING)
+        stop_waiting(a);
     wheel_clear(&a->deadline);
     buf_done(&a->in);
     a->phase = ATTEMPT_OVER;
@@ -170,6 +175,8 @@ static void use_connection(struct attempt *a)
 
 /* ---- connecting ---- */
 
+static int connect_to(struct attempt *a, const char **why);
+
 /* Connected, and secured where that is wanted: the request goes out. */
 static void connected(struct attempt *a)
 {
@@ -196,8 +203,15 @@ static void on_connect(uv_connect_t *connect, int status)
     if (status < 0) {
         char what[160];
         snprintf(what, sizeof what, "cannot connect: %s", uv_strerror(status));
-        if (a->peer->resolved_until_ms != UINT64_MAX)
-            a->peer->resolved_until_ms = 0;
+        if (++a->addresses_tried < a->peer->resolved_count) { /* it has more */
+            const char *why = what;
+            connection_close(c, true);
+            a->connection = NULL;
+            int err = connect_to(a, &why);
+            if (err < 0)
+                fail(a, err, why);
+            return;
+        }
         fail(a, status == UV_ETIMEDOUT ? ERR_TIMEOUT : ERR_CONNECT, what);
         return;
     }
@@ -231,67 +245,33 @@ static int connect_to(struct attempt *a, const char **why)
     a->connection = c;
     c->attempt = a;
     c->connect.data = c;
-    int err = uv_tcp_connect(&c->connect, &c->stream.tcp, (struct sockaddr *)&a->peer->resolved, on_connect);
+    int err = uv_tcp_connect(&c->connect, &c->stream.tcp, peer_next_address(a->peer), on_connect);
     if (err < 0)
         *why = uv_strerror(err);
     return err < 0 ? ERR_CONNECT : 0;
 }
 
-static void on_resolved(uv_getaddrinfo_t *resolve, int status, struct addrinfo *list)
+void attempt_on_resolved(struct attempt *a, const char *why_not)
 {
-    struct attempt *a = resolve->data;
     const char *why = NULL;
-    free(resolve);
-    if (!a) {
-        uv_freeaddrinfo(list);
-        return;
-    }
-    a->resolve = NULL;
-    io_now(io_of(a));
-    if (status < 0 || !list) {
-        fail(a, ERR_RESOLVE, status < 0 ? uv_strerror(status) : "the name has no address");
-        return;
-    }
-    memcpy(&a->peer->resolved, list->ai_addr, list->ai_addrlen);
-    a->peer->resolved_until_ms = io_of(a)->now_ms + RESOLVED_MS;
-    uv_freeaddrinfo(list);
-    int err = connect_to(a, &why);
+    int err = why_not ? ERR_RESOLVE : connect_to(a, &why);
     if (err < 0)
-        fail(a, err, why);
-}
-
-static bool is_numeric(struct peer *p)
-{
-    if (uv_ip4_addr(p->host, p->port, (struct sockaddr_in *)&p->resolved) < 0 &&
-        uv_ip6_addr(p->host, p->port, (struct sockaddr_in6 *)&p->resolved) < 0)
-        return false;
-    p->resolved_until_ms = UINT64_MAX;
-    return true;
+        fail(a, err, why_not ? why_not : why);
 }
 
 static int reach(struct attempt *a, const char **why)
 {
-    struct peer *p = a->peer;
-    char port[8];
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     a->phase = ATTEMPT_RESOLVING;
     set_deadline(a, setting(a, SETTING_UPSTREAM_CONNECT_TIMEOUT_MS));
-    if (io_of(a)->now_ms < p->resolved_until_ms || is_numeric(p))
+    if (peer_resolve(a->peer))
         return connect_to(a, why);
-    a->resolve = calloc(1, sizeof *a->resolve);
-    if (!a->resolve) {
-        *why = "out of memory";
-        return ERR_NOMEM;
+    if (!a->peer->resolving) {
+        *why = "the host name cannot be resolved";
+        return ERR_RESOLVE;
     }
-    a->resolve->data = a;
-    snprintf(port, sizeof port, "%u", p->port);
-    int err = uv_getaddrinfo(&io_of(a)->loop, a->resolve, on_resolved, p->host, port, &hints);
-    if (err == 0)
-        return 0;
-    free(a->resolve);
-    a->resolve = NULL;
-    *why = uv_strerror(err);
-    return ERR_RESOLVE;
+    a->next_waiting = a->peer->waiting;
+    a->peer->waiting = a;
+    return 0;
 }
 
 /* Takes an idle connection; false when there is none that works. */

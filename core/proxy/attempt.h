@@ -30,7 +30,8 @@ struct attempt {
     struct call *call;
     struct peer *peer;
     struct connection *connection; /* NULL while resolving */
-    uv_getaddrinfo_t *resolve;     /* NULL unless resolving */
+    struct attempt *next_waiting;  /* for an address of the peer */
+    unsigned addresses_tried;
     struct timer deadline;
     enum attempt_phase phase;
     struct buf in;                 /* response bytes not yet used */
@@ -94,6 +95,8 @@ enum http_method call_method(const struct call *call);
 /* ---- events of a busy connection ---- */
 
 void attempt_on_read(struct attempt *a, struct str bytes);
+/* The peer has addresses now, or there are none, and why. */
+void attempt_on_resolved(struct attempt *a, const char *why_not);
 void attempt_on_secure(struct attempt *a);
 void attempt_on_end(struct attempt *a, int err);
 void attempt_on_drain(struct attempt *a);

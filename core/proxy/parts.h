@@ -54,8 +54,11 @@ struct peer {
     void *own;                         /* memory of what is not the board's */
     struct connection idle;            /* list head, newest first */
     size_t idle_count;
-    struct sockaddr_storage resolved;  /* until resolved_until_ms */
-    uint64_t resolved_until_ms;
+    struct sockaddr_storage *resolved; /* all its addresses; NULL: not yet */
+    unsigned resolved_count, resolved_next;
+    uint64_t resolved_until_ms;        /* then asked for again; UINT64_MAX: a number */
+    bool resolving;
+    struct attempt *waiting;           /* for a first address */
     struct watch watch;
 };
 
@@ -92,6 +95,8 @@ struct upstreams {
     uv_timer_t *teller;   /* tells them from the loop */
     uint64_t random;
     uint64_t ticked_ms;
+    struct resolver *resolver; /* NULL before a first name needs it */
+    const char *servers;       /* of DNS; "": the system's */
     bool ended; /* goes with its last peer, whose connections close from the loop */
 };
 
@@ -133,6 +138,12 @@ struct peer *peer_open(struct upstreams *all, const char *upstream, const struct
                        const struct upstream_spec *of);
 void peer_hold(struct peer *p);
 void peer_release(struct peer *p);
+
+/* Finds its addresses, if that is due. True: there are some, perhaps old ones. */
+bool peer_resolve(struct peer *p);
+
+/* The next of its addresses. */
+const struct sockaddr *peer_next_address(struct peer *p);
 
 uint32_t peer_in_flight(const struct peer *p);
 

@@ -11,7 +11,8 @@
  *
  * Any worker may move a peer; the board holds the state, so all see it.
  */
-#include "proxy/parts.h"
+#include "proxy/attempt.h"
+#include "proxy/resolver.h"
 
 #include "base/log.h"
 
@@ -75,6 +76,7 @@ static bool is_same(const struct peer *p, const char *upstream, const struct pee
 static void free_peer(struct peer *p)
 {
     free(p->own);
+    free(p->resolved);
     free(p->host);
     free(p->tls_ca);
     free(p->tls_name);
@@ -145,6 +147,82 @@ void peer_release(struct peer *p)
 const char *peer_address(const struct peer *p)
 {
     return p->address;
+}
+
+/* ---- addresses ---- */
+
+static bool set_addresses(struct peer *p, const struct sockaddr_storage *list, unsigned count, uint64_t until_ms)
+{
+    struct sockaddr_storage *copy = malloc(count * sizeof *copy);
+    if (!copy)
+        return false;
+    memcpy(copy, list, count * sizeof *copy);
+    free(p->resolved);
+    p->resolved = copy;
+    p->resolved_count = count;
+    p->resolved_until_ms = until_ms;
+    return true;
+}
+
+static uint64_t bounded_ttl_ms(const struct peer *p, uint64_t ttl_ms)
+{
+    uint64_t least = upstreams_setting(p->all, SETTING_UPSTREAM_DNS_MIN_MS);
+    uint64_t most = upstreams_setting(p->all, SETTING_UPSTREAM_DNS_MAX_MS);
+    if (ttl_ms > most)
+        ttl_ms = most;
+    return ttl_ms > least ? ttl_ms : least;
+}
+
+static void on_resolved(void *arg, const struct sockaddr_storage *list, int count, uint64_t ttl_ms, const char *why)
+{
+    struct peer *p = arg;
+    uint64_t until_ms = p->all->io->now_ms + bounded_ttl_ms(p, ttl_ms);
+    p->resolving = false;
+    if (count > 0 && !set_addresses(p, list, (unsigned)count, until_ms))
+        why = "out of memory";
+    if (why && p->resolved && p->all->resolver) {
+        log_line(LOG_WARN, "the name %s cannot be resolved again: %s; its old addresses serve on", p->host, why);
+        p->resolved_until_ms = until_ms;
+    }
+    while (p->waiting) {
+        struct attempt *a = p->waiting;
+        p->waiting = a->next_waiting;
+        attempt_on_resolved(a, p->resolved ? NULL : why);
+    }
+    peer_release(p);
+}
+
+static bool is_numeric(struct peer *p)
+{
+    struct sockaddr_storage address = {0};
+    return (uv_ip4_addr(p->host, p->port, (struct sockaddr_in *)&address) == 0 ||
+            uv_ip6_addr(p->host, p->port, (struct sockaddr_in6 *)&address) == 0) &&
+           set_addresses(p, &address, 1, UINT64_MAX);
+}
+
+bool peer_resolve(struct peer *p)
+{
+    struct upstreams *all = p->all;
+    if (all->io->now_ms < p->resolved_until_ms || (!p->resolved && is_numeric(p)) || p->resolving)
+        return p->resolved != NULL;
+    if (!all->resolver) {
+        uint64_t timeout_ms = upstreams_setting(all, SETTING_UPSTREAM_DNS_TIMEOUT_MS);
+        all->resolver = resolver_new(all->io, all->servers, timeout_ms);
+        if (!all->resolver) {
+            log_line(LOG_ERROR, "no resolver: resolver is \"%s\", it must be DNS servers like 10.0.0.2 or "
+                                "10.0.0.2:5353, separated by commas", all->servers);
+            return p->resolved != NULL;
+        }
+    }
+    p->resolving = true;
+    peer_hold(p);
+    resolver_ask(all->resolver, p->host, p->port, on_resolved, p);
+    return p->resolved != NULL;
+}
+
+const struct sockaddr *peer_next_address(struct peer *p)
+{
+    return (const struct sockaddr *)&p->resolved[p->resolved_next++ % p->resolved_count];
 }
 
 /* ---- state ---- */

@@ -2,13 +2,14 @@
 #include "base/log.h"
 #include "proxy/latency.h"
 #include "proxy/parts.h"
+#include "proxy/resolver.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 enum { LOG_EVERY_MS = 1000, TICK_MS = 1000 };
 
-struct upstreams *upstreams_new(struct io *io, struct board *board, int worker)
+struct upstreams *upstreams_new(struct io *io, struct board *board, int worker, const char *servers)
 {
     struct upstreams *all = calloc(1, sizeof *all);
     if (!all)
@@ -16,6 +17,7 @@ struct upstreams *upstreams_new(struct io *io, struct board *board, int worker)
     all->io = io;
     all->board = board;
     all->worker = worker;
+    all->servers = servers;
     if (uv_random(NULL, NULL, &all->random, sizeof all->random, 0, NULL) < 0 || !all->random)
         all->random = io->now_ns | 1;
     if (worker >= 0)
@@ -31,7 +33,7 @@ void upstreams_peer_gone(struct upstreams *all)
 
 static void free_upstream(struct upstream *u)
 {
-    for (unsigned i = 0; i < u->count; i++)
+    for (unsigned i = 0; u->members && i < u->count; i++)
         peer_release(u->members[i].peer);
     if (u->tls)
         tls_context_release(u->tls);
@@ -56,6 +58,9 @@ void upstreams_free(struct upstreams *all)
     }
     if (all->tls)
         tls_context_release(all->tls);
+    struct resolver *resolver = all->resolver;
+    all->resolver = NULL;
+    resolver_free(resolver);
     all->first = NULL;
     all->ended = true;
     upstreams_peer_gone(all);

@@ -61,8 +61,9 @@ struct upstream_spec {
     bool tls_no_verify;
 };
 
-/* `worker` is the index of the lane that counts; -1 counts nothing (control). */
-struct upstreams *upstreams_new(struct io *io, struct board *board, int worker);
+/* `worker` is the index of the lane that counts; -1 counts nothing (control).
+ * `servers` of DNS as for resolver_new(), valid as long. */
+struct upstreams *upstreams_new(struct io *io, struct board *board, int worker, const char *servers);
 
 /* Closes idle connections. No call may be under way. */
 void upstreams_free(struct upstreams *all);
