@@ -5,6 +5,9 @@
 
 enum { WINDOW_MS = 10000, FADE_MS = 100 };
 
+/* What is left of an attempt that faded long ago must not cost a whole one. */
+#define RESIDUE 0.01
+
 static void fade(struct budget *b, uint64_t now_ms)
 {
     uint64_t passed = now_ms - b->faded_ms;
@@ -26,7 +29,7 @@ void budget_request(struct budget *b, uint64_t now_ms)
 bool budget_take(struct budget *b, uint64_t now_ms, double share, double floor)
 {
     fade(b, now_ms);
-    if (b->extras + 1 > share * b->requests + floor)
+    if (b->extras + 1 > share * b->requests + floor + RESIDUE)
         return false;
     b->extras++;
     return true;
