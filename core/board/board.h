@@ -17,6 +17,7 @@
 
 #include "base/str.h"
 #include "board/peers.h"
+#include "board/limiter.h"
 #include "board/rates.h"
 #include "board/settings.h"
 #include "io/tls.h"
@@ -93,6 +94,7 @@ struct board {
     _Atomic uint32_t route_count;
     uint64_t hash_seed; /* random: nobody outside can choose what collides */
     struct rates rates; /* any worker, CAS */
+    struct limiters limiters;
     struct tls_tickets tickets; /* control */
     uint64_t lane_bytes; /* size of one lane */
     uint64_t lanes_offset;

@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { HISTORY_MS = 250, MACHINE_MS = 1000, FRESH_MS = 1000 };
+enum { HISTORY_MS = 250, MACHINE_MS = 1000, LIMITERS_MS = 1000, FRESH_MS = 1000 };
 
 struct control {
     struct io *io;
@@ -34,7 +34,8 @@ struct control {
     struct script *script;
     struct reload *reload;
     struct machine machine;
-    uint64_t history_ms, machine_ms, noted_ms;
+    struct limiter_memory limiter_memory[LIMITER_CLASSES];
+    uint64_t history_ms, machine_ms, noted_ms, limiters_ms;
     uint64_t refused; /* generation whose control routes could not be loaded */
     uv_signal_t terminate;
     bool stopped;
@@ -278,6 +279,10 @@ static void on_tick(struct io *io)
     }
     reload_tick(c->reload);
     rotate_tickets(c);
+    if (io->now_ms >= c->limiters_ms + LIMITERS_MS) {
+        c->limiters_ms = io->now_ms;
+        limiters_tick(&c->board->limiters, c->limiter_memory, c->board->workers);
+    }
     switch_generation(c);
     upstreams_tick(c->upstreams);
     struct upstream *u;

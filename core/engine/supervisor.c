@@ -111,6 +111,7 @@ static void close_books(struct supervisor *s, struct child *c)
     if (started > done)
         lane_add(&lane->aborted, started - done);
     atomic_store(&lane->connections_open, 0);
+    limiters_forget_worker(&s->board->limiters, (uint32_t)c->index);
     peers_clear_worker(board_peers(s->board), (uint32_t)c->index);
 }
 

@@ -46,6 +46,11 @@ void exchange_free(struct exchange *ex)
         ex->filters = f->next;
         f->ops->done(ex, f);
     }
+    while (ex->endings) {
+        struct ending *e = ex->endings;
+        ex->endings = e->next;
+        e->run(ex, e);
+    }
     arena_reset(ex->arena);
     if (s->spare_count < SPARE_MAX) {
         ex->user = s->spare;
@@ -316,6 +321,12 @@ void filter_answer(struct exchange *ex, struct filter *f, const struct answer *a
     filter_begin(ex, f, a);
     filter_send(ex, f, body);
     filter_end(ex, f);
+}
+
+void exchange_on_end(struct exchange *ex, struct ending *e)
+{
+    e->next = ex->endings;
+    ex->endings = e;
 }
 
 void filter_push(struct exchange *ex, struct filter *f)

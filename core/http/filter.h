@@ -38,6 +38,13 @@ struct filter {
 
 void filter_push(struct exchange *ex, struct filter *f);
 
+/* Something to do when the exchange is over, for whatever reason. */
+struct ending {
+    void (*run)(struct exchange *ex, struct ending *e);
+    struct ending *next;
+};
+void exchange_on_end(struct exchange *ex, struct ending *e);
+
 /* To be called with f->next. After filter_end() and filter_answer() the exchange may be gone. */
 void filter_begin(struct exchange *ex, struct filter *f, const struct answer *answer);
 void filter_send(struct exchange *ex, struct filter *f, struct str bytes);

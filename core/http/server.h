@@ -64,6 +64,7 @@ struct exchange {
     int status;                 /* of the answer, 0 before */
     enum answer_state answer;   /* what the app has said */
     struct filter *filters;     /* between the app and the wire; see filter.h */
+    struct ending *endings;     /* the same */
     bool close_after;           /* app may set: no further request */
     /* private */
     struct body_reader body;

@@ -10,7 +10,9 @@
 #define COUNTER_LIST(X)                                                                            \
     X(TUNNELS, "tunnels", "connections that became a WebSocket tunnel")                            \
     X(RATE_REFUSED, "rate_refused", "requests answered 429 by a rate limit")                       \
-    X(RATE_OBSERVED, "rate_observed", "requests over a rate limit that only observes")
+    X(RATE_OBSERVED, "rate_observed", "requests over a rate limit that only observes")                 \
+    X(LIMIT_REFUSED, "limit_refused", "requests answered 503 by a concurrency limit")                \
+    X(LIMIT_OBSERVED, "limit_observed", "requests over a concurrency limit that only observes")
 
 enum counter_id {
 #define X(id, name, doc) COUNTER_##id,

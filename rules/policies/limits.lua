@@ -1,7 +1,8 @@
--- Limits of requests. Nothing is limited until a rate is given here.
+-- Limits of requests. Nothing is limited until a rate or a concurrency is given here.
 --
 --   return {
 --     rate = 100, burst = 200,              -- each client address, each route
+--     concurrency = "adaptive",             -- as many at once as do not make each other wait
 --     routes = {
 --       ["POST /api/login"] = { rate = 0.2, burst = 5 },
 --       ["/api/reports/*"] = { rate = 10, key = "header:x-api-key", name = "reports" },

@@ -133,3 +133,207 @@ return {
     end)
   end)
 end)
+
+-- ---- how many at once ----------------------------------------------------------
+
+local SLOW = [[
+local p = require "perilune"
+local app = p.app()
+app:get("/slow", function() p.sleep(0.3) return "slow" end)
+app:get("/low", function() p.sleep(0.3) return "low" end)
+app:get("/hold", function() p.sleep(60) return "held" end)
+return app
+]]
+
+local function concurrent(policy, test, options)
+  options = options or {}
+  return function()
+    loop.run(function()
+      local served = engine.start {
+        rules = { ["routes/app.lua"] = SLOW, ["policies/limits.lua"] = policy }, workers = options.workers,
+      }
+      test(served)
+      served:stop()
+    end, options.ms or 20000)
+  end
+end
+
+--- Asks for paths side by side; the answers in the order of the paths.
+local function ask_all(served, paths)
+  local jobs = {}
+  for i, path in ipairs(paths) do jobs[i] = function() return served:get(path) end end
+  return loop.all(jobs)
+end
+
+local function count(responses)
+  local seen = {}
+  for _, response in ipairs(responses) do seen[response.status] = (seen[response.status] or 0) + 1 end
+  return seen
+end
+
+describe("a concurrency limit", function()
+  it("lets so many in, lets some wait, and turns the others away", concurrent([[
+return { concurrency = 2, queue = 2, queue_ms = 2000 }]], function(served)
+    local began = loop.now_ms()
+    local responses = ask_all(served, { "/slow", "/slow", "/slow", "/slow", "/slow", "/slow" })
+    assert.same({ [200] = 4, [503] = 2 }, count(responses))
+    local took = loop.now_ms() - began
+    assert.is_true(took > 550 and took < 2000, "two rounds of 300 ms took " .. took)
+    for _, response in ipairs(responses) do
+      if response.status == 503 then
+        assert.equal("1", response.headers["retry-after"])
+        assert.matches('"code":"overloaded"', response.body, 1, true)
+      end
+    end
+    assert.equal(2, served:admin_get("~/stats?window=all").json.data.counters.limit_refused)
+    assert.equal(200, served:get("/slow").status)
+  end))
+
+  it("lets nobody wait for longer than he may", concurrent([[
+return { concurrency = 1, queue = 10, queue_ms = 100 }]], function(served)
+    local held = loop.spawn(function() return served:get("/slow") end)
+    loop.wait_until(function() return served:admin_get("~/stats").json.data.in_flight == 1 end)
+    local began = loop.now_ms()
+    assert.equal(503, served:get("/slow").status)
+    assert.is_true(loop.now_ms() - began >= 90)
+    assert.equal(200, loop.join(held).status)
+  end))
+
+  it("lets the urgent wait in front, in the place of others", concurrent([[
+return { concurrency = 1, queue = 1, queue_ms = 5000, name = "all",
+  routes = { ["/slow"] = { priority = "critical" }, ["/low"] = { priority = "low" } } }]], function(served)
+    local function in_flight(n)
+      loop.wait_until(function() return served:admin_get("~/stats").json.data.in_flight == n end)
+    end
+    local first = loop.spawn(function() return served:get("/low") end)
+    in_flight(1)
+    local low = loop.spawn(function() return served:get("/low") end)
+    in_flight(2)
+    local urgent = loop.spawn(function() return served:get("/slow") end)
+    assert.equal(503, loop.join(low).status)
+    assert.equal(200, loop.join(first).status)
+    assert.equal("slow", loop.join(urgent).body)
+  end))
+
+  it("forgets clients that leave the queue, or the room", concurrent([[
+return { concurrency = 1, queue = 5, queue_ms = 30000 }]], function(served)
+    local http = require "tests.support.http"
+    local function leave(n)
+      local conns = {}
+      for i = 1, n do
+        conns[i] = served:connect()
+        conns[i]:send(http.build { path = "/slow", keep_alive = true })
+      end
+      loop.wait_until(function() return served:admin_get("~/stats").json.data.in_flight == n end)
+      for _, c in ipairs(conns) do c:close() end
+    end
+    for _ = 1, 3 do leave(4) end
+    loop.wait_until(function() return served:admin_get("~/stats").json.data.in_flight == 0 end)
+    assert.equal(200, served:get("/slow").status)
+  end))
+
+  it("that observes lets all in and counts", concurrent([[return { concurrency = 1, mode = "observe" }]], function(served)
+    assert.same({ [200] = 5 }, count(ask_all(served, { "/slow", "/slow", "/slow", "/slow", "/slow" })))
+    assert.equal(4, served:admin_get("~/stats?window=all").json.data.counters.limit_observed)
+  end))
+
+  it("loses no place with a worker that dies", concurrent([[
+return { concurrency = 2, queue = 0, routes = { ["/slow"] = { name = "all" }, ["/hold"] = { name = "all" } } }]], function(served)
+    local http = require "tests.support.http"
+    local conns = { served:connect(), served:connect() }
+    for _, c in ipairs(conns) do c:send(http.build { path = "/hold", keep_alive = true }) end
+    loop.wait_until(function() return served:admin_get("~/stats").json.data.in_flight == 2 end)
+    assert.equal(503, served:get("/slow").status)
+    for _, one in ipairs(served:processes()) do
+      if one.role == "worker" then require("luv").kill(one.pid, "sigkill") end
+    end
+    loop.wait_until(function()
+      local response = served:get("/slow")
+      return response and response.status == 200
+    end)
+    for _, c in ipairs(conns) do c:close() end
+  end, { workers = 2 }))
+end)
+
+-- An upstream that does eight things at a time, 20 ms each: 400 a second.
+local EIGHT = [[
+import http.server, threading, time
+places = threading.Semaphore(8)
+class App(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def log_message(self, *args): pass
+    def do_GET(self):
+        with places: time.sleep(0.02)
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 256
+server = Server(("127.0.0.1", 0), App)
+print(server.server_address[1], flush=True)
+server.serve_forever()
+]]
+
+--- Sends `rate` requests a second for `ms`, whatever becomes of them. Returns the
+-- latencies of those admitted, sorted, and how many were refused.
+local function open_load(served, rate, ms)
+  local latencies, refused, sent, idle = {}, 0, 0, {}
+  local began = loop.now_ms()
+  local open = 0
+  local function one()
+    local c = table.remove(idle) or assert(served:connect())
+    local at = loop.now_ms()
+    local response = assert(c:request("/work"))
+    if response.status == 200 then
+      latencies[#latencies + 1] = loop.now_ms() - at
+    else
+      assert.equal(503, response.status)
+      refused = refused + 1
+    end
+    if response.headers.connection == "close" then c:close() else idle[#idle + 1] = c end
+    open = open - 1
+  end
+  while loop.now_ms() - began < ms do
+    while sent < (loop.now_ms() - began) * rate / 1000 do
+      sent, open = sent + 1, open + 1
+      loop.spawn(one)
+    end
+    loop.sleep(1)
+  end
+  loop.wait_until(function() return open == 0 end, 10000, "the last answers")
+  for _, c in ipairs(idle) do c:close() end
+  table.sort(latencies)
+  return latencies, refused
+end
+
+local function p99(sorted)
+  return sorted[math.ceil(#sorted * 0.99)]
+end
+
+describe("the adaptive limit", function()
+  it("holds the p99 of who is admitted at three times the load, and refuses nobody at 60 %", function()
+    loop.run(function()
+      local folder = files.temporary()
+      files.write(folder .. "/app.py", EIGHT)
+      local app = assert(process.start { command = "python3", args = { folder .. "/app.py" } })
+      local port = loop.wait_until(function() return app:stdout():match("^(%d+)\n") end, 10000, "the application")
+      local served = engine.start {
+        args = { "--upstream", "http://127.0.0.1:" .. port },
+        rules = { ["policies/limits.lua"] = 'return { concurrency = "adaptive" }' },
+      }
+      open_load(served, 240, 4000) -- it learns what a request takes
+      local calm, refused = open_load(served, 240, 6000)
+      assert.is_true(refused <= (#calm + refused) * 0.001, ("%d of %d refused at 60 %%"):format(refused, #calm))
+      open_load(served, 1200, 10000) -- it comes down
+      local busy, turned_away = open_load(served, 1200, 5000)
+      assert.is_true(turned_away > #busy, "it was no overload")
+      assert.is_true(#busy / 5 > 300, ("only %d a second were admitted"):format(#busy / 5))
+      local limit = 2 * p99(calm)
+      assert.is_true(p99(busy) <= limit, ("p99 of the admitted: %.1f ms, unloaded %.1f ms"):format(p99(busy), p99(calm)))
+      served:stop()
+      app:stop()
+      files.remove(folder)
+    end, 90000)
+  end)
+end)

@@ -56,6 +56,7 @@ end
 local is_type = {
   integer = function(value) return type(value) == "number" and value == math.floor(value) end,
   strings = is_strings,
+  any = function() return true end,
 }
 
 --- Why a value is none of its field, or nil.
