@@ -131,7 +131,7 @@ static bool add_tls(struct bundle *b, const struct config_tls *tls)
     }
     for (size_t i = 0; i < seen.count; i++)
         buf_printf(&text, "%016llx %s\n", (unsigned long long)str_hash(seen.files[i].text), seen.files[i].name);
-    bool ok = buf_ok(&text) && add(b, BUNDLE_TLS, BUNDLE_TLS, buf_str(&text), false);
+    bool ok = buf_ok(&text) && add(b, BUNDLE_TLS, BUNDLE_TLS, buf_len(&text) ? buf_str(&text) : STR(""), false);
     buf_done(&text);
     free_files(&seen);
     problems_done(&ignored);

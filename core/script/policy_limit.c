@@ -85,8 +85,10 @@ static void *read_limit(lua_State *L, struct script *s, const struct route *rout
     if (strcmp(mode, "off") == 0 || (rate <= 0 && !concurrency))
         return NULL;
     struct limit_policy *p = calloc(1, sizeof *p);
-    if (!p)
+    if (!p) {
         luaL_error(L, "out of memory");
+        return NULL;
+    }
     p->observe = strcmp(mode, "observe") == 0;
     p->rate.interval_ns = rate > 0 ? (uint64_t)(1e9 / rate) : 0;
     p->rate.burst = (uint64_t)number(L, "burst", fmax(1, ceil(rate)));
