@@ -76,6 +76,7 @@ fuzz: deps deps-fuzz ## fuzz each target for FUZZ_SECONDS (60) from its committe
 	tests/fuzz/run $(or $(FUZZ_SECONDS),60)
 
 bench: deps deps-test ## measure against peers in one run, print ratios
+	@tests/bench/unpack_peers build/deps/peers
 	@$(MAKE) --no-print-directory $(JOBS) build/release/perilune
 	PERILUNE=$(abspath build/release)/perilune BUILD=$(abspath build) tests/bench/run
 

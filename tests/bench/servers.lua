@@ -1,0 +1,138 @@
+--- The servers of the benchmark, each with one worker, keep-alive and no access
+-- log, started on ports that were free a moment ago.
+local servers = {}
+
+local program, build = os.getenv "PERILUNE" or "build/release/perilune", os.getenv "BUILD" or "build"
+local peers = build .. "/deps/peers"
+local started = {}
+
+local function capture(command)
+  local pipe = assert(io.popen(command))
+  local text = pipe:read "*a"
+  pipe:close()
+  return text
+end
+servers.capture = capture
+
+servers.folder = capture "mktemp -d":gsub("%s", "")
+local folder = servers.folder
+
+function servers.write(path, text)
+  local file = assert(io.open(path, "w"))
+  file:write(text)
+  file:close()
+end
+
+local function start(command)
+  local pid = tonumber((capture(("%s >>%s/log 2>&1 & echo $!"):format(command, folder))))
+  started[#started + 1] = pid
+  return pid
+end
+
+local function free_port()
+  return tonumber((capture [[luajit -e 'local uv = require "luv"; local t = uv.new_tcp(); t:bind("127.0.0.1", 0); print(t:getsockname().port)']]))
+end
+
+--- user + system time in seconds of a process and its children.
+function servers.cpu(pid)
+  local total, ticks = 0, tonumber((capture "getconf CLK_TCK"))
+  for line in capture(("cat /proc/%d/stat $(pgrep -P %d | sed 's#.*#/proc/&/stat#') 2>/dev/null"):format(pid, pid)):gmatch "[^\n]+" do
+    local rest = line:match "%) %S (.*)"
+    local fields = {}
+    for field in rest:gmatch "%S+" do fields[#fields + 1] = field end
+    total = total + (tonumber(fields[11]) + tonumber(fields[12])) / ticks
+  end
+  return total
+end
+
+local function await(name, port, path)
+  for _ = 1, 500 do
+    if os.execute(("curl -s -o /dev/null http://127.0.0.1:%d%s"):format(port, path)) == 0 then return end
+    os.execute "sleep 0.02"
+  end
+  error(("%s did not start: %s"):format(name, capture(("tail -5 %s/log"):format(folder))), 0)
+end
+
+--- Ours, with further options of `perilune run`.
+function servers.engine(name, options)
+  local state = folder .. "/" .. name
+  local pid = start(("%s run --listen 127.0.0.1:0 --admin 127.0.0.1:0 --workers 1 --state %s %s"):format(program, state, options))
+  for _ = 1, 500 do
+    local file = io.open(state .. "/ports.json")
+    if file then
+      local address = file:read "*a":match '"listen": "([^"]+)"'
+      file:close()
+      return { name = "perilune", pid = pid, address = address }
+    end
+    os.execute "sleep 0.01"
+  end
+  error("the engine did not start: " .. capture(("tail -5 %s/log"):format(folder)), 0)
+end
+
+local NGINX = [[
+%s
+daemon off; master_process on; worker_processes 1; pid %s/pid; error_log %s/error.log;
+events { worker_connections 4096; }
+http {
+  access_log off; keepalive_requests 1000000000; client_body_temp_path %s/tmp; proxy_temp_path %s/tmp;
+  fastcgi_temp_path %s/tmp; uwsgi_temp_path %s/tmp; scgi_temp_path %s/tmp;
+  %s
+}]]
+
+--- Debian's nginx; `http` is put into the http block, PORT replaced.
+function servers.nginx(name, http, head, environment)
+  local port, home = free_port(), ("%s/%s"):format(folder, name:gsub("%W", "-"))
+  os.execute(("mkdir -p %s/logs %s/tmp"):format(home, home))
+  servers.write(home .. "/nginx.conf", NGINX:format(head or "", home, home, home, home, home, home, home, (http:gsub("PORT", tostring(port)))))
+  local pid = start(("%s exec %s/deps/nginx/usr/sbin/nginx -p %s -c %s/nginx.conf"):format(environment or "", build, home, home))
+  await(name, port, "/hello")
+  return { name = name, pid = pid, address = "127.0.0.1:" .. port }
+end
+
+local function modules(package, name)
+  return ("load_module %s/%s/usr/lib/nginx/modules/%s;"):format(peers, package, name)
+end
+
+--- nginx with Debian's Lua module, lua-resty-core and its own LuaJIT.
+function servers.nginx_lua(name, http)
+  local head = modules("libnginx-mod-http-ndk", "ndk_http_module.so") .. modules("libnginx-mod-http-lua", "ngx_http_lua_module.so")
+  local path = {}
+  for _, package in ipairs { "lua-resty-core", "lua-resty-lrucache" } do
+    path[#path + 1] = ("%s/%s/usr/share/lua/5.1/?.lua"):format(peers, package)
+  end
+  local cpath = ("lua_package_cpath '%s/lua-cjson/usr/lib/x86_64-linux-gnu/lua/5.1/?.so;;';"):format(peers)
+  return servers.nginx(name, ("lua_package_path '%s;;'; %s %s"):format(table.concat(path, ";"), cpath, http), head,
+    ("LD_LIBRARY_PATH=%s/libluajit2-5.1-2/usr/lib/x86_64-linux-gnu"):format(peers))
+end
+
+--- Debian's HAProxy; PORT in `sections` replaced; `lua` is loaded.
+function servers.haproxy(name, sections, lua)
+  local port, home = free_port(), ("%s/%s"):format(folder, name:gsub("%W", "-"))
+  os.execute("mkdir -p " .. home)
+  if lua then servers.write(home .. "/service.lua", lua) end
+  servers.write(home .. "/haproxy.cfg", ([[
+global
+  nbthread 1
+  maxconn 4096
+%s
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+%s]]):format(lua and ("  lua-load %s/service.lua"):format(home) or "", (sections:gsub("PORT", tostring(port)))))
+  local libraries = {}
+  for _, package in ipairs { "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1" } do
+    libraries[#libraries + 1] = ("%s/%s/usr/lib/x86_64-linux-gnu"):format(peers, package)
+  end
+  local pid = start(("LD_LIBRARY_PATH=%s exec %s/haproxy/usr/sbin/haproxy -db -f %s/haproxy.cfg"):format(table.concat(libraries, ":"), peers, home))
+  await(name, port, "/hello")
+  return { name = name, pid = pid, address = "127.0.0.1:" .. port }
+end
+
+function servers.stop()
+  for _, pid in ipairs(started) do os.execute(("kill %d 2>/dev/null"):format(pid)) end
+  os.execute("rm -rf " .. folder)
+end
+
+return servers
