@@ -16,6 +16,7 @@
 #pragma once
 
 #include "base/str.h"
+#include "board/clients.h"
 #include "board/peers.h"
 #include "board/limiter.h"
 #include "board/rates.h"
@@ -94,6 +95,7 @@ struct board {
     _Atomic uint32_t route_count;
     uint64_t hash_seed; /* random: nobody outside can choose what collides */
     struct rates rates; /* any worker, CAS */
+    struct clients clients[BOARD_WORKERS_MAX]; /* its worker */
     struct limiters limiters;
     struct tls_tickets tickets; /* control */
     uint64_t lane_bytes; /* size of one lane */

@@ -42,6 +42,8 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
       NULL, "slowest client after its first write_timeout_ms; 0 allows any")                       \
     X(SERVER_CONNECTIONS, "server.connections", INTEGER, "connections", 20000, 1, 1000000, true,    \
       NULL, "open client connections per worker; at the cap the oldest idle one is closed")        \
+    X(SERVER_CLIENT_CONNECTIONS, "server.client_connections", INTEGER, "connections", 0, 0, 1000000,  \
+      true, NULL, "open connections per client address (IPv6: /64), all workers; above it 429; 0 any")  \
     X(SERVER_REQUESTS_PER_CONNECTION, "server.requests_per_connection", INTEGER, "requests", 0, 0,  \
       1000000000, true, NULL, "a connection is closed after this many requests; 0 never")          \
     X(SERVER_LINGER_MS, "server.linger_ms", INTEGER, "ms", 1000, 0, 60000, true, NULL,              \

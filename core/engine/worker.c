@@ -237,6 +237,7 @@ int worker_run(struct engine *engine, unsigned index)
     w->board = engine->board;
     w->process = board_worker(engine->board, index);
     w->lane = board_lane(engine->board, index);
+    clients_clear(&w->board->clients[index]); /* what a killed one held */
     if (start(w) != 0)
         return 1;
     while (!w->stopped)

@@ -36,14 +36,17 @@ static void list_append(struct conn *head, struct conn *c)
     head->prev = c;
 }
 
-void conn_new(struct server *s, int fd, const char *peer, bool secure)
+struct conn *conn_new(struct server *s, int fd, const char *peer, uint64_t client, bool secure)
 {
     struct conn *c = calloc(1, sizeof *c);
     if (!c || stream_init(&c->stream, s->io, &stream_events, fd) < 0) {
         free(c);
-        return;
+        return NULL;
     }
     c->server = s;
+    c->client = client;
+    if (client)
+        clients_enter(&s->board->clients[s->worker], client);
     c->stream.stamped = true;
     c->deadline.on_fire = on_deadline;
     c->idle_since_ms = s->io->now_ms;
@@ -55,13 +58,14 @@ void conn_new(struct server *s, int fd, const char *peer, bool secure)
     if (secure) {
         if (stream_secure(&c->stream, s->tls, NULL) < 0) {
             conn_close(c, true);
-            return;
+            return NULL;
         }
         c->state = CONN_HEAD; /* the handshake must not take longer than a head */
         c->head_started_ms = s->io->now_ms;
     }
     stream_read_start(&c->stream);
     conn_arm(c);
+    return c;
 }
 
 static void on_closed(struct stream *stream)
@@ -79,6 +83,8 @@ void conn_close(struct conn *c, bool reset)
     c->state = CONN_CLOSING;
     wheel_clear(&c->deadline);
     list_remove(c);
+    if (c->client)
+        clients_leave(&s->board->clients[s->worker], c->client);
     s->count--;
     atomic_store_explicit(&s->lane->connections_open, s->count, memory_order_relaxed);
     stream_close(&c->stream, reset);
@@ -323,8 +329,9 @@ void conn_refuse(struct conn *c, int status, const char *what, const char *rfc)
     size_t length = strlen(what) + strlen(rfc) + sizeof " (RFC )\n" - 1;
     buf_printf(&c->stream.out,
                "HTTP/1.1 %d %.*s\r\nContent-Type: text/plain; charset=utf-8\r\nDate: %.29s\r\n"
-               "Content-Length: %zu\r\nConnection: close\r\n\r\n%s (RFC %s)\n",
-               status, STR_ARG(reason), c->server->io->date, length, what, rfc);
+               "%sContent-Length: %zu\r\nConnection: close\r\n\r\n%s (RFC %s)\n",
+               status, STR_ARG(reason), c->server->io->date, status == 429 ? "Retry-After: 1\r\n" : "",
+               length, what, rfc);
     linger(c);
 }
 

@@ -33,6 +33,7 @@ struct conn {
     uint64_t write_drained;
     uint64_t eof_ms;          /* the client closed its sending side; 0: not */
     uint32_t requests;
+    uint64_t client;          /* key of the address in the table of clients; 0: not in it */
     bool processing;          /* inside conn_process(): answers wait for its flush */
     bool pending_record;      /* the answer is complete but not all taken */
     char peer[46];
@@ -64,7 +65,8 @@ struct server {
     bool draining;
 };
 
-void conn_new(struct server *s, int fd, const char *peer, bool secure);
+/* NULL: it could not be made, and is closed. `client` is 0 or the key of its address. */
+struct conn *conn_new(struct server *s, int fd, const char *peer, uint64_t client, bool secure);
 
 /* Goes on after the exchange of a connection has ended. */
 void conn_exchange_over(struct conn *c);

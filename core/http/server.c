@@ -45,14 +45,43 @@ static void shed_idle(struct server *s)
         }
 }
 
+union address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+
+/* An IPv6 client has a whole /64 to choose its address from. */
+static uint64_t client_key(const struct server *s, const union address *from)
+{
+    struct str bytes = from->any.sa_family == AF_INET6 ? (struct str){(const char *)&from->v6.sin6_addr, 8}
+                                                       : (struct str){(const char *)&from->v4.sin_addr, 4};
+    return s->worker < 0 ? 0 : board_hash(s->board, bytes, 0) | 1;
+}
+
+static bool has_too_many(const struct server *s, uint64_t client)
+{
+    uint64_t most = setting_integer(&s->board->settings, SETTING_SERVER_CLIENT_CONNECTIONS);
+    return most && client && clients_count(s->board->clients, s->board->workers, client) >= most;
+}
+
+/* Over TLS there is nobody yet to say it to. */
+static void refuse_client(struct server *s, int fd, const char *peer, bool secure)
+{
+    lane_add(&s->lane->counters[COUNTER_CLIENT_REFUSED], 1);
+    if (secure) {
+        close(fd);
+        return;
+    }
+    struct conn *c = conn_new(s, fd, peer, 0, false);
+    if (c)
+        conn_refuse(c, 429, "too many connections from this address, close some or use fewer", "6585 4");
+}
+
 static bool accept_one(struct listener *l)
 {
     struct server *s = l->server;
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } from = {0};
+    union address from = {0};
     socklen_t len = sizeof from;
     char peer[46] = "";
     int on = 1;
@@ -71,7 +100,11 @@ static bool accept_one(struct listener *l)
         inet_ntop(AF_INET6, &from.v6.sin6_addr, peer, sizeof peer);
     else
         inet_ntop(AF_INET, &from.v4.sin_addr, peer, sizeof peer);
-    conn_new(s, fd, peer, l->secure);
+    uint64_t client = client_key(s, &from);
+    if (has_too_many(s, client))
+        refuse_client(s, fd, peer, l->secure);
+    else
+        conn_new(s, fd, peer, client, l->secure);
     return true;
 }
 

@@ -123,7 +123,7 @@ static struct str key_of(const struct limit_policy *p, const struct exchange *ex
 static void refuse(struct exchange *ex, uint64_t wait_ns)
 {
     char seconds[24];
-    snprintf(seconds, sizeof seconds, "%llu", (unsigned long long)(wait_ns / 1000000000 + 1));
+    snprintf(seconds, sizeof seconds, "%llu", (unsigned long long)wait_ns / 1000000000 + 1);
     struct http_header retry = {STR("Retry-After"), str_from(seconds)};
     exchange_problem(ex, 429, "rate_limited", "too many requests from this client for now, see Retry-After",
                      &retry, 1);

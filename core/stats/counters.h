@@ -9,6 +9,7 @@
 /*    id, name, doc */
 #define COUNTER_LIST(X)                                                                            \
     X(TUNNELS, "tunnels", "connections that became a WebSocket tunnel")                            \
+    X(CLIENT_REFUSED, "client_refused", "connections over the cap of their client")                 \
     X(RATE_REFUSED, "rate_refused", "requests answered 429 by a rate limit")                       \
     X(RATE_OBSERVED, "rate_observed", "requests over a rate limit that only observes")                 \
     X(LIMIT_REFUSED, "limit_refused", "requests answered 503 by a concurrency limit")                \

@@ -25,10 +25,12 @@ local function split_address(options)
   return assert(host, "address is host:port"), tonumber(port)
 end
 
---- Connects. options: address ("127.0.0.1:80") or host and port, timeout_ms (5,000).
+--- Connects. options: address ("127.0.0.1:80") or host and port, timeout_ms (5,000),
+-- from (the local address to use).
 function http.connect(options)
   local host, port = split_address(options)
   local tcp = uv.new_tcp()
+  if options.from then assert(tcp:bind(options.from, 0)) end
   local ok, why = loop.await(function(resume)
     local started, err = tcp:connect(host, port, function(err) resume(not err, err) end)
     if not started then resume(nil, err) end

@@ -1,8 +1,10 @@
 --- Limits: how many requests are let in, by the policy in rules/policies/limits.lua.
 local engine = require "tests.support.engine"
 local files = require "tests.support.files"
+local http = require "tests.support.http"
 local loop = require "tests.support.loop"
 local process = require "tests.support.process"
+local uv = require "luv"
 
 local APP = [[
 local app = require("perilune").app()
@@ -94,6 +96,65 @@ return { rate = 0.01, burst = 2, key = "header:X-Api-Key", name = "all" }]], fun
     files.write(served.rules .. "/policies/limits.lua", "return {}")
     loop.wait_until(function() return served:get("/a").status == 200 end)
   end))
+end)
+
+describe("a cap on the connections of a client", function()
+  local function open(served, from)
+    local conn = assert(http.connect { address = served.listen, from = from })
+    conn:send "GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
+    return conn, assert(conn:read_response())
+  end
+
+  it("is one for all workers, says so, and gives back what is closed", function()
+    loop.run(function()
+      local served = engine.start { rules = { ["routes/app.lua"] = APP }, workers = 2,
+        args = { "--set", "server.client_connections=4" } }
+      local held = {}
+      for i = 1, 4 do
+        local conn, response = open(served)
+        assert.equal(200, response.status)
+        held[i] = conn
+      end
+      local conn, refused = open(served)
+      assert.equal(429, refused.status)
+      assert.equal("1", refused.headers["retry-after"])
+      assert.matches("too many connections from this address", refused.body, 1, true)
+      conn:close()
+      local other, welcome = open(served, "127.0.0.2")
+      assert.equal(200, welcome.status)
+      other:close()
+      held[1]:close()
+      loop.wait_until(function()
+        local again, response = open(served)
+        again:close()
+        return response.status == 200
+      end)
+      assert.is_true(served:admin_get("~/stats?window=all").json.data.counters.client_refused >= 1)
+      served:stop()
+    end)
+  end)
+
+  it("forgets what a killed worker held", function()
+    loop.run(function()
+      local served = engine.start { rules = { ["routes/app.lua"] = APP }, args = { "--set", "server.client_connections=2" } }
+      open(served)
+      open(served)
+      local third, refused = open(served)
+      assert.equal(429, refused.status)
+      third:close()
+      for _, one in ipairs(served:processes()) do
+        if one.role == "worker" then uv.kill(one.pid, "sigkill") end
+      end
+      loop.wait_until(function()
+        local conn = http.connect { address = served.listen }
+        conn:send "GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
+        local response = conn:read_response()
+        conn:close()
+        return response and response.status == 200
+      end)
+      served:stop()
+    end)
+  end)
 end)
 
 describe("a policy file", function()
