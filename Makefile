@@ -18,6 +18,7 @@ WARN    := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-
 CFLAGS_release := -O2 -g -fno-omit-frame-pointer -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 CFLAGS_tsan    := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+CFLAGS_bare    := $(CFLAGS_release) -DMEASURE=0
 CFLAGS_fuzz    := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 LLHTTP  := build/deps/llhttp
 CFLAGS  := -std=gnu11 -Icore -I$(LLHTTP) -I/usr/include/luajit-2.1 -DLLHTTP_STRICT_MODE=1 -D_GNU_SOURCE \
@@ -39,10 +40,11 @@ EMBED   := $(sort $(shell find lua rules -name '*.lua' 2>/dev/null))
 RUN_PACKAGES  := gcc libc6-dev libluajit-5.1-dev libuv1-dev libc-ares-dev libxxhash-dev libssl-dev \
                  libisal-dev libdeflate-dev zlib1g-dev libzstd-dev libbrotli-dev
 TEST_PACKAGES := luajit lua-busted lua-luv libcmocka-dev wrk nghttp2-client curl openssl brotli zstd valgrind python3 python3-websockets chromium
+BENCH_PACKAGES := strace
 FUZZ_PACKAGES := clang-14 libclang-rt-14-dev
 LINT_PACKAGES := clang-tidy-14 clang-format-14 lua-check
 
-.PHONY: all deps deps-test deps-fuzz deps-lint run test unit unit-bins spec bench asan tsan fuzz fuzz-build lint format install clean help
+.PHONY: all deps deps-test deps-bench deps-fuzz deps-lint run test unit unit-bins spec bench asan tsan fuzz fuzz-build lint format install clean help
 .DEFAULT_GOAL := all
 
 all: deps ## build build/release/perilune
@@ -75,9 +77,10 @@ fuzz: deps deps-fuzz ## fuzz each target for FUZZ_SECONDS (60) from its committe
 	@$(MAKE) --no-print-directory $(JOBS) MODE=fuzz CC=clang-14 fuzz-build
 	tests/fuzz/run $(or $(FUZZ_SECONDS),60)
 
-bench: deps deps-test ## measure against peers in one run, print ratios
+bench: deps deps-test deps-bench ## measure against peers in one run, print ratios
 	@tests/bench/unpack_peers build/deps/peers
 	@$(MAKE) --no-print-directory $(JOBS) build/release/perilune
+	@$(MAKE) --no-print-directory $(JOBS) MODE=bare build/bare/perilune
 	PERILUNE=$(abspath build/release)/perilune BUILD=$(abspath build) tests/bench/run
 
 FUZZERS := $(patsubst tests/fuzz/%_fuzz.c,$(B)/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
@@ -100,7 +103,7 @@ install: all ## install below PREFIX (/usr/local), honours DESTDIR
 	install -D -m 755 build/release/perilune $(DESTDIR)$(PREFIX)/bin/perilune
 
 clean: ## remove what was built (not build/deps)
-	rm -rf build/release build/asan build/tsan build/fuzz
+	rm -rf build/release build/bare build/asan build/tsan build/fuzz
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -113,6 +116,8 @@ deps: ## install what building needs and is missing
 deps-test:
 	@tests/support/packages $(TEST_PACKAGES)
 	@$(MAKE) --no-print-directory build/deps/nginx/usr/sbin/nginx
+deps-bench:
+	@tests/support/packages $(BENCH_PACKAGES)
 deps-fuzz:
 	@tests/support/packages $(FUZZ_PACKAGES)
 deps-lint:

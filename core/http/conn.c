@@ -3,6 +3,7 @@
 #include "http/conn.h"
 
 #include "base/err.h"
+#include "base/measure.h"
 #include "http/opinion.h"
 #include "http/path.h"
 #include "http/status.h"
@@ -47,7 +48,7 @@ struct conn *conn_new(struct server *s, int fd, const char *peer, uint64_t clien
     c->client = client;
     if (client)
         clients_enter(&s->board->clients[s->worker], client);
-    c->stream.stamped = true;
+    c->stream.stamped = MEASURE;
     c->deadline.on_fire = on_deadline;
     c->idle_since_ms = s->io->now_ms;
     strncpy(c->peer, peer, sizeof c->peer - 1);

@@ -1,6 +1,7 @@
 /* One request and its answer: writing heads, framing bodies, ending. */
 // SPDX-License-Identifier: MIT
 #include "http/conn.h"
+#include "base/measure.h"
 #include "http/filter.h"
 #include "http/status.h"
 #include "http/trace.h"
@@ -245,7 +246,8 @@ static void finish(struct exchange *ex)
         return;
     }
     c->pending_record = false;
-    io_now(ex->server->io);
+    if (MEASURE)
+        io_now(ex->server->io);
     if (ex->ready_ns && ex->server->io->now_ns > ex->ready_ns)
         ex->phase_ns[PHASE_WRITE] = ex->server->io->now_ns - ex->ready_ns;
     exchange_record(ex, ex->status);

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/measure.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -140,7 +141,8 @@ static int listen_on(struct server *s, int fd, bool secure)
     int on = 1; /* inherited by what is accepted */
     if (!l)
         return ERR_NOMEM;
-    setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
+    if (MEASURE)
+        setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
     *l = (struct listener){.server = s, .fd = fd, .secure = secure};
     l->accept_again.on_fire = on_accept_again;
     if (uv_poll_init(&s->io->loop, &l->poll, fd) < 0) {

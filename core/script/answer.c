@@ -100,7 +100,7 @@ static void take_headers(lua_State *L, struct fiber *f, struct draft *d, int ind
 static struct exchange *release(struct fiber *f)
 {
     struct exchange *ex = f->ex;
-    ex->phase_ns[PHASE_LUA] += io_now(f->script->io) - f->resumed_ns;
+    fiber_stop_clock(f);
     f->ex = NULL;
     ex->user = NULL;
     ex->on_gone = NULL;
@@ -247,7 +247,7 @@ static int forward(lua_State *L, struct fiber *f, int index)
             return fail(L, "the path to forward to holds characters that need %%-encoding");
     for (size_t i = 0; name && i < f->script->named_count; i++)
         if (strcmp(f->script->named[i].name, name) == 0) {
-            f->ex->phase_ns[PHASE_LUA] += io_now(f->script->io) - f->resumed_ns;
+            fiber_stop_clock(f);
             script_forward(f, &f->script->named[i], path);
             return 0;
         }

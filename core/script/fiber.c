@@ -14,6 +14,7 @@
 #include "script/state.h"
 
 #include "base/log.h"
+#include "base/measure.h"
 
 #include <stdlib.h>
 
@@ -172,6 +173,12 @@ static void failed(struct fiber *f, bool interrupted)
 
 /* ---- running ---- */
 
+void fiber_stop_clock(struct fiber *f)
+{
+    if (MEASURE && f->ex)
+        f->ex->phase_ns[PHASE_LUA] += io_now(f->script->io) - f->resumed_ns;
+}
+
 static void run(struct fiber *f, int arguments)
 {
     struct script *s = f->script;
@@ -191,10 +198,8 @@ static void run(struct fiber *f, int arguments)
         return;
     }
     if (status == LUA_YIELD && lua_touserdata(f->co, -1) == &tag_wait && f->wait.cancel) {
-        uint64_t before = f->resumed_ns;
         lua_settop(f->co, 0);
-        if (f->ex)
-            f->ex->phase_ns[PHASE_LUA] += io_now(s->io) - before;
+        fiber_stop_clock(f);
         if (f->body_wanted)
             request_read_body(f);
         return;
@@ -321,10 +326,10 @@ static int lua_finish_stream(lua_State *L)
     struct exchange *ex = f->ex;
     if (!ex)
         return 0;
+    fiber_stop_clock(f);
     f->ex = NULL;
     ex->user = NULL;
     ex->on_gone = NULL;
-    ex->phase_ns[PHASE_LUA] += io_now(f->script->io) - f->resumed_ns;
     exchange_end(ex);
     return 0;
 }

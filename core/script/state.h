@@ -115,6 +115,8 @@ int fiber_wait(lua_State *L, struct fiber *f, void (*cancel)(struct fiber *), vo
 /* Resumes a waiting fiber; `push` puts its results on the stack, protected, and
  * returns how many. */
 void fiber_resume(struct fiber *f, int (*push)(lua_State *L, void *user), void *user);
+/* Adds the time since it was last resumed to its phase. */
+void fiber_stop_clock(struct fiber *f);
 void fiber_client_gone(struct exchange *ex);
 
 /* Ends a waiting fiber where it stands. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "stats/lane.h"
 
+#include "base/measure.h"
 #include "board/board.h"
 
 #include <stddef.h>
@@ -104,14 +105,8 @@ static enum response_size size_class(uint64_t bytes)
     return bytes < SMALL_BYTES ? SIZE_SMALL : bytes < MEDIUM_BYTES ? SIZE_MEDIUM : SIZE_LARGE;
 }
 
-void lane_record(struct lane *lane, const struct sample *sample, uint32_t routes_max,
-                 uint64_t slow_ns)
+static inline void measure(struct route_lane *route, const struct sample *sample)
 {
-    uint32_t index = sample->route < routes_max ? sample->route : ROUTE_OTHER;
-    struct route_lane *route = &lane->routes[index];
-    unsigned hundreds = sample->status / 100;
-
-    lane_add(&route->status[hundreds <= 5 ? hundreds : 0], 1);
     lane_add(&route->bytes_in, sample->bytes_in);
     lane_add(&route->bytes_out, sample->bytes_out);
     lane_add(&route->sizes[size_class(sample->body_out)], 1);
@@ -125,12 +120,24 @@ void lane_record(struct lane *lane, const struct sample *sample, uint32_t routes
         lane_add(&route->phase_sum_ns[i], ns);
         sketch_coarse_record(&route->phases[i], ns);
     }
+}
+
+void lane_record(struct lane *lane, const struct sample *sample, uint32_t routes_max,
+                 uint64_t slow_ns)
+{
+    uint32_t index = sample->route < routes_max ? sample->route : ROUTE_OTHER;
+    struct route_lane *route = &lane->routes[index];
+    unsigned hundreds = sample->status / 100;
+
+    if (MEASURE)
+        measure(route, sample);
+    lane_add(&route->status[hundreds <= 5 ? hundreds : 0], 1);
     /* Last, and released: a reader that sees it grow sees the rest as well, so
      * one that skips what has not grown skips nothing. */
     atomic_store_explicit(&route->requests, lane_get(&route->requests) + 1, memory_order_release);
 
     lane_add(sample->status ? &lane->finished : &lane->aborted, 1);
-    if (sample->latency_ns > slow_ns)
+    if (MEASURE && sample->latency_ns > slow_ns)
         slow_add(lane, sample, index);
 }
 

@@ -53,11 +53,12 @@ local function await(name, port, path)
   error(("%s did not start: %s"):format(name, capture(("tail -5 %s/log"):format(folder))), 0)
 end
 
---- Ours, with further options of `perilune run`.
-function servers.engine(name, options)
-  local state = folder .. "/" .. name
-  local pid = start(("%s run --listen 127.0.0.1:0 --admin 127.0.0.1:0 --workers 1 --state %s %s"):format(program, state, options))
-  for _ = 1, 500 do
+--- Ours, with further options of `perilune run`. `prefix` runs it under a tool,
+-- `other` is another build's program.
+function servers.engine(name, options, other, prefix)
+  local state = ("%s/%s-%d"):format(folder, name, #started)
+  local pid = start(("%s %s run --listen 127.0.0.1:0 --admin 127.0.0.1:0 --workers 1 --state %s %s"):format(prefix or "exec", other or program, state, options))
+  for _ = 1, 3000 do
     local file = io.open(state .. "/ports.json")
     if file then
       local address = file:read "*a":match '"listen": "([^"]+)"'
@@ -71,8 +72,8 @@ end
 
 local NGINX = [[
 %s
-daemon off; master_process on; worker_processes 1; pid %s/pid; error_log %s/error.log;
-events { worker_connections 4096; }
+user USER; daemon off; master_process on; worker_processes 1; pid %s/pid; error_log %s/error.log;
+events { worker_connections 12000; }
 http {
   access_log off; keepalive_requests 1000000000; client_body_temp_path %s/tmp; proxy_temp_path %s/tmp;
   fastcgi_temp_path %s/tmp; uwsgi_temp_path %s/tmp; scgi_temp_path %s/tmp;
@@ -80,11 +81,11 @@ http {
 }]]
 
 --- Debian's nginx; `http` is put into the http block, PORT replaced.
-function servers.nginx(name, http, head, environment)
-  local port, home = free_port(), ("%s/%s"):format(folder, name:gsub("%W", "-"))
+function servers.nginx(name, http, head, environment, prefix)
+  local port, home = free_port(), ("%s/%s-%d"):format(folder, name:gsub("%W", "-"), #started)
   os.execute(("mkdir -p %s/logs %s/tmp"):format(home, home))
-  servers.write(home .. "/nginx.conf", NGINX:format(head or "", home, home, home, home, home, home, home, (http:gsub("PORT", tostring(port)))))
-  local pid = start(("%s exec %s/deps/nginx/usr/sbin/nginx -p %s -c %s/nginx.conf"):format(environment or "", build, home, home))
+  servers.write(home .. "/nginx.conf", NGINX:format(head or "", home, home, home, home, home, home, home, (http:gsub("PORT", tostring(port)))):gsub("USER", capture "id -un":gsub("%s", "")))
+  local pid = start(("%s %s %s/deps/nginx/usr/sbin/nginx -p %s -c %s/nginx.conf"):format(environment or "", prefix or "exec", build, home, home))
   await(name, port, "/hello")
   return { name = name, pid = pid, address = "127.0.0.1:" .. port }
 end
@@ -94,7 +95,7 @@ local function modules(package, name)
 end
 
 --- nginx with Debian's Lua module, lua-resty-core and its own LuaJIT.
-function servers.nginx_lua(name, http)
+function servers.nginx_lua(name, http, prefix)
   local head = modules("libnginx-mod-http-ndk", "ndk_http_module.so") .. modules("libnginx-mod-http-lua", "ngx_http_lua_module.so")
   local path = {}
   for _, package in ipairs { "lua-resty-core", "lua-resty-lrucache" } do
@@ -102,18 +103,19 @@ function servers.nginx_lua(name, http)
   end
   local cpath = ("lua_package_cpath '%s/lua-cjson/usr/lib/x86_64-linux-gnu/lua/5.1/?.so;;';"):format(peers)
   return servers.nginx(name, ("lua_package_path '%s;;'; %s %s"):format(table.concat(path, ";"), cpath, http), head,
-    ("LD_LIBRARY_PATH=%s/libluajit2-5.1-2/usr/lib/x86_64-linux-gnu"):format(peers))
+    ("LD_LIBRARY_PATH=%s/libluajit2-5.1-2/usr/lib/x86_64-linux-gnu"):format(peers), prefix)
 end
 
 --- Debian's HAProxy; PORT in `sections` replaced; `lua` is loaded.
 function servers.haproxy(name, sections, lua)
-  local port, home = free_port(), ("%s/%s"):format(folder, name:gsub("%W", "-"))
+  local port, home = free_port(), ("%s/%s-%d"):format(folder, name:gsub("%W", "-"), #started)
   os.execute("mkdir -p " .. home)
   if lua then servers.write(home .. "/service.lua", lua) end
   servers.write(home .. "/haproxy.cfg", ([[
 global
   nbthread 1
-  maxconn 4096
+  no strict-limits
+  maxconn 12000
 %s
 defaults
   mode http
@@ -130,8 +132,16 @@ defaults
   return { name = name, pid = pid, address = "127.0.0.1:" .. port }
 end
 
+--- Ends what has been started, and waits for it.
+function servers.stop_all()
+  for i, pid in ipairs(started) do
+    os.execute(("kill %d 2>/dev/null; tail --pid=%d -f /dev/null"):format(pid, pid))
+    started[i] = nil
+  end
+end
+
 function servers.stop()
-  for _, pid in ipairs(started) do os.execute(("kill %d 2>/dev/null"):format(pid)) end
+  servers.stop_all()
   os.execute("rm -rf " .. folder)
 end
 
