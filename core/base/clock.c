@@ -4,18 +4,16 @@
 #include <stdio.h>
 #include <time.h>
 
-uint64_t clock_now_ns(void)
+uint64_t clock_unix_ns(void)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_REALTIME, &t);
     return (uint64_t)t.tv_sec * 1000000000U + (uint64_t)t.tv_nsec;
 }
 
 uint64_t clock_unix_ms(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    return (uint64_t)t.tv_sec * 1000U + (uint64_t)t.tv_nsec / 1000000U;
+    return clock_unix_ns() / 1000000;
 }
 
 void clock_rfc3339(uint64_t unix_ms, char out[CLOCK_TEXT])

@@ -6,9 +6,16 @@
 #pragma once
 
 #include <stdint.h>
+#include <time.h>
 
-uint64_t clock_now_ns(void);  /* CLOCK_MONOTONIC */
+static inline uint64_t clock_now_ns(void) /* CLOCK_MONOTONIC */
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000U + (uint64_t)t.tv_nsec;
+}
 uint64_t clock_unix_ms(void); /* CLOCK_REALTIME */
+uint64_t clock_unix_ns(void);
 
 enum { CLOCK_TEXT = 32 };
 

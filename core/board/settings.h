@@ -221,7 +221,7 @@ static inline double setting_number(const struct settings *settings, enum settin
 
 static inline uint64_t setting_integer(const struct settings *settings, enum setting_id id)
 {
-    return (uint64_t)setting_number(settings, id);
+    return (uint64_t)(int64_t)setting_number(settings, id); /* one instruction, unlike straight to unsigned */
 }
 
 /* Index of a setting by name, or -1. */

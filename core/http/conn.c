@@ -462,6 +462,7 @@ static bool begin_exchange(struct conn *c, size_t head_len)
     c->requests++;
     c->state = CONN_BUSY;
     c->ex = ex;
+    stream_borrow(&c->stream);
     body_init(&ex->body, head->framing, head->content_length);
     ex->body_ended = head->framing == FRAMING_NONE;
     ex->route = ROUTE_NONE;
@@ -589,6 +590,7 @@ void conn_exchange_over(struct conn *c)
     if (c->state == CONN_CLOSING)
         return;
     c->state = CONN_IDLE;
+    stream_lend(&c->stream);
     c->idle_since_ms = c->server->io->now_ms;
     c->head_seen = 0;
     list_remove(c);

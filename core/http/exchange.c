@@ -115,40 +115,87 @@ static bool body_is_cheap_to_drop(const struct exchange *ex)
     return ex->body.framing == FRAMING_FIXED && ex->body.left <= DROP_BYTES;
 }
 
-static void add_connection_field(struct exchange *ex, struct buf *out)
+/* Appends to a head; the caller made room. */
+static inline char *put(char *to, struct str s)
 {
-    if (ex->tunnel)
-        buf_add_str(out, STR("Connection: Upgrade\r\n"));
-    else if (ex->close_after)
-        buf_add_str(out, STR("Connection: close\r\n"));
-    else if (ex->head->minor == 0)
-        buf_add_str(out, STR("Connection: keep-alive\r\n"));
+    return mempcpy(to, s.p, s.len);
 }
 
-static void add_framing(struct exchange *ex, struct buf *out, const struct answer *a)
+static char *put_u64(char *to, uint64_t value)
+{
+    char text[20], *p = text + sizeof text;
+    do {
+        *--p = (char)('0' + value % 10);
+        value /= 10;
+    } while (value);
+    return mempcpy(to, p, (size_t)(text + sizeof text - p));
+}
+
+static char *put_connection(char *to, const struct exchange *ex)
+{
+    if (ex->tunnel)
+        return put(to, STR("Connection: Upgrade\r\n"));
+    if (ex->close_after)
+        return put(to, STR("Connection: close\r\n"));
+    if (ex->head->minor == 0)
+        return put(to, STR("Connection: keep-alive\r\n"));
+    return to;
+}
+
+static char *put_framing(char *to, struct exchange *ex, const struct answer *a)
 {
     bool bodiless = a->status == 204 || a->status == 304 || a->status < 200;
     if (ex->tunnel) {
         ex->length_left = -1;
         ex->close_after = true;
-        return;
+        return to;
     }
     ex->no_body = bodiless || ex->head->method_id == METHOD_HEAD;
     ex->length_left = ex->no_body ? 0 : a->length;
     if (a->length >= 0) {
-        if (a->status != 204 && a->status >= 200 && !(a->status == 304 && a->length == 0)) {
-            buf_add_str(out, STR("Content-Length: "));
-            buf_add_u64(out, (uint64_t)a->length);
-            buf_add_str(out, STR("\r\n"));
-        }
-    } else if (ex->no_body) {
-        return;
-    } else if (ex->head->minor == 1) {
-        ex->chunked = true;
-        buf_add_str(out, STR("Transfer-Encoding: chunked\r\n"));
-    } else {
-        ex->close_after = true;
+        if (a->status == 204 || a->status < 200 || (a->status == 304 && a->length == 0))
+            return to;
+        to = put(to, STR("Content-Length: "));
+        return put(put_u64(to, (uint64_t)a->length), STR("\r\n"));
     }
+    if (ex->no_body)
+        return to;
+    if (ex->head->minor == 1) {
+        ex->chunked = true;
+        return put(to, STR("Transfer-Encoding: chunked\r\n"));
+    }
+    ex->close_after = true;
+    return to;
+}
+
+static char *put_status(char *to, const struct answer *a)
+{
+    if (a->status == 200 && !a->reason.len)
+        return put(to, STR("HTTP/1.1 200 OK\r\n"));
+    to = put(put_u64(put(to, STR("HTTP/1.1 ")), (uint64_t)a->status), STR(" "));
+    return put(put(to, a->reason.len ? a->reason : status_reason(a->status)), STR("\r\n"));
+}
+
+static char *put_fields(char *to, const struct answer *a, const char *date)
+{
+    bool has_date = false;
+    for (size_t i = 0; i < a->header_count; i++) {
+        const struct http_header *h = &a->headers[i];
+        to = put(put(put(put(to, h->name), STR(": ")), h->value), STR("\r\n"));
+        has_date = has_date || (h->name.len == 4 && str_iequal(h->name, STR("date")));
+    }
+    if (has_date)
+        return to;
+    return put(mempcpy(put(to, STR("Date: ")), date, 29), STR("\r\n"));
+}
+
+/* No head is longer. */
+static size_t head_room(const struct answer *a)
+{
+    size_t room = 256 + a->reason.len;
+    for (size_t i = 0; i < a->header_count; i++)
+        room += a->headers[i].name.len + a->headers[i].value.len + 4;
+    return room;
 }
 
 /* ---- the wire, behind the last filter ---- */
@@ -158,35 +205,20 @@ static void wire_begin(struct exchange *ex, const struct answer *a)
     struct conn *c = ex->conn;
     struct server *s = ex->server;
     struct buf *out = &c->stream.out;
-    bool has_date = false;
     ex->status = a->status;
     ex->bytes_out_before = queued_total(c);
     uint64_t most = setting_integer(&s->board->settings, SETTING_SERVER_REQUESTS_PER_CONNECTION);
     if (!ex->head->keep_alive || s->draining || (most && c->requests >= most) ||
         !body_is_cheap_to_drop(ex))
         ex->close_after = true;
-    if (a->status == 200 && !a->reason.len) {
-        buf_add_str(out, STR("HTTP/1.1 200 OK\r\n"));
-    } else {
-        struct str reason = a->reason.len ? a->reason : status_reason(a->status);
-        buf_printf(out, "HTTP/1.1 %03d %.*s\r\n", a->status, STR_ARG(reason));
-    }
-    for (size_t i = 0; i < a->header_count; i++) {
-        const struct http_header *h = &a->headers[i];
-        buf_add_str(out, h->name);
-        buf_add_str(out, STR(": "));
-        buf_add_str(out, h->value);
-        buf_add_str(out, STR("\r\n"));
-        has_date = has_date || (h->name.len == 4 && str_iequal(h->name, STR("date")));
-    }
-    if (!has_date) {
-        buf_add_str(out, STR("Date: "));
-        buf_add(out, s->io->date, 29);
-        buf_add_str(out, STR("\r\n"));
-    }
-    add_framing(ex, out, a);
-    add_connection_field(ex, out);
-    buf_add_str(out, STR("\r\n"));
+    char *start = buf_room(out, head_room(a));
+    if (!start)
+        return; /* the buffer knows */
+    char *to = put_status(start, a);
+    to = put_fields(to, a, s->io->date);
+    to = put_framing(to, ex, a);
+    to = put(put_connection(to, ex), STR("\r\n"));
+    buf_wrote(out, (size_t)(to - start));
 }
 
 static void wire_send(struct exchange *ex, struct str bytes)
@@ -212,7 +244,7 @@ static void wire_send(struct exchange *ex, struct str bytes)
 void exchange_record(struct exchange *ex, int status)
 {
     struct server *s = ex->server;
-    uint64_t slow_ns = (uint64_t)(setting_number(&s->board->settings, SETTING_STATS_SLOW_MS) * 1e6);
+    uint64_t slow_ns = (uint64_t)(int64_t)(setting_number(&s->board->settings, SETTING_STATS_SLOW_MS) * 1e6);
     if (ex->head && s->io->now_ns - ex->started_ns > slow_ns)
         exchange_trace(ex);
     struct sample sample = {
@@ -222,11 +254,11 @@ void exchange_record(struct exchange *ex, int status)
         .bytes_in = ex->raw_head.len + ex->body_bytes,
         .bytes_out = ex->answer == ANSWER_NONE ? 0 : queued_total(ex->conn) - ex->bytes_out_before,
         .body_out = ex->body_out,
+        .phase_ns = ex->phase_ns,
         .at_unix_ms = s->io->unix_ms,
         .trace_id = ex->trace_id[0] ? ex->trace_id : NULL,
         .method = ex->head ? ex->head->method : (struct str){NULL, 0},
     };
-    memcpy(sample.phase_ns, ex->phase_ns, sizeof sample.phase_ns);
     lane_record(s->lane, &sample, s->board->routes_max, slow_ns);
 }
 
@@ -369,7 +401,13 @@ void exchange_answer(struct exchange *ex, const struct answer *answer, struct st
     if (ex->answer != ANSWER_NONE)
         return;
     ex->answer = ANSWER_ENDED;
-    filter_answer(ex, ex->filters, answer, body);
+    if (ex->filters) {
+        filter_answer(ex, ex->filters, answer, body);
+        return;
+    }
+    wire_begin(ex, answer);
+    wire_send(ex, body);
+    wire_end(ex);
 }
 
 void exchange_problem(struct exchange *ex, int status, const char *code, const char *detail,

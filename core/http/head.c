@@ -32,14 +32,14 @@ enum http_method head_method_id(struct str method)
 static bool read_method(struct head_cursor *c)
 {
     struct head *out = c->out;
-    out->method.p = c->p;
-    while (head_class(*c->p, CLASS_TOKEN))
-        c->p++;
-    out->method.len = (size_t)(c->p - out->method.p);
-    if (out->method.len == 0 || *c->p != ' ')
+    const char *p = c->p;
+    while (head_class(*p, CLASS_TOKEN))
+        p++;
+    out->method = (struct str){c->p, (size_t)(p - c->p)};
+    if (out->method.len == 0 || *p != ' ')
         return head_refuse(c->refusal, 400,
                            "the request line does not begin with a method and a space", "9112 3");
-    c->p++;
+    c->p = p + 1;
     out->method_id = head_method_id(out->method);
     if (out->method_id == METHOD_CONNECT || out->method_id == METHOD_TRACE)
         return head_refuse(c->refusal, 405, "CONNECT and TRACE are not served", "9110 9.3");

@@ -82,13 +82,39 @@ static const unsigned char by_length[NAME_MAX_BYTES + 1][NAME_CANDIDATES] = {
     [19] = {FIELD_PROXY_AUTHORIZATION},
 };
 
+/* Whether a token of at least two bytes is a known name of the same length, a
+ * word at a time. 0x20 makes a letter small; no other token byte becomes a
+ * letter or '-' by it. */
+static bool is_name(struct str token, const char *name)
+{
+    const uint64_t small = UINT64_MAX / 255 * 0x20;
+    const char *p = token.p;
+    size_t len = token.len;
+#define DIFFERS(type, at)                                                                          \
+    ({                                                                                             \
+        type a, b;                                                                                 \
+        memcpy(&a, p + (at), sizeof a);                                                            \
+        memcpy(&b, name + (at), sizeof b);                                                         \
+        (type)(a | (type)small) != b;                                                              \
+    })
+    if (len < 4)
+        return !DIFFERS(uint16_t, 0) && !DIFFERS(uint16_t, len - 2);
+    if (len < 8)
+        return !DIFFERS(uint32_t, 0) && !DIFFERS(uint32_t, len - 4);
+    for (size_t at = 0; at + 8 < len; at += 8)
+        if (DIFFERS(uint64_t, at))
+            return false;
+    return !DIFFERS(uint64_t, len - 8);
+#undef DIFFERS
+}
+
 static enum head_field_id field_id(struct str name)
 {
     if (name.len > NAME_MAX_BYTES)
         return FIELD_OTHER;
     const unsigned char *candidates = by_length[name.len];
     for (unsigned i = 0; i < NAME_CANDIDATES && candidates[i]; i++)
-        if (str_iequal(name, names[candidates[i]]))
+        if (is_name(name, names[candidates[i]].p))
             return (enum head_field_id)candidates[i];
     return FIELD_OTHER;
 }
@@ -109,13 +135,30 @@ static const char *value_end(const char *p, const char *end)
         memcpy(&word, p, 8);
         uint64_t del = word ^ ones * 0x7f;
         uint64_t below_space = (word - ones * 0x20) & ~word;
-        if ((below_space | ((del - ones) & ~del)) & ones * 0x80)
-            break;
-        p += 8;
+        uint64_t found = (below_space | ((del - ones) & ~del)) & ones * 0x80;
+        if (!found) {
+            p += 8;
+            continue;
+        }
+        p += __builtin_ctzll(found) / 8; /* the first find is exact, later ones may not be */
+        if (*p != '\t')
+            return p;
+        p++;
     }
     while (p < end && !head_class(*p, CLASS_CONTROL))
         p++;
     return p;
+}
+
+/* One space in front and nothing behind is what nearly every value has. */
+static inline struct str trim(struct str s)
+{
+    if (s.len && *s.p == ' ') {
+        s.p++;
+        s.len--;
+    }
+    bool done = !s.len || (*s.p > ' ' && s.p[s.len - 1] > ' ');
+    return done ? s : str_trim(s);
 }
 
 static bool refuse_name(struct head_cursor *c, const char *start)
@@ -131,20 +174,22 @@ static bool refuse_name(struct head_cursor *c, const char *start)
 
 static bool read_field(struct head_cursor *c, struct head_field *field)
 {
-    const char *start = c->p;
-    while (head_class(*c->p, CLASS_TOKEN))
-        c->p++;
-    if (*c->p != ':' || c->p == start)
+    const char *start = c->p, *p = start;
+    while (head_class(*p, CLASS_TOKEN))
+        p++;
+    if (*p != ':' || p == start) {
+        c->p = p;
         return refuse_name(c, start);
-    field->name = (struct str){start, (size_t)(c->p - start)};
-    start = c->p + 1;
-    c->p = value_end(start, c->end);
-    if (c->p[0] != '\r' || c->p[1] != '\n')
+    }
+    field->name = (struct str){start, (size_t)(p - start)};
+    start = p + 1;
+    p = value_end(start, c->end);
+    if (p[0] != '\r' || p[1] != '\n')
         return head_refuse(c->refusal, 400, "a field value contains a control byte", "9110 5.5");
-    field->value = str_trim((struct str){start, (size_t)(c->p - start)});
+    field->value = trim((struct str){start, (size_t)(p - start)});
     field->id = field_id(field->name);
     field->nominated = false;
-    c->p += 2;
+    c->p = p + 2;
     return true;
 }
 

@@ -9,7 +9,7 @@
  * All of them read without bounds checks: head.c makes sure first that the
  * bytes end in CRLF CRLF, and a CR stops every loop.
  *
- * Threads: any; no state.
+ * Threads: any; no state but a thread's last good host name.
  */
 // SPDX-License-Identifier: MIT
 #pragma once

@@ -60,16 +60,17 @@ static bool is_port(struct str port)
     unsigned number = 0;
     if (!port.len || port.len > 5)
         return false;
-    for (size_t i = 0; i < port.len; i++) {
-        if (port.p[i] < '0' || port.p[i] > '9')
+    for (const char *p = port.p, *end = p + port.len; p < end; p++) {
+        unsigned digit = (unsigned)(*p - '0');
+        if (digit > 9)
             return false;
-        number = number * 10 + (unsigned)(port.p[i] - '0');
+        number = number * 10 + digit;
     }
     return number <= 65535;
 }
 
-/* "[::1]" with something behind it; cuts it off *rest. */
-static bool take_ipv6(struct str *rest)
+/* "[::1]" with something behind it; cuts it off *rest. Rare: kept out of the way. */
+static __attribute__((noinline)) bool take_ipv6(struct str *rest)
 {
     char text[INET6_ADDRSTRLEN];
     struct in6_addr address;
@@ -85,21 +86,38 @@ static bool take_ipv6(struct str *rest)
 }
 
 /* RFC 3986 3.2 without userinfo: host [":" port]. */
-static bool is_authority(struct str s)
+static bool judge_authority(struct str s)
 {
     if (s.len && *s.p == '[') {
         if (!take_ipv6(&s))
             return false;
     } else {
-        size_t host = 0;
-        while (host < s.len && head_class(s.p[host], CLASS_HOST))
-            host++;
-        if (host == 0)
+        const char *p = s.p, *end = s.p + s.len;
+        while (p < end && head_class(*p, CLASS_HOST))
+            p++;
+        if (p == s.p)
             return false;
-        s.p += host;
-        s.len -= host;
+        s = (struct str){p, (size_t)(end - p)};
     }
     return s.len == 0 || (*s.p == ':' && is_port((struct str){s.p + 1, s.len - 1}));
+}
+
+/* Clients name few hosts: the last good one is known again. */
+static bool is_authority(struct str s)
+{
+    static _Thread_local struct {
+        size_t len;
+        char text[64];
+    } last;
+    if (s.len == last.len && s.len && memcmp(s.p, last.text, s.len) == 0)
+        return true;
+    if (!judge_authority(s))
+        return false;
+    if (s.len <= sizeof last.text) {
+        last.len = s.len;
+        memcpy(last.text, s.p, s.len);
+    }
+    return true;
 }
 
 /* Length of "http://" or "https://" at the start, or 0. */

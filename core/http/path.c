@@ -15,14 +15,6 @@ static bool is_unreserved(int c)
            c == '-' || c == '.' || c == '_' || c == '~';
 }
 
-static bool is_clean(struct str raw)
-{
-    for (size_t i = 0; i < raw.len; i++)
-        if (raw.p[i] == '%' || (raw.p[i] == '.' && raw.p[i - 1] == '/'))
-            return false;
-    return true;
-}
-
 /* Decodes what needs no escape and raises the rest to upper case. */
 static size_t normalise_escapes(char *out, struct str raw)
 {
@@ -75,12 +67,8 @@ static bool remove_dots(char *p, size_t *len)
     return true;
 }
 
-bool path_canonical(struct arena *a, struct str raw, struct str *out)
+bool path_rewrite(struct arena *a, struct str raw, struct str *out)
 {
-    if (is_clean(raw)) {
-        *out = raw;
-        return true;
-    }
     char *p = arena_alloc(a, raw.len + 1);
     *out = (struct str){p, 0};
     if (!p)

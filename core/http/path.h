@@ -12,9 +12,17 @@
 #include "base/arena.h"
 
 /* Canonical form of a path that begins with '/' and whose escapes are valid.
- * The result is `raw` itself when nothing changes. False: it climbs above the
- * root, or memory is out (out->p is NULL). */
-bool path_canonical(struct arena *a, struct str raw, struct str *out);
+ * The result is `raw` itself when nothing can change. False: it climbs above
+ * the root, or memory is out (out->p is NULL). */
+bool path_rewrite(struct arena *a, struct str raw, struct str *out);
+static inline bool path_canonical(struct arena *a, struct str raw, struct str *out)
+{
+    for (const char *p = raw.p, *end = p + raw.len; p < end; p++)
+        if (*p == '%' || (*p == '.' && p[-1] == '/'))
+            return path_rewrite(a, raw, out);
+    *out = raw;
+    return true;
+}
 
 /* Decodes every %XX (and '+' as a space when `form`). p is NULL without memory. */
 struct str path_decode(struct arena *a, struct str s, bool form);

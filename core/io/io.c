@@ -4,16 +4,11 @@
 #include "base/clock.h"
 #include "base/err.h"
 
-uint64_t io_now(struct io *io)
-{
-    io->now_ns = clock_now_ns();
-    io->now_ms = io->now_ns / 1000000;
-    return io->now_ns;
-}
-
 static void refresh_date(struct io *io)
 {
-    io->unix_ms = clock_unix_ms();
+    uint64_t unix_ns = clock_unix_ns();
+    io->unix_ms = unix_ns / 1000000;
+    io->wall_ahead_ns = (int64_t)(unix_ns - io->now_ns);
     if (io->unix_ms / 1000 == io->date_second)
         return;
     io->date_second = io->unix_ms / 1000;
@@ -58,4 +53,6 @@ void io_done(struct io *io)
         ;
     uv_loop_close(&io->loop);
     buf_done(&io->plain);
+    while (io->spare_count)
+        buf_done(&io->spare[--io->spare_count]);
 }

@@ -4,28 +4,41 @@
 #include "base/err.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { STRAIGHT_BYTES = 8 * 1024 }; /* from here on, skip the copy */
+
+/* What the kernel did not take at once. */
+struct outgoing {
+    uv_write_t write;
+    struct stream *stream;
+    struct buf bytes;
+};
 
 /* The stamp is wall clock, which may be set at any time: what it gives is kept
  * between the read before and now. */
 static void note_arrival(struct stream *s, const struct msghdr *message)
 {
     const struct cmsghdr *c = CMSG_FIRSTHDR(message);
-    struct timespec stamp, wall;
-    uint64_t before = s->arrived_ns;
-    s->arrived_ns = s->io->now_ns;
+    struct timespec stamp;
+    uint64_t before = s->arrived_ns, now = s->io->now_ns;
+    s->arrived_ns = now;
     if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_TIMESTAMPNS)
         return;
     memcpy(&stamp, CMSG_DATA(c), sizeof stamp);
-    clock_gettime(CLOCK_REALTIME, &wall);
-    int64_t age = (wall.tv_sec - stamp.tv_sec) * 1000000000LL + wall.tv_nsec - stamp.tv_nsec;
-    if (age > 0 && s->io->now_ns - before > (uint64_t)age)
-        s->arrived_ns = s->io->now_ns - (uint64_t)age;
+    int64_t at = stamp.tv_sec * 1000000000LL + stamp.tv_nsec - s->io->wall_ahead_ns;
+    if (at > (int64_t)before && at < (int64_t)now)
+        s->arrived_ns = (uint64_t)at;
+}
+
+static inline int fd_of(struct stream *s)
+{
+    if (s->fd < 0 && uv_fileno((uv_handle_t *)&s->tcp, &s->fd) < 0)
+        s->fd = -1;
+    return s->fd;
 }
 
 static ssize_t receive(struct stream *s)
@@ -39,9 +52,9 @@ static ssize_t receive(struct stream *s)
                              .msg_iovlen = 1,
                              .msg_control = &control,
                              .msg_controllen = sizeof control};
-    int fd;
+    int fd = fd_of(s);
     ssize_t n;
-    if (uv_fileno((uv_handle_t *)&s->tcp, &fd) < 0)
+    if (fd < 0)
         return UV_EBADF;
     do
         n = recvmsg(fd, &message, 0);
@@ -142,6 +155,7 @@ int stream_init(struct stream *s, struct io *io, const struct stream_events *eve
     memset(s, 0, sizeof *s);
     s->io = io;
     s->events = events;
+    s->fd = -1;
     if (uv_tcp_init(&io->loop, &s->tcp) < 0)
         return ERR_NOMEM;
     s->tcp.data = s;
@@ -168,34 +182,11 @@ void stream_read_stop(struct stream *s)
     s->reading = false;
 }
 
-size_t stream_pending(const struct stream *s)
-{
-    return buf_len(&s->out) + buf_len(&s->wire) + (s->writing ? s->tcp.write_queue_size : 0);
-}
-
 static void on_write_failed(struct stream *s)
 {
     s->broken = true;
     buf_clear(&s->out);
     buf_clear(&s->wire);
-}
-
-static void on_uv_write(uv_write_t *write, int status)
-{
-    struct stream *s = write->data;
-    s->writing = false;
-    buf_clear(&s->sending);
-    if (s->closing)
-        return;
-    io_now(s->io);
-    if (status < 0) {
-        on_write_failed(s);
-        s->events->on_end(s, ERR_CLOSED);
-        return;
-    }
-    stream_flush(s);
-    if (!s->closing && !stream_pending(s))
-        s->events->on_drain(s);
 }
 
 /* What is to be written next. */
@@ -204,23 +195,51 @@ static struct buf *queue_of(struct stream *s)
     return s->tls ? &s->wire : &s->out;
 }
 
-/* Writes the queue and `extra` as far as the kernel takes them at once. */
+static void on_uv_write(uv_write_t *write, int status)
+{
+    struct outgoing *o = (struct outgoing *)write;
+    struct stream *s = o->stream;
+    struct buf *queue = queue_of(s);
+    buf_clear(&o->bytes);
+    if (!queue->data) {
+        *queue = o->bytes;
+        o->bytes = (struct buf){0};
+    }
+    buf_done(&o->bytes);
+    free(o);
+    s->sending = NULL;
+    if (s->closing)
+        return;
+    io_now(s->io);
+    if (status < 0) {
+        on_write_failed(s);
+        s->events->on_end(s, ERR_CLOSED);
+        return;
+    }
+    stream_flush_now(s);
+    if (!s->closing && !stream_pending(s))
+        s->events->on_drain(s);
+}
+
+/* What the kernel takes at once of the queue and, behind it, `extra`. What
+ * uv_try_write() does, less its way there; nothing of ours is queued in libuv. */
+static ssize_t write_both(int fd, struct str queued, struct str extra)
+{
+    struct iovec both[2] = {{(void *)queued.p, queued.len}, {(void *)extra.p, extra.len}};
+    return writev(fd, both, 2);
+}
+
+/* Writes the queue and `extra` as far as the kernel takes them. Bytes of
+ * `extra` that are dealt with. */
 static size_t try_write(struct stream *s, struct str extra)
 {
-    uv_buf_t bufs[2];
-    unsigned n = 0;
     struct buf *queue = queue_of(s);
-    struct str queued = buf_str(queue);
-    if (queued.len)
-        bufs[n++] = uv_buf_init((char *)queued.p, (unsigned)queued.len);
-    if (extra.len)
-        bufs[n++] = uv_buf_init((char *)extra.p, (unsigned)extra.len);
-    /* What uv_try_write() does, less its way there; nothing of ours is queued in libuv. */
-    int fd;
+    struct str queued = buf_str(queue), one = queued.len ? queued : extra;
+    int fd = fd_of(s);
     ssize_t wrote = -1;
-    if (uv_fileno((uv_handle_t *)&s->tcp, &fd) == 0)
+    if (fd >= 0)
         do
-            wrote = n == 1 ? write(fd, bufs[0].base, bufs[0].len) : writev(fd, (struct iovec *)bufs, (int)n);
+            wrote = queued.len && extra.len ? write_both(fd, queued, extra) : write(fd, one.p, one.len);
         while (wrote < 0 && errno == EINTR);
     if (wrote < 0 && (errno == EAGAIN || errno == ENOBUFS))
         return 0;
@@ -239,7 +258,7 @@ void stream_write(struct stream *s, struct str bytes)
 {
     if (s->closing || s->broken)
         return;
-    if (bytes.len >= STRAIGHT_BYTES && !s->writing && !s->tls) {
+    if (bytes.len >= STRAIGHT_BYTES && !s->sending && !s->tls) {
         size_t used = try_write(s, bytes);
         bytes.p += used;
         bytes.len -= used;
@@ -248,7 +267,32 @@ void stream_write(struct stream *s, struct str bytes)
         buf_add_str(&s->out, bytes);
 }
 
-void stream_flush(struct stream *s)
+/* Leaves what is queued to libuv. */
+static void send_later(struct stream *s)
+{
+    struct buf *queue = queue_of(s);
+    struct outgoing *o = malloc(sizeof *o);
+    if (!o) {
+        on_write_failed(s);
+        return;
+    }
+    o->stream = s;
+    o->bytes = *queue;
+    *queue = (struct buf){0};
+    size_t left = buf_len(&o->bytes);
+    uv_buf_t rest = uv_buf_init(o->bytes.data + o->bytes.start, (unsigned)left);
+    if (uv_write(&o->write, (uv_stream_t *)&s->tcp, &rest, 1, on_uv_write) < 0) {
+        buf_done(&o->bytes);
+        free(o);
+        on_write_failed(s);
+        return;
+    }
+    s->sending = o;
+    if (!s->tls)
+        s->bytes_written += left;
+}
+
+void stream_flush_now(struct stream *s)
 {
     struct buf *queue = queue_of(s);
     if (s->closing || s->broken)
@@ -257,24 +301,30 @@ void stream_flush(struct stream *s)
         on_write_failed(s);
         return;
     }
-    if (s->writing || !buf_len(queue))
+    if (s->sending || !buf_len(queue))
         return;
     try_write(s, (struct str){NULL, 0});
-    size_t left = buf_len(queue);
-    if (!left || s->broken)
+    if (!s->broken && buf_len(queue))
+        send_later(s);
+}
+
+void stream_lend(struct stream *s)
+{
+    struct io *io = s->io;
+    if (!s->out.data || buf_len(&s->out) || s->out.failed)
         return;
-    struct buf empty = s->sending;
-    s->sending = *queue;
-    *queue = empty;
-    s->write.data = s;
-    s->writing = true;
-    if (!s->tls)
-        s->bytes_written += left;
-    uv_buf_t rest = uv_buf_init(s->sending.data + s->sending.start, (unsigned)left);
-    if (uv_write(&s->write, (uv_stream_t *)&s->tcp, &rest, 1, on_uv_write) < 0) {
-        s->writing = false;
-        on_write_failed(s);
-    }
+    if (io->spare_count < IO_SPARE_BUFFERS)
+        io->spare[io->spare_count++] = s->out;
+    else
+        free(s->out.data);
+    s->out = (struct buf){0};
+}
+
+void stream_borrow(struct stream *s)
+{
+    struct io *io = s->io;
+    if (!s->out.data && io->spare_count)
+        s->out = io->spare[--io->spare_count];
 }
 
 static void end_tls(struct stream *s)
@@ -287,18 +337,16 @@ static void end_tls(struct stream *s)
 
 void stream_shutdown(struct stream *s)
 {
-    int fd;
-    if (s->closing || uv_fileno((uv_handle_t *)&s->tcp, &fd) < 0)
+    if (s->closing || fd_of(s) < 0)
         return;
     end_tls(s);
-    shutdown(fd, SHUT_WR);
+    shutdown(fd_of(s), SHUT_WR);
 }
 
 static void on_uv_closed(uv_handle_t *handle)
 {
     struct stream *s = handle->data;
     buf_done(&s->out);
-    buf_done(&s->sending);
     buf_done(&s->wire);
     tls_free(s->tls);
     s->events->on_closed(s);
@@ -312,10 +360,9 @@ void stream_close(struct stream *s, bool reset)
         end_tls(s);
     s->closing = true;
     s->reading = false;
-    int fd;
-    if (reset && uv_fileno((uv_handle_t *)&s->tcp, &fd) == 0) {
+    if (reset && fd_of(s) >= 0) {
         struct linger linger = {.l_onoff = 1, .l_linger = 0};
-        setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+        setsockopt(fd_of(s), SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
     }
     uv_close((uv_handle_t *)&s->tcp, on_uv_closed);
 }

@@ -20,6 +20,7 @@
 #include "io/tls.h"
 
 struct stream;
+struct outgoing;
 
 struct stream_events {
     /* Bytes in the shared read buffer, valid until return. */
@@ -41,14 +42,13 @@ struct stream {
     struct tls *tls;    /* NULL: plain */
     struct buf out;     /* not yet handed to libuv; with TLS: not yet sealed */
     struct buf wire;    /* with TLS: sealed, not yet handed to libuv */
-    struct buf sending; /* handed to libuv by uv_write */
-    uv_write_t write;
+    struct outgoing *sending; /* handed to libuv by uv_write; NULL: nothing */
     uint64_t bytes_written; /* taken by the kernel or handed to libuv */
     uint64_t arrived_ns;    /* when what was read last reached this machine; at most io->now_ns */
+    int fd;                 /* private: of tcp; -1: not asked for yet */
     ssize_t got;            /* private: what on_alloc has read */
     bool stamped;           /* owner may set after stream_init: the kernel stamps what arrives */
     bool reading;
-    bool writing; /* `sending` is under way */
     bool closing;
     bool broken; /* a write failed: nothing more goes out */
 };
@@ -71,10 +71,23 @@ void stream_read_stop(struct stream *s);
 void stream_write(struct stream *s, struct str bytes);
 
 /* Hands what is queued to the kernel. */
-void stream_flush(struct stream *s);
+void stream_flush_now(struct stream *s);
+static inline void stream_flush(struct stream *s)
+{
+    if (s->tls || buf_len(&s->out))
+        stream_flush_now(s);
+}
+
+/* Between requests an output buffer is lent to whoever writes next on the same
+ * loop, so an idle connection holds none. */
+void stream_lend(struct stream *s);   /* gives it away when it is empty */
+void stream_borrow(struct stream *s); /* takes one, if there is one */
 
 /* Bytes queued and not yet taken by the kernel. */
-size_t stream_pending(const struct stream *s);
+static inline size_t stream_pending(const struct stream *s)
+{
+    return buf_len(&s->out) + buf_len(&s->wire) + (s->sending ? s->tcp.write_queue_size : 0);
+}
 
 /* Ends the sending side once all is written (FIN); reading goes on. */
 void stream_shutdown(struct stream *s);

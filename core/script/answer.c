@@ -196,11 +196,11 @@ static void send_json(lua_State *L, struct fiber *f, struct draft *d, int index)
     send_whole(f, d, buf_str(json));
 }
 
-static int send_body(lua_State *L, struct fiber *f, struct draft *d, int index)
+static int send_body(lua_State *L, struct fiber *f, struct draft *d, int index, int type)
 {
     size_t len;
     const char *p;
-    switch (lua_type(L, index)) {
+    switch (type) {
     case LUA_TNONE:
     case LUA_TNIL:
         send_whole(f, d, (struct str){NULL, 0});
@@ -226,7 +226,7 @@ static int send_body(lua_State *L, struct fiber *f, struct draft *d, int index)
 
 static bool is_forward(lua_State *L, int index)
 {
-    if (!lua_istable(L, index) || !lua_getmetatable(L, index))
+    if (!lua_getmetatable(L, index))
         return false;
     luaL_getmetatable(L, FORWARD_TYPE);
     bool same = lua_rawequal(L, -1, -2);
@@ -264,10 +264,10 @@ int answer_from_lua(lua_State *L, struct fiber *f, int first)
     if (type == LUA_TNONE || type == LUA_TNIL)
         return fail(L, "the handler returned nothing; return a string, a table, a status, "
                              "or status, body, headers");
-    if (is_forward(L, first))
+    if (type == LUA_TTABLE && is_forward(L, first))
         return forward(L, f, first);
     if (type != LUA_TNUMBER)
-        return send_body(L, f, &draft, first);
+        return send_body(L, f, &draft, first, type);
     double status = lua_tonumber(L, first);
     if (status < 200 || status > 599 || status != (int)status)
         return fail(L, "a status is a whole number from 200 to 599, not %f", status);
@@ -275,7 +275,7 @@ int answer_from_lua(lua_State *L, struct fiber *f, int first)
     draft.status = (int)status;
     luaL_checkstack(L, 8, "headers");
     take_headers(L, f, &draft, first + 2);
-    return send_body(L, f, &draft, first + 1);
+    return send_body(L, f, &draft, first + 1, lua_type(L, first + 1));
 }
 
 void answer_open(lua_State *L)

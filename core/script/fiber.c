@@ -2,9 +2,9 @@
  *
  * A fiber's coroutine runs a small Lua loop (lua/perilune/core/trampoline.lua):
  *
- *     while true: handler, request = begin(fiber)
+ *     while true: yield()                           -- parked until the next
+ *                 handler, request = begin(fiber)   -- unless it takes no request
  *                 finish(fiber, handler(request))   -- becomes the answer
- *                 yield(IDLE)                       -- parked until the next
  *
  * so whatever allocates runs inside the coroutine and is protected by
  * lua_resume, and a request costs no new coroutine. A coroutine that died with
@@ -20,8 +20,8 @@
 
 enum { SPARE_FIBERS = 256 };
 
-/* Tags that a coroutine yields to us; addresses only. */
-static const char tag_wait, tag_idle;
+/* What a coroutine yields to us when it waits; its address only. */
+static const char tag_wait;
 
 static void run(struct fiber *f, int arguments);
 
@@ -58,7 +58,14 @@ static int make_thread(lua_State *L)
     return 0;
 }
 
-/* Gives the fiber a coroutine that waits to run the trampoline. */
+static void drop_thread(struct fiber *f)
+{
+    luaL_unref(f->script->L, LUA_REGISTRYINDEX, f->ref);
+    f->ref = LUA_NOREF;
+    f->co = NULL;
+}
+
+/* Gives the fiber a coroutine that waits in the trampoline. */
 static bool give_thread(struct fiber *f)
 {
     struct thread_result r = {.s = f->script, .ref = LUA_NOREF};
@@ -70,14 +77,11 @@ static bool give_thread(struct fiber *f)
     }
     f->co = r.co;
     f->ref = r.ref;
-    return true;
-}
-
-static void drop_thread(struct fiber *f)
-{
-    luaL_unref(f->script->L, LUA_REGISTRYINDEX, f->ref);
-    f->ref = LUA_NOREF;
-    f->co = NULL;
+    lua_pushlightuserdata(f->co, f);
+    if (lua_resume(f->co, 1) == LUA_YIELD)
+        return true;
+    drop_thread(f);
+    return false;
 }
 
 static void unlink_active(struct fiber *f)
@@ -107,7 +111,7 @@ static void park(struct fiber *f)
     f->route = NULL;
     f->match = NULL;
     f->wait = (struct wait){0};
-    f->body_whole = f->body_wanted = false;
+    f->body_whole = f->body_wanted = f->answered = false;
     f->stream = 0;
     buf_clear(&f->body);
     if (s->spare_count < SPARE_FIBERS) {
@@ -192,8 +196,7 @@ static void run(struct fiber *f, int arguments)
     bool interrupted = limits_leave();
     atomic_store_explicit(&process->running, 0, memory_order_relaxed);
     s->running = NULL;
-    if (status == LUA_YIELD && lua_touserdata(f->co, -1) == &tag_idle) {
-        lua_settop(f->co, 0);
+    if (status == LUA_YIELD && f->answered) { /* nothing of the handler runs after that */
         park(f);
         return;
     }
@@ -276,8 +279,9 @@ void fiber_start(struct script *s, struct route *route, struct exchange *ex,
         if (f->match)
             *f->match = *match;
     }
-    lua_pushlightuserdata(f->co, f);
-    run(f, 1);
+    if (route->bare)
+        lua_rawgeti(f->co, LUA_REGISTRYINDEX, route->handler);
+    run(f, route->bare);
 }
 
 void fiber_cancel(struct fiber *f)
@@ -305,8 +309,6 @@ static int lua_begin(lua_State *L)
 {
     struct fiber *f = lua_touserdata(L, 1);
     lua_rawgeti(L, LUA_REGISTRYINDEX, f->route->handler);
-    if (f->route->bare)
-        return 1;
     request_push(L, f);
     return 2;
 }
@@ -314,9 +316,9 @@ static int lua_begin(lua_State *L)
 static int lua_finish(lua_State *L)
 {
     struct fiber *f = lua_touserdata(L, 1);
-    if (!f->ex)
-        return 0; /* nobody is left to answer */
-    return answer_from_lua(L, f, 2);
+    int results = f->ex ? answer_from_lua(L, f, 2) : 0; /* nobody may be left to answer */
+    f->answered = results == 0;
+    return results;
 }
 
 /* Ends a streamed answer. */
@@ -324,6 +326,7 @@ static int lua_finish_stream(lua_State *L)
 {
     struct fiber *f = lua_touserdata(L, 1);
     struct exchange *ex = f->ex;
+    f->answered = true;
     if (!ex)
         return 0;
     fiber_stop_clock(f);
@@ -341,6 +344,4 @@ void fiber_open(struct script *s)
     luaL_register(s->L, NULL, functions);
     lua_pushlightuserdata(s->L, (void *)&tag_wait);
     lua_setfield(s->L, -2, "WAIT");
-    lua_pushlightuserdata(s->L, (void *)&tag_idle);
-    lua_setfield(s->L, -2, "IDLE");
 }

@@ -89,6 +89,7 @@ struct fiber {
     uint64_t resumed_ns;
     struct buf body;      /* request body for the script */
     bool body_whole;
+    bool answered;        /* the handler is over, and what it returned has been used */
     bool body_wanted;     /* start reading it once the coroutine has yielded */
     uint64_t stream;      /* number of the streamed answer, 0: none */
 };

@@ -91,7 +91,8 @@ static __attribute__((noinline)) void slow_add(struct lane *lane, const struct s
     slow.at_unix_ms = sample->at_unix_ms;
     slow.latency_ns = sample->latency_ns;
     slow.bytes_out = sample->bytes_out;
-    memcpy(slow.phase_ns, sample->phase_ns, sizeof slow.phase_ns);
+    if (sample->phase_ns)
+        memcpy(slow.phase_ns, sample->phase_ns, sizeof slow.phase_ns);
     copy_text(slow.trace_id, sizeof slow.trace_id, str_from(sample->trace_id));
     copy_text(slow.method, sizeof slow.method, sample->method);
     slow_write(&lane->slow[lane_get(&lane->slow_next) % LANE_SLOW_MAX], &slow);
@@ -112,13 +113,17 @@ static inline void measure(struct route_lane *route, const struct sample *sample
     lane_add(&route->sizes[size_class(sample->body_out)], 1);
     lane_add(&route->latency_sum_ns, sample->latency_ns);
     sketch_record(&route->latency, sample->latency_ns);
-    for (int i = 0; i < PHASE_COUNT; i++) {
-        uint64_t ns = sample->phase_ns[i];
+    const uint64_t *phases = sample->phase_ns;
+    if (!phases)
+        return;
+    struct sketch_coarse *sketch = route->phases;
+    for (int i = 0; i < PHASE_COUNT; i++, sketch++) {
+        uint64_t ns = phases[i];
         if (!ns)
             continue;
         lane_add(&route->phase_count[i], 1);
         lane_add(&route->phase_sum_ns[i], ns);
-        sketch_coarse_record(&route->phases[i], ns);
+        sketch_coarse_record(sketch, ns);
     }
 }
 

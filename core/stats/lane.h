@@ -112,7 +112,7 @@ struct sample {
     uint64_t bytes_in; /* head and body as read */
     uint64_t bytes_out;
     uint64_t body_out; /* payload bytes of the answer */
-    uint64_t phase_ns[PHASE_COUNT]; /* 0: did not happen */
+    const uint64_t *phase_ns; /* PHASE_COUNT of them, 0: did not happen; or NULL */
     uint64_t at_unix_ms;
     const char *trace_id; /* 32 hex digits, or NULL */
     struct str method;

@@ -16,10 +16,9 @@
 #include "stats/sketch.h"
 
 #include <math.h>
-#include <stdatomic.h>
 
 /* floor(2^(63 + k/64)) for k = 1 .. 63; the last one is never passed. */
-static const uint64_t bound[64] = {
+const uint64_t sketch_bound[64] = {
     0x8164d1f3bc030773U, 0x82cd8698ac2ba1d7U, 0x843a28c3acde4046U, 0x85aac367cc487b14U,
     0x871f61969e8d1010U, 0x88980e8092da8527U, 0x8a14d575496efd9aU, 0x8b95c1e3ea8bd6e6U,
     0x8d1adf5b7e5ba9e5U, 0x8ea4398b45cd53c0U, 0x9031dc431466b1dcU, 0x91c3d373ab11c336U,
@@ -39,7 +38,7 @@ static const uint64_t bound[64] = {
 };
 
 /* How many of the bounds lie below step j of an octave. */
-static const unsigned char below[128] = {
+const unsigned char sketch_below[128] = {
     0, 0, 1, 2, 2, 3, 4, 4, 5, 6, 6, 7, 8, 8, 9, 10,
     10, 11, 12, 12, 13, 14, 14, 15, 15, 16, 17, 17, 18, 18, 19, 20,
     20, 21, 21, 22, 22, 23, 24, 24, 25, 25, 26, 26, 27, 27, 28, 28,
@@ -49,41 +48,6 @@ static const unsigned char below[128] = {
     51, 52, 52, 52, 53, 53, 54, 54, 54, 55, 55, 56, 56, 56, 57, 57,
     58, 58, 58, 59, 59, 59, 60, 60, 61, 61, 61, 62, 62, 62, 63, 63,
 };
-
-unsigned sketch_index(uint64_t ns)
-{
-    if (ns <= UINT64_C(1) << SKETCH_LOW_EXPONENT)
-        return 0;
-    if (ns > UINT64_C(1) << SKETCH_HIGH_EXPONENT)
-        return SKETCH_BUCKETS - 1;
-    unsigned zeros = (unsigned)__builtin_clzll(ns);
-    uint64_t mantissa = ns << zeros; /* leading one in bit 63 */
-    unsigned sub = below[(mantissa >> 56) & 127];
-    sub += mantissa > bound[sub];
-    return ((63 - zeros - SKETCH_LOW_EXPONENT) << SKETCH_SCALE) + sub - ((ns & (ns - 1)) == 0);
-}
-
-unsigned sketch_coarse_index(uint64_t ns)
-{
-    return sketch_index(ns) >> (SKETCH_SCALE - SKETCH_COARSE_SCALE);
-}
-
-/* The single writer needs no locked instruction: a load and a store. */
-static inline void count(_Atomic uint32_t *bucket)
-{
-    atomic_store_explicit(bucket, atomic_load_explicit(bucket, memory_order_relaxed) + 1,
-                          memory_order_relaxed);
-}
-
-void sketch_record(struct sketch *s, uint64_t ns)
-{
-    count(&s->bucket[sketch_index(ns)]);
-}
-
-void sketch_coarse_record(struct sketch_coarse *s, uint64_t ns)
-{
-    count(&s->bucket[sketch_coarse_index(ns)]);
-}
 
 double sketch_upper_ns(unsigned index, unsigned scale)
 {

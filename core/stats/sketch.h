@@ -17,6 +17,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 enum {
@@ -36,12 +37,44 @@ struct sketch_coarse {
     _Atomic uint32_t bucket[SKETCH_COARSE_BUCKETS];
 };
 
-/* Bucket that a duration falls into, 0 .. SKETCH_BUCKETS - 1 (or the coarse count). */
-unsigned sketch_index(uint64_t ns);
-unsigned sketch_coarse_index(uint64_t ns);
+extern const uint64_t sketch_bound[64]; /* see sketch.c */
+extern const unsigned char sketch_below[128];
 
-void sketch_record(struct sketch *s, uint64_t ns);
-void sketch_coarse_record(struct sketch_coarse *s, uint64_t ns);
+/* Bucket that a duration falls into, 0 .. SKETCH_BUCKETS - 1 (or the coarse count). */
+static inline unsigned sketch_index(uint64_t ns)
+{
+    if (ns <= UINT64_C(1) << SKETCH_LOW_EXPONENT)
+        return 0;
+    if (ns > UINT64_C(1) << SKETCH_HIGH_EXPONENT)
+        return SKETCH_BUCKETS - 1;
+    unsigned zeros = (unsigned)__builtin_clzll(ns);
+    uint64_t mantissa = ns << zeros; /* leading one in bit 63 */
+    unsigned sub = sketch_below[(mantissa >> 56) & 127];
+    sub += mantissa > sketch_bound[sub];
+    return ((63 - zeros - SKETCH_LOW_EXPONENT) << SKETCH_SCALE) + sub - ((ns & (ns - 1)) == 0);
+}
+
+static inline unsigned sketch_coarse_index(uint64_t ns)
+{
+    return sketch_index(ns) >> (SKETCH_SCALE - SKETCH_COARSE_SCALE);
+}
+
+/* The single writer needs no locked instruction: a load and a store. */
+static inline void sketch_count(_Atomic uint32_t *bucket)
+{
+    atomic_store_explicit(bucket, atomic_load_explicit(bucket, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+}
+
+static inline void sketch_record(struct sketch *s, uint64_t ns)
+{
+    sketch_count(&s->bucket[sketch_index(ns)]);
+}
+
+static inline void sketch_coarse_record(struct sketch_coarse *s, uint64_t ns)
+{
+    sketch_count(&s->bucket[sketch_coarse_index(ns)]);
+}
 
 /* Upper bound of a bucket in nanoseconds, for either scale. */
 double sketch_upper_ns(unsigned index, unsigned scale);

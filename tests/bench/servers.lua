@@ -45,6 +45,16 @@ function servers.cpu(pid)
   return total
 end
 
+--- The processes that serve: ours by name, of a peer its children, or itself.
+function servers.workers(server)
+  local ours, all = {}, {}
+  for pid in capture(("pgrep -P %d"):format(server.pid)):gmatch "%d+" do
+    all[#all + 1] = pid
+    if capture(("cat /proc/%s/comm"):format(pid)):find "worker" then ours[#ours + 1] = pid end
+  end
+  return #ours > 0 and ours or #all > 0 and all or { server.pid }
+end
+
 local function await(name, port, path)
   for _ = 1, 500 do
     if os.execute(("curl -s -o /dev/null http://127.0.0.1:%d%s"):format(port, path)) == 0 then return end

@@ -85,19 +85,19 @@ local function policy(kind, chunk, text)
   return policies.new(kind, schema, chunk(), text)
 end
 
-local begin, finish, finish_stream, yield, IDLE = core.begin, core.finish, core.finish_stream, coroutine.yield, core.IDLE
+local begin, finish, finish_stream, yield = core.begin, core.finish, core.finish_stream, coroutine.yield
 
---- The life of a recycled coroutine (see core/script/fiber.c).
+--- The life of a recycled coroutine (see core/script/fiber.c): it is given a
+-- handler that takes no request, or nothing.
 local function trampoline(fiber)
   while true do
-    local handler, request = begin(fiber)
+    local handler, request = yield()
+    if not handler then handler, request = begin(fiber) end
     local stream, write = finish(fiber, handler(request))
     if stream then
       stream(write)
       finish_stream(fiber)
     end
-    handler, request, stream, write = nil, nil, nil, nil
-    fiber = yield(IDLE)
   end
 end
 

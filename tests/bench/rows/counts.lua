@@ -2,42 +2,43 @@
 --- and system calls (strace) a request, and what measuring costs.
 local work = require "tests.bench.work"
 
-local FEW, MANY = 4000, 24000
-
-local function load(bench, server, path, requests)
-  local text = bench.servers.capture(("h2load --h1 -c 64 -t 1 -n %d http://%s%s"):format(requests, server.address, path))
-  assert(text:find(("%d succeeded"):format(requests), 1, true), text)
+--- Requests that wrk says were answered in so many seconds.
+local function load(bench, server, path, seconds)
+  local text = bench.servers.capture(("wrk -t1 -c64 -d%ds http://%s%s"):format(seconds, server.address, path))
+  assert(not text:find "Non%-2xx" and not text:find "Socket errors", text)
+  return tonumber(text:match "(%d+) requests in")
 end
 
---- Instructions of a whole run, start and end included.
-local function instructions(bench, start, path, requests)
+--- Instructions that the workers of a server spend from start to end, and requests.
+local function instructions(bench, start, path, seconds)
   local servers = bench.servers
   local prefix = servers.folder .. "/callgrind"
   os.execute(("rm -f %s.*"):format(prefix))
   local server = start(("exec valgrind -q --tool=callgrind --trace-children=yes --callgrind-out-file=%s.%%p"):format(prefix))
-  load(bench, server, path, requests)
+  local pids = servers.workers(server)
+  local requests = load(bench, server, path, seconds)
   servers.stop_all()
   local total = 0
-  for line in servers.capture(("grep -h '^summary:' %s.*"):format(prefix)):gmatch "[^\n]+" do
-    total = total + tonumber(line:match "%d+")
+  for _, pid in ipairs(pids) do
+    total = total + tonumber(servers.capture(("grep -h '^summary:' %s.%d"):format(prefix, pid)):match "%d+")
   end
-  return total
+  return total, requests
 end
 
 --- Two runs that differ only in how many requests they serve.
 local function instructions_a_request(bench, start, path)
-  local few = instructions(bench, start, path, FEW)
-  return (instructions(bench, start, path, MANY) - few) / (MANY - FEW)
+  local less, few = instructions(bench, start, path, 2)
+  local more, many = instructions(bench, start, path, 8)
+  return (more - less) / (many - few)
 end
 
 local function calls_a_request(bench, server, path)
-  local servers, requests = bench.servers, 20000
-  local log = servers.folder .. "/strace"
-  load(bench, server, path, 1000)
-  local tracer = servers.capture(("strace -c -f -o %s %s >/dev/null 2>&1 & echo $!"):format(log,
-    servers.capture(("pgrep -P %d"):format(server.pid)):gsub("%S+", "-p %0"):gsub("\n", " ") .. "-p " .. server.pid))
-  servers.capture(("for i in $(seq 200); do grep -q '^TracerPid:.*[1-9]' /proc/%d/status && break; sleep 0.02; done"):format(server.pid))
-  load(bench, server, path, requests)
+  local servers = bench.servers
+  local log, pid = servers.folder .. "/strace", servers.workers(server)[1]
+  load(bench, server, path, 1)
+  local tracer = servers.capture(("strace -c -f -o %s -p %d >/dev/null 2>&1 & echo $!"):format(log, pid))
+  servers.capture(("for i in $(seq 200); do grep -q '^TracerPid:.*[1-9]' /proc/%d/status && break; sleep 0.02; done"):format(pid))
+  local requests = load(bench, server, path, 2)
   servers.capture(("kill -INT %d; tail --pid=%d -f /dev/null"):format(tracer, tracer))
   for line in io.lines(log) do
     local calls = line:match "^%s*100%.00%s+%S+%s+%S+%s+(%d+)" or line:match "^%s*100%.00%s+%S+%s+(%d+)"

@@ -46,12 +46,13 @@ static int tear_down(void **state)
 
 static void serve(const char *method, const char *name, uint32_t status, double ms, uint64_t body)
 {
-    struct sample s = {.route = board_route(board, str_from(method), str_from(name)),
+    uint64_t phases[PHASE_COUNT] = {0};
+    struct sample s = {.phase_ns = phases, .route = board_route(board, str_from(method), str_from(name)),
                        .status = status, .latency_ns = (uint64_t)(ms * 1e6), .bytes_in = 100,
                        .bytes_out = body + 50, .body_out = body, .method = str_from(method),
                        .at_unix_ms = UINT64_C(1700000000123),
                        .trace_id = "0123456789abcdef0123456789abcdef"};
-    s.phase_ns[PHASE_DB] = s.latency_ns / 4;
+    phases[PHASE_DB] = s.latency_ns / 4;
     lane_add(&board_lane(board, 1)->started, 1);
     lane_record(board_lane(board, 1), &s, board->routes_max, 40000000);
 }

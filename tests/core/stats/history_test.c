@@ -46,9 +46,10 @@ static int tear_down(void **state)
 static void serve(uint32_t worker, uint32_t route, uint32_t status, double ms)
 {
     struct lane *lane = board_lane(board, worker);
-    struct sample s = {.route = route, .status = status, .latency_ns = (uint64_t)(ms * 1e6),
+    uint64_t phases[PHASE_COUNT] = {0};
+    struct sample s = {.phase_ns = phases, .route = route, .status = status, .latency_ns = (uint64_t)(ms * 1e6),
                        .bytes_in = 10, .bytes_out = 100, .body_out = 90};
-    s.phase_ns[PHASE_LUA] = s.latency_ns / 2;
+    phases[PHASE_LUA] = s.latency_ns / 2;
     lane_add(&lane->started, 1);
     lane_record(lane, &s, board->routes_max, UINT64_MAX);
 }

@@ -39,9 +39,10 @@ static void record(const struct sample *sample)
 static void counts_a_request_under_its_route(void **state)
 {
     (void)state;
-    struct sample s = {.route = 5, .status = 201, .latency_ns = 3000000, .bytes_in = 100,
+    uint64_t phases[PHASE_COUNT] = {0};
+    struct sample s = {.phase_ns = phases, .route = 5, .status = 201, .latency_ns = 3000000, .bytes_in = 100,
                        .bytes_out = 20000, .body_out = 15000};
-    s.phase_ns[PHASE_LUA] = 1000000;
+    phases[PHASE_LUA] = 1000000;
     record(&s);
     const struct lane *lane = board_lane(board, 0);
     const struct route_lane *r = &lane->routes[5];
@@ -60,8 +61,9 @@ static void counts_a_request_under_its_route(void **state)
 static void counts_only_phases_that_happened(void **state)
 {
     (void)state;
-    struct sample s = {.route = 4, .status = 200, .latency_ns = 5000};
-    s.phase_ns[PHASE_DB] = 3000;
+    uint64_t phases[PHASE_COUNT] = {0};
+    struct sample s = {.phase_ns = phases, .route = 4, .status = 200, .latency_ns = 5000};
+    phases[PHASE_DB] = 3000;
     record(&s);
     const struct route_lane *r = &board_lane(board, 0)->routes[4];
     for (int i = 0; i < PHASE_COUNT; i++) {
@@ -110,10 +112,11 @@ static void keeps_slow_requests_as_examples(void **state)
     record(&(struct sample){.route = 3, .status = 200, .latency_ns = 100000000, .method = STR("GET")});
     assert_int_equal(lane_get(&lane->slow_next), 0);
     assert_false(lane_slow_read(&lane->slow[0], &out));
-    struct sample slow = {.route = 6, .status = 502, .latency_ns = 100000001, .bytes_out = 9,
+    uint64_t phases[PHASE_COUNT] = {0};
+    struct sample slow = {.phase_ns = phases, .route = 6, .status = 502, .latency_ns = 100000001, .bytes_out = 9,
                           .at_unix_ms = 1234, .trace_id = "0123456789abcdef0123456789abcdef and more",
                           .method = STR("A-METHOD-LONGER-THAN-THE-FIELD")};
-    slow.phase_ns[PHASE_WRITE] = 77;
+    phases[PHASE_WRITE] = 77;
     record(&slow);
     assert_int_equal(lane_get(&lane->slow_next), 1);
     assert_true(lane_slow_read(&lane->slow[0], &out));
@@ -157,10 +160,11 @@ static void never_shows_a_torn_example_to_another_process(void **state)
     pid_t writer = fork();
     if (writer == 0) {
         for (uint64_t i = 200000000;; i++) {
-            struct sample s = {.route = 3, .status = 200, .latency_ns = i, .bytes_out = i,
+            uint64_t phases[PHASE_COUNT] = {0};
+            struct sample s = {.phase_ns = phases, .route = 3, .status = 200, .latency_ns = i, .bytes_out = i,
                                .at_unix_ms = i};
             for (int p = 0; p < PHASE_COUNT; p++)
-                s.phase_ns[p] = i;
+                phases[p] = i;
             lane_record(lane, &s, board->routes_max, 1);
         }
     }
