@@ -86,6 +86,7 @@ struct board {
     uint64_t started_unix_ms;
     int fd; /* of the segment, inherited by all processes */
     _Atomic uint32_t draining; /* Writer: supervisor */
+    _Atomic double cpu_share;  /* of what we may use, 0 to 1; 0 while unknown. Writer: control, each second */
     _Atomic uint32_t reload_wanted; /* counts requests to reload. Writers: supervisor, control */
     struct settings settings;
     struct board_generation generation;

@@ -164,16 +164,28 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
       "RESOURCE_MONITORING_INTERVAL", "how often the machine is recorded in the history")          \
     X(RESOURCE_HEALTH_INTERVAL_S, "resource.health_interval_s", INTEGER, "s", 60, 1, 86400, true,   \
       "RESOURCE_HEALTH_CHECK_INTERVAL", "health checks of pools; reserved, nothing reads it yet")  \
-    X(COMPRESSION_ENABLED, "compression.enabled", BOOLEAN, "", 1, 0, 1, true,                       \
-      "PERFORMANCE_COMPRESSION_ENABLED", "compress answers; reserved, nothing reads it yet")       \
-    X(COMPRESSION_LEVEL, "compression.level", INTEGER, "", 6, 0, 12, true,                          \
-      "PERFORMANCE_COMPRESSION_LEVEL", "densest level; reserved, nothing reads it yet")            \
-    X(COMPRESSION_MIN_BYTES, "compression.min_bytes", INTEGER, "bytes", 1024, 0, 1073741824, true,  \
-      "PERFORMANCE_MIN_COMPRESSION_SIZE", "smallest body; reserved, nothing reads it yet")         \
-    X(TASKS_ENABLED, "tasks.enabled", BOOLEAN, "", 1, 0, 1, true,                                   \
-      "PERFORMANCE_ASYNC_POOL_ENABLED", "run tasks on threads; reserved, nothing reads it yet")    \
-    X(TASKS_MAX, "tasks.max", INTEGER, "tasks", 50, 1, 100000, true,                                \
-      "PERFORMANCE_MAX_CONCURRENT_TASKS", "tasks at once; reserved, nothing reads it yet")         \
+    X(COMPRESSION_ENABLED, "compression.enabled", BOOLEAN, "", 1, 0, 1, true,                      \
+      "PERFORMANCE_COMPRESSION_ENABLED", "compress answers, as rules/policies/compression.lua says")\
+    X(COMPRESSION_LEVEL, "compression.level", INTEGER, "", 6, 0, 12, true,                         \
+      "PERFORMANCE_COMPRESSION_LEVEL", "densest level that any policy may use")\
+    X(COMPRESSION_MIN_BYTES, "compression.min_bytes", INTEGER, "bytes", 1024, 0, 1073741824, true, \
+      "PERFORMANCE_MIN_COMPRESSION_SIZE", "smaller bodies stay as they are, unless the policy says other")\
+    X(COMPRESSION_GATHER_BYTES, "compression.gather_bytes", INTEGER, "bytes", 131072, 0, 4194304, true,\
+      NULL, "a streamed answer up to this is gathered and compressed whole")                       \
+    X(COMPRESSION_FLUSH_MS, "compression.flush_ms", INTEGER, "ms", 5, 0, 10000, true, NULL,        \
+      "a stream that pauses for this long is flushed through to the client; event streams at once")\
+    X(COMPRESSION_INLINE_US, "compression.inline_us", INTEGER, "us", 100, 0, 1000000, true, NULL,  \
+      "what compresses within this runs on the loop, the rest on task threads")                    \
+    X(COMPRESSION_STREAM_BYTES, "compression.stream_bytes", INTEGER, "bytes", 134217728, 0,        \
+      17179869184.0, true, NULL, "memory of a worker for streams under compression; above it they go as they are")\
+    X(TASKS_ENABLED, "tasks.enabled", BOOLEAN, "", 1, 0, 1, true,                                  \
+      "PERFORMANCE_ASYNC_POOL_ENABLED", "run long work on task threads; off: on the loop")         \
+    X(TASKS_MAX, "tasks.max", INTEGER, "tasks", 50, 1, 100000, true,                               \
+      "PERFORMANCE_MAX_CONCURRENT_TASKS", "tasks of a worker queued or running; above it long work is left out")\
+    X(TASKS_THREADS, "tasks.threads", INTEGER, "threads", 2, 1, 64, false, NULL,                   \
+      "task threads of a worker, started when first needed")                                       \
+    X(TASKS_AGING_MS, "tasks.aging_ms", INTEGER, "ms", 20, 1, 60000, false, NULL,                  \
+      "a task that has waited this long counts as one priority higher")                            \
     X(POOL_DB_MIN, "pool.db.min", INTEGER, "connections", 5, 0, 10000, true, "DB_POOL_MIN_SIZE",     \
       "PostgreSQL connections kept; reserved, nothing reads it yet")                               \
     X(POOL_DB_MAX, "pool.db.max", INTEGER, "connections", 20, 1, 10000, true, "DB_POOL_MAX_SIZE",    \

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "http/server.h"
 #include "proxy/health.h"
+#include "script/bind_compression.h"
 #include "script/bind_stats.h"
 #include "script/bind_upstreams.h"
 #include "script/limits.h"
@@ -202,6 +203,7 @@ static void bind_control(lua_State *L, void *user)
     bind_stats_open(L, c->board, c->engine->history, &c->machine);
     lua_setfield(L, -2, "stats");
     bind_upstreams_open(L);
+    bind_compression_open(L, c->board);
 }
 
 /* ---- generations ---- */
@@ -267,6 +269,8 @@ static void on_tick(struct io *io)
     if (io->now_ms >= c->machine_ms + MACHINE_MS) {
         c->machine_ms = io->now_ms;
         machine_sample(&c->machine, io->now_ns);
+        atomic_store_explicit(&c->board->cpu_share, c->machine.cpu_available ? c->machine.cpu_share : 0,
+                              memory_order_relaxed);
     }
     if (io->now_ms >= c->noted_ms + 1000 * setting_integer(&c->board->settings, SETTING_RESOURCE_INTERVAL_S)) {
         c->noted_ms = io->now_ms;

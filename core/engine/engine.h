@@ -63,6 +63,7 @@ struct generation_opts {
     struct board_process *process;
     struct lane *lane;
     struct upstreams *upstreams; /* NULL: load only */
+    struct compress *compress;   /* NULL: answers are not compressed */
     uint64_t number;
     bool control;                /* the control API's routes instead of the data plane's */
     script_bind *bind;

@@ -24,6 +24,7 @@ struct script *generation_load(const struct generation_opts *opts, const struct 
             .process = opts->process,
             .lane = opts->lane,
             .upstreams = opts->upstreams,
+            .compress = opts->compress,
             .generation = opts->number,
             .sources = bundle->files,
             .source_count = bundle->count,

@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 
 #include "base/log.h"
+#include "http/compress.h"
 #include "http/server.h"
 #include "script/limits.h"
 
@@ -24,6 +25,7 @@ struct worker {
     struct lane *lane;
     struct server *server;
     struct upstreams *upstreams;
+    struct compress *compress;
     struct script *script;
     uv_signal_t terminate;
     struct tls_context *tls; /* NULL: no TLS listener */
@@ -77,6 +79,7 @@ static struct script *load(struct worker *w, uint64_t number, struct tls_context
     struct generation_opts opts = {
         .options = w->engine->options, .board = w->board,   .io = w->io,
         .process = w->process,         .lane = w->lane,     .upstreams = w->upstreams,
+        .compress = w->compress,
         .number = number,
     };
     struct script *script = bundle ? generation_load(&opts, bundle, &config, problems) : NULL;
@@ -190,9 +193,11 @@ static void on_tick(struct io *io)
 
 static int start(struct worker *w)
 {
+    struct compress_opts compress = {.io = w->io, .board = w->board, .process = w->process, .lane = w->lane};
+    w->compress = compress_new(&compress);
     w->upstreams = upstreams_new(w->io, w->board, (int)(w->process - board_worker(w->board, 0)),
                                  w->engine->config.key[CONFIG_RESOLVER].text);
-    if (!w->upstreams || limits_start() < 0 || !switch_generation(w)) {
+    if (!w->compress || !w->upstreams || limits_start() < 0 || !switch_generation(w)) {
         log_line(LOG_ERROR, "cannot start");
         return 1;
     }
@@ -245,11 +250,13 @@ int worker_run(struct engine *engine, unsigned index)
     atomic_store(&w->process->ready, 0);
     io->on_tick = NULL;
     server_free(w->server);
+    compress_stop(w->compress);
     script_end(w->script);
     tls_context_release(w->tls);
     upstreams_free(w->upstreams);
     limits_stop();
     io_done(io);
+    compress_free(w->compress);
     free(io);
     free(w);
     return 0;

@@ -46,7 +46,8 @@ enum { HEAD_FIELDS_MAX = 100 };
     X(COOKIE, "cookie")                                                        \
     X(AUTHORIZATION, "authorization")                                          \
     X(PROXY_AUTHENTICATE, "proxy-authenticate")                                \
-    X(PROXY_AUTHORIZATION, "proxy-authorization")
+    X(PROXY_AUTHORIZATION, "proxy-authorization")                              \
+    X(ACCEPT_ENCODING, "accept-encoding")
 
 enum head_field_id {
     FIELD_OTHER = 0,

@@ -9,6 +9,7 @@
 // SPDX-License-Identifier: MIT
 #include "script/dispatch.h"
 
+#include "http/compress.h"
 #include "proxy/forward.h"
 
 static uint32_t board_index(struct script *s, uint32_t *cache, const struct head *head,
@@ -188,6 +189,8 @@ void script_request(struct script *s, struct exchange *ex)
                          "this route is out of service until its script is changed", NULL, 0);
         return;
     }
+    if (ex->head->first[FIELD_ACCEPT_ENCODING] && s->compress && route->policies[POLICY_COMPRESSION])
+        compress_push(s->compress, ex, route->policies[POLICY_COMPRESSION]);
     if (!route->has_policies) {
         run(s, route, ex, &match);
         return;

@@ -277,7 +277,7 @@ static void read_policy(lua_State *L, struct script *s, struct route *r, unsigne
     lua_call(L, 2, 1);
     if (lua_istable(L, -1)) {
         r->policies[kind] = policy_kinds[kind]->read(L, s, r);
-        r->has_policies = r->has_policies || r->policies[kind];
+        r->has_policies = r->has_policies || (r->policies[kind] && policy_kinds[kind]->enter);
     }
     lua_pop(L, 1);
 }

@@ -5,6 +5,7 @@
 
 const struct policy_kind *const policy_kinds[POLICY_KINDS] = {
     [POLICY_LIMIT] = &policy_limit,
+    [POLICY_COMPRESSION] = &policy_compression,
 };
 
 void policies_free(struct route *route)

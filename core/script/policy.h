@@ -22,6 +22,7 @@ struct script;
 
 enum policy_id {
     POLICY_LIMIT,
+    POLICY_COMPRESSION,
     POLICY_KINDS
 };
 
@@ -45,3 +46,4 @@ struct policy_kind {
 extern const struct policy_kind *const policy_kinds[POLICY_KINDS];
 
 extern const struct policy_kind policy_limit;
+extern const struct policy_kind policy_compression;

@@ -37,6 +37,7 @@ struct script_opts {
     struct board *board;
     struct board_process *process; /* where heartbeat and running script are shown */
     struct lane *lane;
+    struct compress *compress;     /* NULL: answers are not compressed */
     struct upstreams *upstreams;   /* NULL: load only, nothing can be called */
     uint64_t generation;
     const struct source *sources;

@@ -41,6 +41,7 @@ struct script {
     struct board *board;
     struct board_process *process;
     struct lane *lane;
+    struct compress *compress;
     struct upstreams *upstreams;
     uint64_t generation;
     const char *routes_under;

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "base/str.h"
+#include "stats/compression.h"
 #include "stats/counters.h"
 #include "stats/sketch.h"
 
@@ -59,6 +60,7 @@ struct route_lane {
     lane_counter latency_sum_ns;
     lane_counter phase_count[PHASE_COUNT];
     lane_counter phase_sum_ns[PHASE_COUNT];
+    struct compression_lane compression;
     struct sketch latency;
     struct sketch_coarse phases[PHASE_COUNT];
 };

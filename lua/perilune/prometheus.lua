@@ -170,12 +170,42 @@ local function write_upstreams(w, upstreams)
   end)
 end
 
+local coding_counters = {
+  { "perilune_compressed_bodies", "bodies", "Bodies that were compressed." },
+  { "perilune_compression_input_bytes", "bytes_in", "Bytes of bodies before compression.", "bytes" },
+  { "perilune_compression_output_bytes", "bytes_out", "Bytes of bodies after compression.", "bytes" },
+  { "perilune_compression_cpu_seconds", "cpu_s", "CPU time spent compressing.", "seconds" },
+}
+
+local function write_compression(w, routes)
+  for _, c in ipairs(coding_counters) do
+    w:family(c[1], "counter", c[3], c[4])
+    for _, route in ipairs(routes) do
+      for _, coding in ipairs(route.codings) do
+        w:sample(c[1] .. "_total", route_labels(route, "coding", coding.coding), coding[c[2]])
+      end
+    end
+  end
+  w:family("perilune_compression_skipped", "counter", "Answers that went out as they were, to clients that accept a coding.")
+  for _, route in ipairs(routes) do
+    local reasons = {}
+    for reason in pairs(route.skipped) do reasons[#reasons + 1] = reason end
+    table.sort(reasons)
+    for _, reason in ipairs(reasons) do
+      if route.skipped[reason] > 0 then
+        w:sample("perilune_compression_skipped_total", route_labels(route, "reason", reason), route.skipped[reason])
+      end
+    end
+  end
+end
+
 ---@class perilune.prometheus.snapshot
 ---@field stats table       what stats.stats() returns
 ---@field histograms table  what stats.histograms() returns
 ---@field generation table  what stats.generation() returns
 ---@field counters? table  what stats.counters() returns
 ---@field upstreams? table  what upstreams.list() returns
+---@field compression? table  what compression.routes() returns
 
 --- Renders a scrape.
 ---@param snapshot perilune.prometheus.snapshot
@@ -198,6 +228,7 @@ function M.render(snapshot, openmetrics)
   write_generation(w, snapshot.generation)
   write_processes(w, stats.processes)
   if snapshot.upstreams and #snapshot.upstreams > 0 then write_upstreams(w, snapshot.upstreams) end
+  if snapshot.compression and #snapshot.compression > 0 then write_compression(w, snapshot.compression) end
   w:gauge("perilune_open_fds", "Open descriptors of all processes.", system.open_fds)
   w:gauge("perilune_machine_cpu_ratio", "CPU in use, of what we may use.", system.cpu_share, "ratio")
   w:gauge("perilune_machine_memory_ratio", "Memory in use, of what we may use.", system.memory_share, "ratio")

@@ -1,0 +1,96 @@
+/* The compression policy: which answers, how densely (http/compress.h does it).
+ *
+ * It is no stage: the filter is put in place when the client accepts any coding,
+ * so that others pay nothing.
+ */
+// SPDX-License-Identifier: MIT
+#include "http/compress.h"
+#include "script/state.h"
+
+#include <stdlib.h>
+
+static double number(lua_State *L, const char *name)
+{
+    lua_getfield(L, -1, name);
+    double value = lua_tonumber(L, -1);
+    lua_pop(L, 1);
+    return value;
+}
+
+static bool flag(lua_State *L, const char *name)
+{
+    lua_getfield(L, -1, name);
+    bool value = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return value;
+}
+
+static bool read_types(lua_State *L, struct compress_rules *r)
+{
+    lua_getfield(L, -1, "types");
+    size_t n = lua_objlen(L, -1);
+    r->types = calloc(n + 1, sizeof *r->types);
+    for (size_t i = 0; r->types && i < n; i++) {
+        lua_rawgeti(L, -1, (int)i + 1);
+        const char *type = lua_tostring(L, -1);
+        char *copy = type && *type ? strdup(type) : NULL;
+        if (copy)
+            r->types[r->type_count++] = copy;
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    return r->types && r->type_count == n;
+}
+
+static void read_order(lua_State *L, struct compress_rules *r)
+{
+    lua_getfield(L, -1, "order");
+    size_t n = lua_objlen(L, -1);
+    for (size_t i = 0; i < n && r->order_count < CODEC_COUNT; i++) {
+        lua_rawgeti(L, -1, (int)i + 1);
+        enum codec_id id = codec_from_name(str_from(lua_tostring(L, -1)));
+        if (id != CODEC_COUNT)
+            r->order[r->order_count++] = id;
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+}
+
+static void read_levels(lua_State *L, struct compress_rules *r)
+{
+    for (enum codec_id id = CODEC_GZIP; id < CODEC_COUNT; id++)
+        r->level[id] = (int)number(L, codec_name(id));
+}
+
+static void *read_compression(lua_State *L, struct script *s, const struct route *route)
+{
+    (void)s;
+    (void)route;
+    if (!flag(L, "enabled"))
+        return NULL;
+    struct compress_rules *r = compress_rules_new();
+    if (!r || !read_types(L, r)) {
+        if (r)
+            compress_rules_put(r);
+        luaL_error(L, "out of memory, or an empty type in 'types'");
+        return NULL;
+    }
+    lua_getfield(L, -1, "min_bytes");
+    r->min_bytes = lua_isnumber(L, -1) ? (int64_t)lua_tonumber(L, -1) : -1;
+    lua_pop(L, 1);
+    read_order(L, r);
+    read_levels(L, r);
+    r->cpu_high = number(L, "cpu_high");
+    r->cpu_full = number(L, "cpu_full");
+    r->lag_full_ns = (uint64_t)(number(L, "lag_full_ms") * 1e6);
+    r->skip_set_cookie = flag(L, "skip_set_cookie");
+    r->skip_cross_site = flag(L, "skip_cross_site");
+    return r;
+}
+
+static void free_compression(void *policy)
+{
+    compress_rules_put(policy);
+}
+
+const struct policy_kind policy_compression = {"compression", read_compression, free_compression, NULL};

@@ -1,0 +1,311 @@
+--- Compressed answers as real decoders and clients see them.
+local engine = require "tests.support.engine"
+local files = require "tests.support.files"
+local http = require "tests.support.http"
+local loop = require "tests.support.loop"
+local nginx = require "tests.support.nginx"
+local peer = require "tests.support.peer"
+local process = require "tests.support.process"
+
+local APP = [[
+local p = require "perilune"
+local app = p.app()
+local function body(n)
+  local rows = {}
+  for i = 1, n do rows[i] = ('{"id":%d,"name":"user %d","email":"user%d@example.org"}'):format(i, i * 7919 % 1000, i) end
+  return "[" .. table.concat(rows, ",") .. "]"
+end
+local JSON = { ["Content-Type"] = "application/json" }
+app:get("/json/:n", function(req) return 200, body(tonumber(req.params.n)), JSON end)
+app:get("/tagged", function() return 200, body(100), { ["Content-Type"] = "application/json", ETag = '"v1"',
+  ["Accept-Ranges"] = "bytes", ["Content-MD5"] = "Q2hlY2sgSW50ZWdyaXR5IQ==", Vary = "Origin" } end)
+app:get("/weak", function() return 200, body(100), { ["Content-Type"] = "application/json", ETag = 'W/"v1"', Vary = "accept-encoding" } end)
+app:get("/fixed", function() return 200, body(100), { ["Content-Type"] = "application/json", ["Cache-Control"] = "public, no-transform" } end)
+app:get("/image", function() return 200, body(100), { ["Content-Type"] = "image/png" } end)
+app:get("/coded", function() return 200, body(100), { ["Content-Type"] = "application/json", ["Content-Encoding"] = "x-own" } end)
+app:get("/part", function() return 206, body(100), { ["Content-Type"] = "application/json", ["Content-Range"] = "bytes 0-99/1000" } end)
+app:get("/unchanged", function() return 304, nil, { ETag = '"v1"' } end)
+app:get("/off", function() return 200, body(100), JSON end)
+app:get("/stream/:n", function(req)
+  local n = tonumber(req.params.n)
+  return 200, function(write) for i = 1, n do if not write(("line %d of a stream\n"):format(i)) then return end end end,
+    { ["Content-Type"] = "text/plain" }
+end)
+app:get("/random", function()
+  local bytes, x = {}, 7
+  for i = 1, 4000 do x = (x * 1103515245 + 12345) % 2147483648 bytes[i] = string.char(x / 65536 % 256) end
+  return 200, table.concat(bytes), { ["Content-Type"] = "text/plain" }
+end)
+app:get("/events", function()
+  return 200, function(write)
+    for i = 1, 5 do if not write(("data: event %d\n\n"):format(i)) then return end p.sleep(0.15) end
+  end, { ["Content-Type"] = "text/event-stream" }
+end)
+app:get("/hello", function() return "hello" end)
+return app
+]]
+
+local folder
+local DECODE = [==[
+import sys, gzip, zlib
+data = sys.stdin.buffer.read() if len(sys.argv) < 3 else open(sys.argv[2], "rb").read()
+sys.stdout.buffer.write({"gzip": gzip.decompress, "deflate": zlib.decompress}[sys.argv[1]](data))
+]==]
+
+--- What another program makes of a coded body.
+local function decode(coding, bytes)
+  files.write(folder .. "/coded", bytes)
+  local command, args = "python3", { folder .. "/decode.py", coding, folder .. "/coded" }
+  if coding == "zstd" then command, args = "zstd", { "-dcq", folder .. "/coded" } end
+  if coding == "br" then command, args = "brotli", { "-dc", folder .. "/coded" } end
+  local code, out, err = process.run { command = command, args = args, timeout_ms = 20000 }
+  assert.equal(0, code, err)
+  return out
+end
+
+local function ask(served, path, accept, more)
+  local headers = { ["Accept-Encoding"] = accept }
+  for name, value in pairs(more or {}) do headers[name] = value end
+  return assert(served:request { path = path, headers = headers })
+end
+
+describe("an answer", function()
+  local served
+  setup(function()
+    folder = files.temporary()
+    files.write(folder .. "/decode.py", DECODE)
+    served = engine.start { rules = { ["routes/app.lua"] = APP,
+      ["policies/compression.lua"] = 'return { routes = { ["/off"] = false } }' } }
+  end)
+  teardown(function()
+    served:stop()
+    files.remove(folder)
+  end)
+
+  local function it_works(name, fn) it(name, function() loop.run(fn, 30000) end) end
+
+  it_works("is compressed in each coding, and decoders of others read it", function()
+    for _, n in ipairs { 20, 200, 20000 } do
+      local path = "/json/" .. n
+      local plain = served:get(path)
+      assert.is_nil(plain.headers["content-encoding"])
+      for _, coding in ipairs { "gzip", "deflate", "zstd", "br" } do
+        local r = ask(served, path, coding)
+        assert.equal(coding, r.headers["content-encoding"])
+        assert.equal("Accept-Encoding", r.headers["vary"])
+        assert.is_true(#r.body < #plain.body / 2, coding .. " " .. #r.body)
+        assert.equal(tostring(#r.body), r.headers["content-length"])
+        assert.is_true(decode(coding, r.body) == plain.body, coding)
+      end
+    end
+  end)
+
+  it_works("takes the coding that the client likes, and none that it refuses", function()
+    for accept, expected in pairs {
+      ["gzip, br;q=0.5"] = "gzip", ["gzip;q=0.2, br;q=0.9"] = "br", ["*"] = "zstd", ["*;q=0"] = "zstd?",
+      ["identity"] = false, ["gzip;q=0"] = false, ["x-unknown"] = false, ["gzip, deflate, br, zstd"] = "zstd",
+      ["identity;q=1, gzip;q=0.5"] = false, ["GZIP"] = "gzip", ["x-gzip"] = "gzip",
+    } do
+      if expected ~= "zstd?" then
+        assert.equal(expected or nil, ask(served, "/json/100", accept).headers["content-encoding"], accept)
+      end
+    end
+    assert.is_nil(served:get("/json/100").headers["content-encoding"])
+  end)
+
+  it_works("has a head that fits its body", function()
+    local r = ask(served, "/tagged", "gzip")
+    assert.equal('W/"v1"', r.headers.etag)
+    assert.equal("Origin, Accept-Encoding", r.headers.vary)
+    assert.is_nil(r.headers["accept-ranges"])
+    assert.is_nil(r.headers["content-md5"])
+    r = ask(served, "/tagged", "x-unknown")
+    assert.equal('"v1"', r.headers.etag)
+    assert.equal("Origin, Accept-Encoding", r.headers.vary)
+    assert.equal("bytes", r.headers["accept-ranges"])
+    r = ask(served, "/weak", "gzip")
+    assert.equal('W/"v1"', r.headers.etag)
+    assert.equal("accept-encoding", r.headers.vary)
+    r = ask(served, "/unchanged", "gzip", { ["If-None-Match"] = 'W/"v1"' })
+    assert.equal('W/"v1"', r.headers.etag)
+    r = assert(served:request { method = "HEAD", path = "/json/100", headers = { ["Accept-Encoding"] = "gzip" } })
+    assert.equal("gzip", r.headers["content-encoding"])
+    assert.is_nil(r.headers["content-length"])
+    assert.equal("", r.body)
+  end)
+
+  it_works("stays as it is where it must", function()
+    for _, path in ipairs { "/fixed", "/image", "/part", "/off", "/json/2", "/random" } do
+      assert.is_nil(ask(served, path, "gzip").headers["content-encoding"], path)
+    end
+    assert.equal("x-own", ask(served, "/coded", "gzip").headers["content-encoding"])
+    assert.is_nil(ask(served, "/json/100", "gzip", { ["Cache-Control"] = "no-transform" }).headers["content-encoding"])
+    local other_site = { Cookie = "s=1", Referer = "https://elsewhere.example/" }
+    assert.is_nil(ask(served, "/json/100", "gzip", other_site).headers["content-encoding"])
+  end)
+
+  it_works("that is streamed is compressed, short or long", function()
+    for _, n in ipairs { 100, 60000 } do
+      local plain = served:get("/stream/" .. n).body
+      for _, coding in ipairs { "gzip", "deflate", "zstd", "br" } do
+        local r = ask(served, "/stream/" .. n, coding)
+        assert.equal(coding, r.headers["content-encoding"])
+        assert.is_true(#r.body < #plain / 2)
+        assert.is_true(decode(coding, r.body) == plain, coding .. " of " .. n)
+      end
+    end
+  end)
+
+  it_works("of events stays alive: each is there before the next is sent", function()
+    for _, coding in ipairs { "gzip", "br", "zstd" } do
+      local c = served:connect()
+      c:send(http.build { path = "/events", headers = { ["Accept-Encoding"] = coding } })
+      local head = c:take_through("\r\n\r\n", loop.now_ms() + 5000)
+      assert.matches("[Cc]ontent%-[Ee]ncoding: " .. coding, head)
+      local arrivals = 0
+      while arrivals < 5 and c:fill(5000) do
+        arrivals = arrivals + 1
+        c.buffer = ""
+      end
+      assert.equal(5, arrivals, coding)
+      c:close()
+    end
+  end)
+
+  it_works("may lose its client at any time", function()
+    for i = 1, 60 do
+      local c = served:connect()
+      c:send(http.build { path = i % 2 == 0 and "/stream/60000" or "/json/20000",
+        headers = { ["Accept-Encoding"] = ({ "gzip", "br", "zstd" })[i % 3 + 1] } })
+      if i % 4 == 0 then c:fill(1000) end
+      c:close()
+    end
+    loop.wait_until(function() return served:admin_get("~/stats").json.data.in_flight == 0 end)
+    assert.equal("hello", served:get("/hello").body)
+  end)
+
+  it_works("is counted by route and coding, with the reason of what was left", function()
+    local own = engine.start { rules = { ["routes/app.lua"] = APP } }
+    local r
+    for _ = 1, 3 do r = ask(own, "/json/2000", "br") end
+    for _ = 1, 2 do ask(own, "/image", "gzip") end
+    ask(own, "/json/2", "gzip")
+    ask(own, "/json/100", "gzip;q=0")
+    local plain = #own:get("/json/2000").body
+    local data = own:admin_get("~/compression").json.data
+    local by_route = {}
+    for _, route in ipairs(data.routes) do by_route[route.route] = route end
+    local json = by_route["/json/:n"]
+    assert.same({ "br", 3, 3 * plain, 3 * #r.body }, { json.codings[1].coding, json.codings[1].bodies, json.codings[1].bytes_in,
+      json.codings[1].bytes_out })
+    assert.is_true(json.codings[1].cpu_s > 0 and math.abs(json.codings[1].ratio - #r.body / plain) < 1e-9)
+    assert.equal(1, json.skipped.small)
+    assert.equal(1, json.skipped.not_accepted)
+    assert.equal(2, by_route["/image"].skipped.type)
+    assert.equal(3 * (plain - #r.body), data.total.saved_bytes)
+    assert.is_true(data.enabled)
+    local metrics = own:admin_get("/metrics").body
+    assert.matches('perilune_compressed_bodies_total{http_request_method="GET",http_route="/json/:n",coding="br"} 3\n', metrics, 1, true)
+    assert.matches('perilune_compression_skipped_total{http_request_method="GET",http_route="/image",reason="type"} 2\n', metrics, 1, true)
+    own:stop()
+  end)
+
+  it_works("gets lighter under load, and is left alone when the machine is saturated", function()
+    local function counts(own)
+      local route = own:admin_get("~/compression").json.data.routes[1]
+      return route.lowered, route.skipped.cpu
+    end
+    local policy = "return { gzip = 9, cpu_high = 0.0001, cpu_full = 0.0002, lag_full_ms = %d }"
+    local own = engine.start { rules = { ["routes/app.lua"] = APP, ["policies/compression.lua"] = policy:format(60000) } }
+    local dense = #ask(served, "/json/2000", "gzip").body
+    loop.wait_until(function()
+      local r = ask(own, "/json/2000", "gzip")
+      return r.headers["content-encoding"] == "gzip" and #r.body >= dense and counts(own) > 0
+    end)
+    own:write_rule("policies/compression.lua", policy:format(0))
+    loop.wait_until(function()
+      local r = ask(own, "/json/2000", "gzip")
+      return not r.headers["content-encoding"] and select(2, counts(own)) > 0
+    end)
+    own:stop()
+  end)
+
+  it_works("is asked for by curl in its usual way", function()
+    local plain = served:get("/json/500").body
+    local code, out = process.run { command = "curl", args = { "-sS", "--compressed", "http://" .. served.listen .. "/json/500" } }
+    assert.equal(0, code)
+    assert.is_true(out == plain)
+  end)
+end)
+
+describe("compression of what others answer", function()
+  setup(function()
+    folder = files.temporary()
+    files.write(folder .. "/decode.py", DECODE)
+  end)
+  teardown(function() files.remove(folder) end)
+
+  it("works on nginx's files, and leaves what nginx has compressed", function()
+    loop.run(function()
+      local text = ("a line of a file that nginx serves\n"):rep(20000)
+      local origin = nginx.start { files = { ["a.txt"] = text, ["z/b.txt"] = text },
+        server = "location /z/ { gzip on; gzip_types text/plain; gzip_min_length 1; }" }
+      local served = engine.start { args = { "--upstream", "http://" .. origin.address } }
+      for _, path in ipairs { "/a.txt", "/z/b.txt" } do
+        local r = ask(served, path, "gzip")
+        assert.equal("gzip", r.headers["content-encoding"])
+        assert.is_true(decode("gzip", r.body) == text, path)
+      end
+      local r = ask(served, "/a.txt", "gzip", { Range = "bytes=0-9" })
+      assert.equal(206, r.status)
+      assert.equal(text:sub(1, 10), r.body)
+      served:stop()
+      origin:stop()
+    end, 30000)
+  end)
+
+  it("takes constant memory, and a cut answer stays visibly cut", function()
+    loop.run(function()
+      local piece = ("0123456789abcdef"):rep(4096)
+      local origin = peer.start { connection = function(conn)
+        while true do
+          local head = conn:take_through("\r\n\r\n", loop.now_ms() + 20000)
+          if not head then return end
+          local cut = head:find("GET /cut", 1, true)
+          conn:send("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: " .. 1024 * #piece .. "\r\n\r\n")
+          for _ = 1, cut and 10 or 1024 do
+            if not conn:send(piece, 20000) then return end
+          end
+          if cut then return conn:close() end
+        end
+      end }
+      local served = engine.start { args = { "--upstream", "http://" .. origin.address } }
+      assert.equal(200, ask(served, "/warm", "gzip").status)
+      local at_first = served:worker_bytes()
+      local r = ask(served, "/big", "gzip")
+      assert.is_true(decode("gzip", r.body) == piece:rep(1024))
+      local grown = served:worker_bytes() - at_first
+      assert.is_true(grown < 16 * 1048576, "the worker has grown by " .. grown)
+      local response = served:request { path = "/cut", headers = { ["Accept-Encoding"] = "gzip" } }
+      assert.is_nil(response)
+      served:stop()
+      origin:stop()
+    end, 60000)
+  end)
+
+  it("follows its settings and its file while it runs", function()
+    loop.run(function()
+      local served = engine.start { rules = { ["routes/app.lua"] = APP }, args = { "--set", "compression.min_bytes=100000" } }
+      assert.is_nil(ask(served, "/json/100", "gzip").headers["content-encoding"])
+      files.write(served.rules .. "/policies/compression.lua", "return { min_bytes = 100, gzip = 9 }")
+      loop.wait_until(function() return ask(served, "/json/100", "gzip").headers["content-encoding"] == "gzip" end)
+      files.write(served.rules .. "/policies/compression.lua", "return { gzip = 99 }")
+      served:wait_log("'gzip' is from 0 to 12, not 99")
+      assert.equal("gzip", ask(served, "/json/100", "gzip").headers["content-encoding"])
+      served:stop()
+      served = engine.start { rules = { ["routes/app.lua"] = APP }, args = { "--set", "compression.enabled=false" } }
+      assert.is_nil(ask(served, "/json/100", "gzip").headers["content-encoding"])
+      served:stop()
+    end, 30000)
+  end)
+end)
