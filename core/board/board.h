@@ -19,6 +19,7 @@
 #include "board/clients.h"
 #include "board/peers.h"
 #include "board/limiter.h"
+#include "board/pools.h"
 #include "board/rates.h"
 #include "board/settings.h"
 #include "io/tls.h"
@@ -98,6 +99,7 @@ struct board {
     struct rates rates; /* any worker, CAS */
     struct clients clients[BOARD_WORKERS_MAX]; /* its worker */
     struct limiters limiters;
+    struct pools pools;
     struct tls_tickets tickets; /* control */
     uint64_t lane_bytes; /* size of one lane */
     uint64_t lanes_offset;

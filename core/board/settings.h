@@ -163,7 +163,7 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
     X(RESOURCE_INTERVAL_S, "resource.interval_s", INTEGER, "s", 30, 1, 3600, true,                  \
       "RESOURCE_MONITORING_INTERVAL", "how often the machine is recorded in the history")          \
     X(RESOURCE_HEALTH_INTERVAL_S, "resource.health_interval_s", INTEGER, "s", 60, 1, 86400, true,   \
-      "RESOURCE_HEALTH_CHECK_INTERVAL", "health checks of pools; reserved, nothing reads it yet")  \
+      "RESOURCE_HEALTH_CHECK_INTERVAL", "how often an idle pooled connection is checked")  \
     X(COMPRESSION_ENABLED, "compression.enabled", BOOLEAN, "", 1, 0, 1, true,                      \
       "PERFORMANCE_COMPRESSION_ENABLED", "compress answers, as rules/policies/compression.lua says")\
     X(COMPRESSION_LEVEL, "compression.level", INTEGER, "", 6, 0, 12, true,                         \
@@ -187,9 +187,41 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
     X(TASKS_AGING_MS, "tasks.aging_ms", INTEGER, "ms", 20, 1, 60000, false, NULL,                  \
       "a task that has waited this long counts as one priority higher")                            \
     X(POOL_DB_MIN, "pool.db.min", INTEGER, "connections", 5, 0, 10000, true, "DB_POOL_MIN_SIZE",     \
-      "PostgreSQL connections kept; reserved, nothing reads it yet")                               \
+      "PostgreSQL connections kept open by all workers together")                                  \
     X(POOL_DB_MAX, "pool.db.max", INTEGER, "connections", 20, 1, 10000, true, "DB_POOL_MAX_SIZE",    \
-      "most PostgreSQL connections; reserved, nothing reads it yet")                               \
+      "most PostgreSQL connections of all workers together")                                       \
+    X(POOL_DB_WAIT_MS, "pool.db.wait_ms", INTEGER, "ms", 5000, 1, 3600000, true, NULL,              \
+      "longest a request waits for a connection or its turn on one")                               \
+    X(POOL_DB_STATEMENT_MS, "pool.db.statement_ms", INTEGER, "ms", 30000, 1, 86400000, true, NULL,  \
+      "longest a statement may run; then it is cancelled")                                         \
+    X(POOL_DB_CONNECT_MS, "pool.db.connect_ms", INTEGER, "ms", 5000, 10, 600000, true, NULL,        \
+      "longest from looking up the server's name to being logged in")                              \
+    X(POOL_DB_IDLE_MS, "pool.db.idle_ms", INTEGER, "ms", 600000, 100, 86400000, true, NULL,         \
+      "a connection above min that has nothing to do for this long is closed")                     \
+    X(POOL_DB_LIFETIME_MS, "pool.db.lifetime_ms", INTEGER, "ms", 3600000, 100, 604800000, true,     \
+      NULL, "a connection is replaced at this age, give or take a tenth")                          \
+    X(POOL_DB_BACKOFF_MS, "pool.db.backoff_ms", INTEGER, "ms", 50, 1, 600000, true, NULL,           \
+      "pause after a failure to connect; it doubles up to backoff_max_ms")                         \
+    X(POOL_DB_BACKOFF_MAX_MS, "pool.db.backoff_max_ms", INTEGER, "ms", 1000, 1, 600000, true, NULL, \
+      "longest pause between attempts to connect")                                                 \
+    X(POOL_DB_GRACE_MS, "pool.db.grace_ms", INTEGER, "ms", 2000, 0, 3600000, true, NULL,            \
+      "requests wait for a server that is away for less than this; then they fail at once")        \
+    X(POOL_DB_QUEUE, "pool.db.queue", INTEGER, "requests", 10000, 1, 10000000, true, NULL,          \
+      "most requests of a worker that wait for a connection")                                      \
+    X(POOL_DB_PIPELINE, "pool.db.pipeline", INTEGER, "statements", 16, 1, 1024, true, NULL,         \
+      "statements under way on one connection; 1: each waits for the one before")                  \
+    X(POOL_DB_SPREAD, "pool.db.spread", INTEGER, "statements", 8, 1, 1024, true, NULL,              \
+      "another connection is opened once all have this many statements under way")                 \
+    X(POOL_DB_SLOW_MS, "pool.db.slow_ms", NUMBER, "ms", 10, 0, 3600000, true, NULL,                 \
+      "statements that take this long get a connection for themselves")                            \
+    X(POOL_DB_RESULT_BYTES, "pool.db.result_bytes", INTEGER, "bytes", 33554432, 1024,               \
+      1073741824, true, NULL, "largest result held as a whole, and largest row of a streamed one") \
+    X(POOL_DB_TEXTS, "pool.db.texts", INTEGER, "statements", 1024, 16, 1000000, true, NULL,         \
+      "SQL texts that a worker remembers")                                                         \
+    X(POOL_DB_PREPARED, "pool.db.prepared", INTEGER, "statements", 256, 1, 100000, true, NULL,      \
+      "statements kept prepared on a connection")                                                  \
+    X(POOL_DB_CANCEL_GONE, "pool.db.cancel_gone", BOOLEAN, "", 1, 0, 1, true, NULL,                 \
+      "a statement whose client has gone is cancelled")                                            \
     X(POOL_REDIS_MAX, "pool.redis.max", INTEGER, "connections", 20, 1, 10000, true,                 \
       "REDIS_POOL_MAX_CONNECTIONS", "most Redis connections; reserved, nothing reads it yet")      \
     X(ANALYSIS_WINDOW, "analysis.window", INTEGER, "frames", 100, 10, 100000, true,                 \

@@ -113,9 +113,9 @@ static void make_environment(lua_State *L)
 static void nearest_key(const char *word, char *out, size_t size)
 {
     unsigned best = 4;
-    static const char *const more[] = {"upstreams", "settings", "tls"};
+    static const char *const more[] = {"upstreams", "settings", "tls", "postgres"};
     out[0] = 0;
-    for (size_t i = 0; i < CONFIG_KEYS + 3; i++) {
+    for (size_t i = 0; i < CONFIG_KEYS + sizeof more / sizeof *more; i++) {
         const char *name = i < CONFIG_KEYS ? keys[i].name : more[i - CONFIG_KEYS];
         unsigned distance = str_distance(str_from(word), str_from(name));
         if (distance < best) {
@@ -187,9 +187,11 @@ static void take_entry(lua_State *L, struct file_job *job)
             }
             return;
         }
-    if (strcmp(key, "upstreams") == 0 || strcmp(key, "settings") == 0 || strcmp(key, "tls") == 0) {
+    if (strcmp(key, "upstreams") == 0 || strcmp(key, "settings") == 0 || strcmp(key, "tls") == 0 || strcmp(key, "postgres") == 0) {
         if (lua_istable(L, -1) && strcmp(key, "tls") == 0)
             config_take_tls(L, job);
+        else if (lua_istable(L, -1) && strcmp(key, "postgres") == 0)
+            config_take_postgres(L, job);
         else if (lua_istable(L, -1))
             take_table(L, job, key);
         else
@@ -254,6 +256,8 @@ static void parse_setting(struct config *c, int id, struct str text, enum settin
 
 static void read_environment(struct config *c, struct problems *problems)
 {
+    if (getenv("DATABASE_URL"))
+        config_database_url(c, getenv("DATABASE_URL"), problems);
     for (int i = 0; i < CONFIG_KEYS; i++)
         if (getenv(keys[i].env))
             set_key(c, (enum config_key)i, getenv(keys[i].env), ORIGIN_ENV);

@@ -14,7 +14,7 @@
 #include "engine/options.h"
 #include "script/script.h"
 
-enum { CONFIG_UPSTREAMS_MAX = 256 };
+enum { CONFIG_UPSTREAMS_MAX = 256, CONFIG_DATABASES_MAX = POOLS_MAX };
 
 /* The plain keys; `doc` is shown by `config show`. name, default, env, doc */
 #define CONFIG_KEY_LIST(X)                                                                         \
@@ -54,6 +54,8 @@ struct config {
     struct upstream_spec upstreams[CONFIG_UPSTREAMS_MAX];
     size_t upstream_count;
     const char *default_upstream; /* name of one of them, or NULL */
+    struct pg_spec databases[CONFIG_DATABASES_MAX];
+    size_t database_count;
     struct config_tls tls;
     double setting[SETTING_COUNT];
     unsigned char setting_origin[SETTING_COUNT];

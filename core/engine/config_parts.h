@@ -19,6 +19,12 @@ int config_line_of(const struct file_job *job, const char *word);
 
 /* Reads the table `tls`, on top of the stack. */
 void config_take_tls(lua_State *L, struct file_job *job);
+/* Takes the table `postgres`, on top of the stack. */
+void config_take_postgres(lua_State *L, struct file_job *job);
+
+/* DATABASE_URL is the database "main". */
+void config_database_url(struct config *c, const char *url, struct problems *problems);
+
 /* ---- config_upstreams.c ---- */
 
 /* Takes the upstream `name` from the value on top of the stack. */

@@ -64,6 +64,7 @@ struct generation_opts {
     struct lane *lane;
     struct upstreams *upstreams; /* NULL: load only */
     struct compress *compress;   /* NULL: answers are not compressed */
+    struct pg *pg;               /* the same */
     uint64_t number;
     bool control;                /* the control API's routes instead of the data plane's */
     script_bind *bind;

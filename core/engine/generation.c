@@ -34,6 +34,9 @@ struct script *generation_load(const struct generation_opts *opts, const struct 
             .named = c->upstreams,
             .named_count = c->upstream_count,
             .default_upstream = opts->control ? NULL : c->default_upstream,
+            .pg = opts->pg,
+            .databases = c->databases,
+            .database_count = c->database_count,
             .bind = opts->bind,
             .bind_user = opts->bind_user,
         };
@@ -74,6 +77,8 @@ bool generation_check(const struct options *options, const struct bundle *bundle
             .named = config.upstreams,
             .named_count = config.upstream_count,
             .default_upstream = control ? NULL : config.default_upstream,
+            .databases = config.databases,
+            .database_count = config.database_count,
         };
         struct script *script = script_new(&opts, problems);
         if (script && !control)

@@ -164,6 +164,11 @@ int config_show_run(const struct options *o)
         for (size_t j = 0; j < c.upstreams[i].peer_count; j++)
             printf("upstreams.%-24s %.*s:%u\n", c.upstreams[i].name, STR_ARG(c.upstreams[i].peers[j].host),
                    c.upstreams[i].peers[j].port);
+    for (size_t i = 0; ok && i < c.database_count; i++) {
+        char where[PG_WHY]; /* without the password */
+        pg_dsn_show(c.databases[i].dsn, where, sizeof where);
+        printf("postgres.%-25s %s\n", c.databases[i].name, where);
+    }
     for (int i = 0; ok && i < SETTING_COUNT; i++) {
         const struct setting_info *info = &setting_infos[i];
         char value[32];

@@ -113,6 +113,7 @@ static void close_books(struct supervisor *s, struct child *c)
     atomic_store(&lane->connections_open, 0);
     limiters_forget_worker(&s->board->limiters, (uint32_t)c->index);
     peers_clear_worker(board_peers(s->board), (uint32_t)c->index);
+    pools_forget_worker(&s->board->pools, (uint32_t)c->index);
 }
 
 /* Remembers a route whose script took a worker down. */

@@ -26,6 +26,7 @@ struct worker {
     struct server *server;
     struct upstreams *upstreams;
     struct compress *compress;
+    struct pg *pg;
     struct script *script;
     uv_signal_t terminate;
     struct tls_context *tls; /* NULL: no TLS listener */
@@ -80,6 +81,7 @@ static struct script *load(struct worker *w, uint64_t number, struct tls_context
         .options = w->engine->options, .board = w->board,   .io = w->io,
         .process = w->process,         .lane = w->lane,     .upstreams = w->upstreams,
         .compress = w->compress,
+        .pg = w->pg,
         .number = number,
     };
     struct script *script = bundle ? generation_load(&opts, bundle, &config, problems) : NULL;
@@ -183,6 +185,7 @@ static void on_tick(struct io *io)
         atomic_store_explicit(&w->process->lua_bytes, script_heap_bytes(w->script), memory_order_relaxed);
     switch_generation(w);
     upstreams_tick(w->upstreams);
+    pg_tick(w->pg);
     if (getppid() != w->engine->supervisor_pid)
         drain(w, ORPHAN_GRACE_MS);
     if (w->drain_until_ms && (!server_connections(w->server) || io->now_ms >= w->drain_until_ms)) {
@@ -197,7 +200,8 @@ static int start(struct worker *w)
     w->compress = compress_new(&compress);
     w->upstreams = upstreams_new(w->io, w->board, (int)(w->process - board_worker(w->board, 0)),
                                  w->engine->config.key[CONFIG_RESOLVER].text);
-    if (!w->compress || !w->upstreams || limits_start() < 0 || !switch_generation(w)) {
+    w->pg = pg_new(w->io, w->board, (uint32_t)(w->process - board_worker(w->board, 0)));
+    if (!w->compress || !w->upstreams || !w->pg || limits_start() < 0 || !switch_generation(w)) {
         log_line(LOG_ERROR, "cannot start");
         return 1;
     }
@@ -254,9 +258,11 @@ int worker_run(struct engine *engine, unsigned index)
     script_end(w->script);
     tls_context_release(w->tls);
     upstreams_free(w->upstreams);
+    pg_stop(w->pg);
     limits_stop();
     io_done(io);
     compress_free(w->compress);
+    pg_free(w->pg);
     free(io);
     free(w);
     return 0;

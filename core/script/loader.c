@@ -120,6 +120,7 @@ static void make_core(lua_State *L, struct loading *loading)
     answer_open(L);
     awaitables_open(L);
     bind_http_open(L);
+    bind_db_open(L);
     json_open(L);
     lua_setfield(L, -2, "json");
     text_open(L);

@@ -15,6 +15,7 @@
 
 #include "base/problems.h"
 #include "http/server.h"
+#include "pg/pg.h"
 #include "proxy/call.h"
 
 #include <lua.h>
@@ -46,6 +47,9 @@ struct script_opts {
     const char *routes_except;     /* prefix to leave out, or NULL */
     const struct upstream_spec *named;
     size_t named_count;
+    struct pg *pg;                 /* NULL: load only, no database can be asked */
+    const struct pg_spec *databases;
+    size_t database_count;
     bool policies;                 /* load rules/policies/, too */
     const char *default_upstream;  /* takes what no route takes; NULL: 404 */
     script_bind *bind;

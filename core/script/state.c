@@ -67,6 +67,30 @@ struct upstream *script_upstream(const struct script *s, size_t i)
     return i < s->named_count ? s->named[i].upstream : NULL;
 }
 
+static bool open_databases(struct script *s, const struct script_opts *opts)
+{
+    s->databases = calloc(opts->database_count + 1, sizeof *s->databases);
+    for (size_t i = 0; s->databases && i < opts->database_count; i++) {
+        struct script_database *to = &s->databases[s->database_count++];
+        to->name = strdup(opts->databases[i].name);
+        if (opts->pg)
+            to->pool = pg_open(opts->pg, &opts->databases[i]);
+        if (!to->name || (opts->pg && !to->pool))
+            return false;
+    }
+    return s->databases != NULL;
+}
+
+static void close_databases(struct script *s)
+{
+    for (size_t i = 0; i < s->database_count; i++) {
+        free(s->databases[i].name);
+        if (s->databases[i].pool)
+            pg_release(s->databases[i].pool);
+    }
+    free(s->databases);
+}
+
 static void script_free(struct script *s)
 {
     for (struct fiber *f = s->spare, *next; f; f = next) {
@@ -89,7 +113,9 @@ static void script_free(struct script *s)
         free(r);
     }
     close_named(s);
+    close_databases(s);
     buf_done(&s->json);
+    buf_done(&s->params);
     free(s);
 }
 
@@ -112,7 +138,7 @@ struct script *script_new(const struct script_opts *opts, struct problems *probl
     s->generation = opts->generation;
     s->routes_under = opts->routes_under;
     s->routes_except = opts->routes_except;
-    if (!open_named(s, opts)) {
+    if (!open_named(s, opts) || !open_databases(s, opts)) {
         problems_add(problems, "", 0, "out of memory");
         script_free(s);
         return NULL;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "http/router.h"
+#include "script/bind_db.h"
 #include "script/limits.h"
 #include "script/policy.h"
 #include "script/script.h"
@@ -14,6 +15,11 @@
 struct script_upstream {
     char *name;
     struct upstream *upstream; /* NULL when loading only */
+};
+
+struct script_database {
+    char *name;
+    struct pg_pool *pool; /* NULL when loading only */
 };
 
 struct route {
@@ -53,6 +59,8 @@ struct script {
     size_t named_count;
     const struct script_upstream *default_upstream;
     struct route *fallback; /* for what no route takes: to the default upstream; or NULL */
+    struct script_database *databases;
+    size_t database_count;
     struct fiber *spare;
     unsigned spare_count;
     struct fiber *running;
@@ -66,6 +74,7 @@ struct script {
     int request_type;
     uint64_t streams; /* begun so far */
     struct buf json;  /* scratch for answers */
+    struct buf params; /* scratch for the parameters of statements */
     struct problems *problems; /* while loading */
 };
 
@@ -87,6 +96,7 @@ struct fiber {
     struct router_match *match;
     struct request_box *box; /* the Lua request object, NULL when unused */
     struct wait wait;
+    struct db_lease *leases; /* connections of databases that it holds */
     uint64_t resumed_ns;
     struct buf body;      /* request body for the script */
     bool body_whole;

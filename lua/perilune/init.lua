@@ -3,6 +3,8 @@
 --     p.app(options)             routes of a file, see perilune.app
 --     p.sleep(seconds)           waits without holding up other requests
 --     p.http.get(url, options)   requests to other services, see perilune.http
+--     p.postgres(name)           a database of the configuration, see perilune.postgres
+--     p.null                     NULL of databases and JSON
 --     p.forward(name, path)      answer with what an upstream answers
 --     p.json.encode / .decode / .null / .array
 --     p.text.trim / split / starts_with / ends_with   linear-time string work
@@ -21,6 +23,8 @@ return {
   app = require("perilune.app").new,
   sleep = core.sleep,
   http = require "perilune.http",
+  postgres = require "perilune.postgres",
+  null = core.json.null,
   forward = core.forward,
   json = core.json,
   text = core.text,

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+#include "board/pools.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum { SLOT_FREE = 0, SLOT_WRITING = 1, SLOT_READY = 2, SLOT_BITS = 3, SPINS = 2000 };
+
+/* A writer that died leaves its slot to the next. */
+static uint32_t await_slot(struct board_pool *p)
+{
+    uint32_t state = 0;
+    for (int i = 0; i < SPINS; i++) {
+        state = atomic_load_explicit(&p->state, memory_order_acquire);
+        if ((state & SLOT_BITS) != SLOT_WRITING)
+            return state;
+        if (kill((pid_t)(state >> 2), 0) != 0 && errno == ESRCH)
+            atomic_compare_exchange_strong(&p->state, &state, SLOT_FREE);
+        else
+            sched_yield();
+    }
+    return state;
+}
+
+struct board_pool *pools_open(struct pools *all, struct str name)
+{
+    if (name.len >= POOL_NAME)
+        return NULL;
+    for (int i = 0; i < POOLS_MAX;) {
+        struct board_pool *p = &all->list[i];
+        uint32_t state = await_slot(p);
+        if (state == SLOT_READY && str_equal(str_from(p->name), name))
+            return p;
+        if (state != SLOT_FREE) {
+            i++;
+            continue;
+        }
+        if (!atomic_compare_exchange_strong(&p->state, &state, (uint32_t)getpid() << 2 | SLOT_WRITING))
+            continue;
+        memcpy(p->name, name.p, name.len);
+        p->name[name.len] = 0;
+        atomic_store_explicit(&p->state, SLOT_READY, memory_order_release);
+        return p;
+    }
+    return NULL;
+}
+
+uint32_t pool_held(const struct board_pool *p)
+{
+    uint32_t sum = 0;
+    for (int i = 0; i < POOL_WORKERS; i++)
+        sum += atomic_load(&p->lanes[i].held);
+    return sum;
+}
+
+bool pool_hold(struct board_pool *p, uint32_t worker, uint32_t max)
+{
+    atomic_fetch_add(&p->lanes[worker].held, 1);
+    if (pool_held(p) <= max)
+        return true;
+    pool_release(p, worker);
+    return false;
+}
+
+void pool_release(struct board_pool *p, uint32_t worker)
+{
+    atomic_fetch_sub(&p->lanes[worker].held, 1);
+}
+
+bool pool_others_starve(const struct board_pool *p, uint32_t worker)
+{
+    for (uint32_t i = 0; i < POOL_WORKERS; i++)
+        if (i != worker && atomic_load_explicit(&p->lanes[i].starved, memory_order_relaxed))
+            return true;
+    return false;
+}
+
+uint32_t pool_max(const struct board_pool *p)
+{
+    uint32_t set = atomic_load_explicit(&p->max_set, memory_order_relaxed);
+    return set ? set - 1 : atomic_load_explicit(&p->max, memory_order_relaxed);
+}
+
+uint32_t pool_min(const struct board_pool *p)
+{
+    uint32_t set = atomic_load_explicit(&p->min_set, memory_order_relaxed), max = pool_max(p);
+    uint32_t min = set ? set - 1 : atomic_load_explicit(&p->min, memory_order_relaxed);
+    return min < max ? min : max;
+}
+
+void pool_set_health(struct board_pool *p, enum pool_health health, const char *reason)
+{
+    uint32_t sequence = atomic_load(&p->sequence);
+    atomic_store_explicit(&p->health, health, memory_order_relaxed);
+    if ((sequence & 1) || !atomic_compare_exchange_strong(&p->sequence, &sequence, sequence + 1))
+        return; /* another worker says the same right now */
+    snprintf(p->reason, sizeof p->reason, "%s", reason);
+    atomic_store(&p->sequence, sequence + 2);
+}
+
+void pool_reason(struct board_pool *p, char out[POOL_REASON])
+{
+    uint32_t before = atomic_load(&p->sequence);
+    memcpy(out, p->reason, POOL_REASON);
+    out[POOL_REASON - 1] = 0;
+    if ((before & 1) || atomic_load(&p->sequence) != before)
+        out[0] = 0;
+}
+
+void pools_forget_worker(struct pools *all, uint32_t worker)
+{
+    for (int i = 0; i < POOLS_MAX; i++) {
+        struct pool_lane *lane = &all->list[i].lanes[worker];
+        atomic_store(&lane->held, 0);
+        atomic_store(&lane->idle, 0);
+        atomic_store(&lane->waiting, 0);
+        atomic_store(&lane->starved, 0);
+    }
+}

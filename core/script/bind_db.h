@@ -1,0 +1,24 @@
+/* bind_db.h - databases for handlers; lua/perilune/postgres.lua makes them an object.
+ *
+ *     core.db.open(name)                            handle; or nil
+ *     core.db.run(handle, lease, mode, shape, sql, ...)   mode, shape: see bind_db.c
+ *     core.db.lease(handle)                         a connection for oneself
+ *     core.db.status(lease), core.db.release(lease)
+ *     core.db.stream(handle, lease, sql, ...), core.db.next(lease)
+ *
+ * What a handler holds is given back when its request ends, however it ends.
+ *
+ * Threads: the loop's.
+ */
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <lua.h>
+
+struct fiber;
+
+/* Adds `db` to `core` on top of the stack. */
+void bind_db_open(lua_State *L);
+
+/* The fiber's request is over. */
+void db_release_all(struct fiber *f);
