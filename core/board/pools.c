@@ -58,6 +58,8 @@ uint32_t pool_held(const struct board_pool *p)
 
 bool pool_hold(struct board_pool *p, uint32_t worker, uint32_t max)
 {
+    if (pool_held(p) >= max)
+        return false;
     atomic_fetch_add(&p->lanes[worker].held, 1);
     if (pool_held(p) <= max)
         return true;

@@ -12,6 +12,7 @@
 #include "http/server.h"
 #include "proxy/health.h"
 #include "script/bind_compression.h"
+#include "script/bind_pools.h"
 #include "script/bind_stats.h"
 #include "script/bind_upstreams.h"
 #include "script/limits.h"
@@ -203,6 +204,7 @@ static void bind_control(lua_State *L, void *user)
     bind_stats_open(L, c->board, c->engine->history, &c->machine);
     lua_setfield(L, -2, "stats");
     bind_upstreams_open(L);
+    bind_pools_open(L);
     bind_compression_open(L, c->board);
 }
 

@@ -56,7 +56,7 @@ void jobs_remove(struct job_list *list, struct pg_job *job)
 
 static void poll_for(struct pg_conn *c, int events);
 
-static void mark_dirty(struct pg_conn *c)
+void pg_conn_wake(struct pg_conn *c)
 {
     struct pg *all = c->pool->all;
     if (c->dirty || c->state != CONN_READY)
@@ -202,7 +202,7 @@ void pg_conn_place(struct pg_conn *c, struct pg_job *job)
     c->open = job;
     if (!shares)
         end_batch(c);
-    mark_dirty(c);
+    pg_conn_wake(c);
 }
 
 static ssize_t write_some(struct pg_conn *c)
@@ -624,12 +624,14 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     struct pg *all = c->pool->all;
     struct pg_pool *pool = c->pool;
     io_now(all->io);
-    if (status < 0 || (events & (UV_READABLE | UV_DISCONNECT)))
+    if (status < 0)
+        c->events = 0; /* libuv stops polling at an error, but what came before it is still to be read */
+    if (status < 0 || (events & UV_READABLE))
         read_all(c);
     if (c->state == CONN_READY && (events & UV_WRITABLE))
-        mark_dirty(c);
-    if (c->state == CONN_READY && c->paused)
-        poll_for(c, buf_len(&c->out) ? UV_WRITABLE : 0);
+        pg_conn_wake(c);
+    if (c->state == CONN_READY)
+        poll_for(c, (c->paused ? 0 : UV_READABLE) | (buf_len(&c->out) ? UV_WRITABLE : 0));
     if (c->state == CONN_READY && c->ending)
         pg_conn_end_lease(c);
     feed_stream(c);
@@ -670,7 +672,7 @@ void pg_job_more(struct pg_job *job)
 {
     job->wanting = true;
     if (job->conn)
-        mark_dirty(job->conn);
+        pg_conn_wake(job->conn);
 }
 
 /* ---- exchanges of our own ---- */
@@ -681,7 +683,7 @@ static void begin_own(struct pg_conn *c)
     c->checking = true;
     c->current = NULL;
     new_head(c);
-    mark_dirty(c);
+    pg_conn_wake(c);
 }
 
 void pg_conn_check(struct pg_conn *c)

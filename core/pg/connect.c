@@ -215,6 +215,9 @@ static void cancel_done(struct task *task)
     }
     for (struct pg_job *job = c->jobs.first; job; job = job->next)
         job->innocent = true; /* the signal may come after the one that was meant */
+    if (c->ending)
+        pg_conn_end_lease(c);
+    pg_conn_wake(c);
     pool_dispatch(c->pool);
     pool_deliver(c->pool->all);
 }

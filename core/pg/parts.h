@@ -162,6 +162,9 @@ void pg_conn_place(struct pg_conn *c, struct pg_job *job);
 /* Ends the turn: the last Sync, and everything to the socket. */
 void pg_conn_flush(struct pg_conn *c);
 
+/* Has it sent at the end of the turn. */
+void pg_conn_wake(struct pg_conn *c);
+
 /* Reads on after a stream's rows were taken. */
 void pg_conn_resume(struct pg_conn *c);
 
@@ -182,7 +185,7 @@ void pg_conn_time(struct pg_conn *c);
 
 static inline bool pg_conn_is_idle(const struct pg_conn *c)
 {
-    return c->state == CONN_READY && !c->jobs.first && !c->lease && !c->cancelling;
+    return c->state == CONN_READY && !c->jobs.first && !c->lease && !c->cancelling && !c->ending && !c->checking;
 }
 
 /* ---- prepared.c ---- */

@@ -343,7 +343,7 @@ static struct pg_conn *find_idle(struct pg_pool *pool)
 {
     struct pg_conn *best = NULL;
     for (struct pg_conn *c = pool->conns; c; c = c->next)
-        if (pg_conn_is_idle(c) && !c->draining && !c->ending && !c->checking && (!best || c->reserved))
+        if (pg_conn_is_idle(c) && !c->draining && (!best || c->reserved))
             best = c;
     return best;
 }
@@ -423,7 +423,7 @@ void pool_dispatch(struct pg_pool *pool)
     }
     for (struct pg_conn *c = pool->conns, *next; c; c = next) {
         next = c->next;
-        if (c->draining && pg_conn_is_idle(c) && !c->checking)
+        if (c->draining && pg_conn_is_idle(c))
             pg_conn_close(c, "", "");
     }
 }
@@ -515,7 +515,7 @@ void pool_again(struct pg_job *job)
         return;
     }
     jobs_add_first(&pool->waiting, job);
-    wheel_set(&pool->all->io->wheel, &job->timer, now_ms(pool) + wait_ms(pool));
+    wheel_set(&pool->all->io->wheel, &job->timer, job->queued_ns / 1000000 + wait_ms(pool));
 }
 
 void pg_abandon(struct pg_job *job)
@@ -593,11 +593,6 @@ static uint32_t share_of(uint32_t total, uint32_t worker, uint32_t workers)
     return total / workers + (worker < total % workers);
 }
 
-static bool can_go(const struct pg_conn *c)
-{
-    return pg_conn_is_idle(c) && !c->checking && !c->ending;
-}
-
 /* Gives places to workers that have none: what is above our share, idle ones first. */
 static void share_places(struct pg_pool *pool)
 {
@@ -609,7 +604,7 @@ static void share_places(struct pg_pool *pool)
     for (struct pg_conn *c = pool->conns; c; c = c->next) {
         if (c->draining)
             return; /* one at a time */
-        if (c->state == CONN_READY && (!best || can_go(c)))
+        if (c->state == CONN_READY && (!best || pg_conn_is_idle(c)))
             best = c;
     }
     if (best)
@@ -623,7 +618,7 @@ static void keep_conn(struct pg_pool *pool, struct pg_conn *c, uint32_t least)
     if (c->state != CONN_READY)
         return;
     c->draining = c->draining || now_ms(pool) >= c->die_ms || !is_used(pool);
-    if (!can_go(c))
+    if (!pg_conn_is_idle(c))
         return;
     uint64_t quiet = now_ms(pool) - c->idle_ms;
     if (pool->conn_count > least && quiet >= idle)
