@@ -40,8 +40,7 @@ struct board_pool *pools_open(struct pools *all, struct str name)
         }
         if (!atomic_compare_exchange_strong(&p->state, &state, (uint32_t)getpid() << 2 | SLOT_WRITING))
             continue;
-        memcpy(p->name, name.p, name.len);
-        p->name[name.len] = 0;
+        snprintf(p->name, sizeof p->name, "%.*s", STR_ARG(name));
         atomic_store_explicit(&p->state, SLOT_READY, memory_order_release);
         return p;
     }

@@ -74,6 +74,7 @@ enum pg_verb { PG_PLAIN, PG_CONTROL /* BEGIN, COMMIT, ... */, PG_SESSION /* SET,
 /* The statement of a text, remembered by the pool; NULL without memory. Held until
  * pg_statement_put(). */
 struct pg_statement *pg_statement_get(struct pg_pool *pool, struct str sql);
+void pg_statement_hold(struct pg_statement *st); /* once more; or again, before the pool was asked for another */
 void pg_statement_put(struct pg_statement *st);
 enum pg_verb pg_statement_verb(const struct pg_statement *st);
 

@@ -437,7 +437,7 @@ struct pg_job *pg_job_new(struct pg_pool *pool, struct pg_statement *st, enum pg
         return NULL;
     job->pool = pool;
     job->statement = st;
-    st->refs++;
+    pg_statement_hold(st);
     job->mode = mode;
     job->timer.on_fire = on_job_late;
     return job;

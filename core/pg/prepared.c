@@ -88,6 +88,8 @@ struct prepared *prepared_add(struct pg_conn *c, uint64_t id)
 
 void prepared_clear(struct pg_conn *c)
 {
-    while (c->oldest)
-        prepared_drop(c, c->oldest);
+    for (struct prepared *p = c->oldest, *newer; p; p = newer) {
+        newer = p->newer;
+        prepared_drop(c, p);
+    }
 }

@@ -103,15 +103,17 @@ static void forget(struct texts *t, struct pg_statement *st)
 
 void texts_done(struct texts *t)
 {
-    while (t->oldest)
-        forget(t, t->oldest);
+    for (struct pg_statement *st = t->oldest, *newer; st; st = newer) {
+        newer = st->newer;
+        forget(t, st);
+    }
     free(t->buckets);
 }
 
 static bool grow(struct texts *t)
 {
     unsigned size = t->size ? t->size * 2 : 64;
-    struct pg_statement **buckets = calloc(size, sizeof *buckets);
+    struct pg_statement **buckets = calloc(size, sizeof(struct pg_statement *)); /* NOLINT(bugprone-sizeof-expression) */
     if (!buckets)
         return t->size > 0;
     for (unsigned i = 0; i < t->size; i++)
@@ -142,7 +144,7 @@ struct pg_statement *pg_statement_get(struct pg_pool *pool, struct str sql)
     for (struct pg_statement *st = t->buckets[hash & (t->size - 1)]; st; st = st->next)
         if (st->hash == hash && str_equal(st->sql, sql))
             return hold(t, st);
-    while (t->count >= (unsigned)pg_setting(pool, SETTING_POOL_DB_TEXTS) && t->oldest)
+    if (t->count >= (unsigned)pg_setting(pool, SETTING_POOL_DB_TEXTS) && t->oldest)
         forget(t, t->oldest);
     struct pg_statement *st = calloc(1, sizeof *st + sql.len + 1);
     if (!st)
@@ -159,6 +161,11 @@ struct pg_statement *pg_statement_get(struct pg_pool *pool, struct str sql)
     t->buckets[hash & (t->size - 1)] = st;
     t->count++;
     return st;
+}
+
+void pg_statement_hold(struct pg_statement *st)
+{
+    hold(&st->pool->texts, st);
 }
 
 void pg_statement_put(struct pg_statement *st)
@@ -181,6 +188,8 @@ bool pg_statement_types(const struct pg_statement *st, const uint32_t **oids, un
 
 void pg_statement_took(struct pg_statement *st, uint64_t ns)
 {
-    double ms = (double)ns / 1e6;
+    double ms = (double)ns / 1e6, most = 2 * st->mean_ms + 1;
+    if (st->mean_ms > 0 && ms > most)
+        ms = most; /* a hiccup is no habit */
     st->mean_ms = st->mean_ms > 0 ? st->mean_ms + WEIGHT * (ms - st->mean_ms) : ms;
 }

@@ -208,8 +208,10 @@ static struct pg_job *make_job(lua_State *L, struct pg_pool *pool, struct db_lea
     if (given > PG_PARAMETERS_MAX)
         luaL_error(L, "a statement takes at most %d parameters; pass a list and use = ANY($1)", PG_PARAMETERS_MAX);
     struct pg_statement *st = pg_statement_get(pool, (struct str){sql, len});
-    if (!st)
+    if (!st) {
         luaL_error(L, "out of memory");
+        return NULL;
+    }
     pg_statement_put(st); /* it stays as long as nothing else is asked for */
     refuse_verb(L, st, control, box != NULL);
     bool typed = pg_statement_types(st, &oids, &expected);
@@ -224,11 +226,11 @@ static struct pg_job *make_job(lua_State *L, struct pg_pool *pool, struct db_lea
         mode = PG_DESCRIBE;
     else
         buf_add(params, "\0\0\0\0", 4);
-    st = pg_statement_get(pool, (struct str){sql, len});
-    struct pg_job *job = st ? pg_job_new(pool, st, mode) : NULL;
-    pg_statement_put(st);
-    if (!job)
+    struct pg_job *job = pg_job_new(pool, st, mode);
+    if (!job) {
         luaL_error(L, "out of memory");
+        return NULL;
+    }
     buf_add_str(&job->params, buf_str(params));
     job->lease = box ? box->lease : NULL;
     return job;

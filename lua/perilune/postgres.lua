@@ -20,20 +20,14 @@ local ISOLATED, READ, CONTROL = 0, 1, 2
 local ROWS, ONE, COUNT = 0, 1, 2
 
 -- The first use of a text asks for the types of its parameters, then runs it.
-local function again(handle, lease, mode, shape, sql, first, ...)
-  if first ~= AGAIN then return first, ... end
-  return nil, "the types of the parameters are not stable", "55000"
-end
-
-local function second(handle, lease, mode, shape, sql, args, first, ...)
-  if first ~= AGAIN then return first, ... end
-  return again(handle, lease, mode, shape, sql, run_core(handle, lease, mode, shape, sql, unpack(args, 1, args.n)))
-end
-
 local function run(handle, lease, mode, shape, sql, ...)
   if type(sql) ~= "string" then error("usage: db:query(\"select ... where id = $1\", id)", 3) end
-  if select("#", ...) == 0 then return run_core(handle, lease, mode, shape, sql) end
-  return second(handle, lease, mode, shape, sql, { n = select("#", ...), ... }, run_core(handle, lease, mode, shape, sql, ...))
+  local value, message, state, details = run_core(handle, lease, mode, shape, sql, ...)
+  if value == AGAIN then value, message, state, details = run_core(handle, lease, mode, shape, sql, ...) end
+  if value == AGAIN then return nil, "the types of the parameters are not stable", "55000" end
+  if message == nil then return value end
+  if details == nil then return value, message, state end
+  return value, message, state, details
 end
 
 ---@class perilune.Transaction

@@ -143,9 +143,12 @@ defaults
 end
 
 --- Ends what has been started, and waits for it.
+servers.start, servers.free_port = start, free_port
+
 function servers.stop_all()
+  for _, pid in ipairs(started) do os.execute(("kill %d 2>/dev/null"):format(pid)) end
   for i, pid in ipairs(started) do
-    os.execute(("kill %d 2>/dev/null; tail --pid=%d -f /dev/null"):format(pid, pid))
+    os.execute(("tail --pid=%d -f /dev/null"):format(pid))
     started[i] = nil
   end
 end
