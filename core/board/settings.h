@@ -142,6 +142,12 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
       true, NULL, "work one pattern call may do beyond 8 steps a byte")                                  \
     X(SCRIPT_BODY_BYTES, "script.body_bytes", INTEGER, "bytes", 8388608, 0, 1073741824, true, NULL, \
       "largest request or response body a script may hold as a string")                            \
+    X(CACHE_BYTES, "cache.bytes", INTEGER, "bytes", 268435456, 0, 1099511627776.0, false, NULL,    \
+      "room for stored answers, on disk and mapped by all workers; 0: no cache")                   \
+    X(CACHE_QUEUE_BYTES, "cache.queue_bytes", INTEGER, "bytes", 16777216, 65536, 4294967296.0,     \
+      true, NULL, "answers of a worker that wait to be stored; above it they are not")             \
+    X(CACHE_UNCACHEABLE_MS, "cache.uncacheable_ms", INTEGER, "ms", 1000, 0, 3600000, true, NULL,   \
+      "after an answer that was not for others, how long nobody waits for the next one")           \
     X(WORKER_HANG_MS, "worker.hang_ms", INTEGER, "ms", 1000, 100, 600000, true, NULL,               \
       "a process whose heartbeat stops for this long is killed and replaced")                      \
     X(RELOAD_WATCH, "reload.watch", BOOLEAN, "", 1, 0, 1, true, NULL,                               \

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "board/board.h"
+#include "cache/shared.h"
 #include "engine/bundle.h"
 #include "engine/config.h"
 #include "engine/options.h"
@@ -27,6 +28,7 @@ struct engine {
     struct config config;    /* as at start */
     struct board *board;
     struct history *history;
+    struct cache_shared *cache; /* NULL: none */
     int listen_fd;
     int tls_fd;              /* -1: none */
     int admin_fd;
@@ -65,6 +67,7 @@ struct generation_opts {
     struct upstreams *upstreams; /* NULL: load only */
     struct compress *compress;   /* NULL: answers are not compressed */
     struct pg *pg;               /* the same */
+    struct cache *cache;         /* the same */
     uint64_t number;
     bool control;                /* the control API's routes instead of the data plane's */
     script_bind *bind;

@@ -165,6 +165,9 @@ static void on_death(struct supervisor *s, struct child *c, int status)
     log_death(s, c, status);
     if (c->index >= 0)
         close_books(s, c);
+    if (s->engine->cache)
+        cache_shared_died(s->engine->cache, (unsigned)(c->process - s->board->processes),
+                          WIFSIGNALED(status) ? WTERMSIG(status) : 0);
     atomic_store(&c->process->pid, 0);
     atomic_store(&c->process->ready, 0);
     atomic_store(&c->process->running, 0);
@@ -415,6 +418,9 @@ static int make_board(struct supervisor *s)
         return ERR_NOMEM;
     }
     config_apply(&e->config, &s->board->settings, false);
+    char folder[PATH_MAX + 8];
+    snprintf(folder, sizeof folder, "%s/cache", e->state);
+    e->cache = cache_shared_new(folder, (uint64_t)value[SETTING_CACHE_BYTES], opts.workers, s->board->routes_max);
     if (!tls_tickets_init(&s->board->tickets, s->board->started_unix_ms)) {
         fprintf(stderr, "perilune: no randomness for the keys of TLS tickets\n");
         return ERR_IO;
@@ -512,6 +518,8 @@ int supervisor_run(struct engine *e)
     close(e->admin_fd);
     close(s.lock);
     close(s.signals);
+    if (e->cache)
+        cache_shared_free(e->cache);
     history_free(e->history);
     board_free(e->board);
     config_done(&e->config);

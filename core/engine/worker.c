@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 
 #include "base/log.h"
+#include "cache/cache.h"
 #include "http/compress.h"
 #include "http/server.h"
 #include "script/limits.h"
@@ -27,6 +28,7 @@ struct worker {
     struct upstreams *upstreams;
     struct compress *compress;
     struct pg *pg;
+    struct cache *cache;
     struct script *script;
     uv_signal_t terminate;
     struct tls_context *tls; /* NULL: no TLS listener */
@@ -82,6 +84,7 @@ static struct script *load(struct worker *w, uint64_t number, struct tls_context
         .process = w->process,         .lane = w->lane,     .upstreams = w->upstreams,
         .compress = w->compress,
         .pg = w->pg,
+        .cache = w->cache,
         .number = number,
     };
     struct script *script = bundle ? generation_load(&opts, bundle, &config, problems) : NULL;
@@ -201,6 +204,10 @@ static int start(struct worker *w)
     w->upstreams = upstreams_new(w->io, w->board, (int)(w->process - board_worker(w->board, 0)),
                                  w->engine->config.key[CONFIG_RESOLVER].text);
     w->pg = pg_new(w->io, w->board, (uint32_t)(w->process - board_worker(w->board, 0)));
+    struct cache_opts cache = {w->io, w->board, w->lane, w->engine->cache,
+                               (uint32_t)(w->process - board_worker(w->board, 0))};
+    if (w->engine->cache)
+        w->cache = cache_open(&cache);
     if (!w->compress || !w->upstreams || !w->pg || limits_start() < 0 || !switch_generation(w)) {
         log_line(LOG_ERROR, "cannot start");
         return 1;
@@ -259,6 +266,8 @@ int worker_run(struct engine *engine, unsigned index)
     tls_context_release(w->tls);
     upstreams_free(w->upstreams);
     pg_stop(w->pg);
+    if (w->cache)
+        cache_close(w->cache);
     limits_stop();
     io_done(io);
     compress_free(w->compress);

@@ -59,6 +59,7 @@ struct server {
     int worker;
     struct listener *listeners[2]; /* plain and TLS; NULL when not listening */
     struct tls_context *tls;
+    struct exchange *detached; /* without a client */
     struct exchange *spare; /* recycled exchanges, linked by user */
     unsigned spare_count;
     uint64_t random; /* state of server_random() */
@@ -89,6 +90,9 @@ void conn_feed_body(struct conn *c);
 
 /* Writes out and follows up on what could not be written. */
 void conn_flush(struct conn *c);
+
+/* Ends those without a client. */
+void server_end_detached(struct server *s);
 
 struct exchange *exchange_new(struct server *s);
 void exchange_free(struct exchange *ex);

@@ -118,7 +118,7 @@ static bool body_is_cheap_to_drop(const struct exchange *ex)
 /* Appends to a head; the caller made room. */
 static inline char *put(char *to, struct str s)
 {
-    return mempcpy(to, s.p, s.len);
+    return s.len ? mempcpy(to, s.p, s.len) : to;
 }
 
 static char *put_u64(char *to, uint64_t value)
@@ -178,7 +178,8 @@ static char *put_status(char *to, const struct answer *a)
 
 static char *put_fields(char *to, const struct answer *a, const char *date)
 {
-    bool has_date = false;
+    bool has_date = a->prepared.len > 0;
+    to = put(to, a->prepared);
     for (size_t i = 0; i < a->header_count; i++) {
         const struct http_header *h = &a->headers[i];
         to = put(put(put(put(to, h->name), STR(": ")), h->value), STR("\r\n"));
@@ -192,7 +193,7 @@ static char *put_fields(char *to, const struct answer *a, const char *date)
 /* No head is longer. */
 static size_t head_room(const struct answer *a)
 {
-    size_t room = 256 + a->reason.len;
+    size_t room = 256 + a->reason.len + a->prepared.len;
     for (size_t i = 0; i < a->header_count; i++)
         room += a->headers[i].name.len + a->headers[i].value.len + 4;
     return room;
@@ -433,6 +434,10 @@ void exchange_abort(struct exchange *ex)
 {
     struct conn *c = ex->conn;
     ex->answer = ANSWER_ENDED;
+    if (ex->detached) {
+        exchange_detached_over(ex);
+        return;
+    }
     io_now(ex->server->io);
     exchange_record(ex, ex->status);
     exchange_free(ex);

@@ -262,6 +262,7 @@ void server_free(struct server *s)
         }
         conn_close(c, true);
     }
+    server_end_detached(s);
     for (struct exchange *ex = s->spare, *next; ex; ex = next) {
         next = ex->user;
         arena_done(ex->arena);

@@ -66,7 +66,9 @@ struct exchange {
     struct filter *filters;     /* between the app and the wire; see filter.h */
     struct ending *endings;     /* the same */
     bool close_after;           /* app may set: no further request */
+    bool detached;              /* has no client, see exchange_detached_new() */
     /* private */
+    struct exchange *next, *prev; /* of the detached ones */
     struct body_reader body;
     const struct body_sink *sink;
     uint64_t body_bytes;
@@ -133,6 +135,7 @@ struct answer {
     const struct http_header *headers; /* judged by the caller; no framing fields */
     size_t header_count;
     int64_t length; /* of the body; -1: unknown, chunked or to the end of the connection */
+    struct str prepared; /* header lines ready to be sent, Date among them; no filter sees them */
 };
 
 /* Begins an answer; then exchange_send() as often as needed, and exchange_end(). */
@@ -154,6 +157,11 @@ void exchange_problem(struct exchange *ex, int status, const char *code, const c
 
 /* Cuts the connection so that a begun answer is visibly incomplete. */
 void exchange_abort(struct exchange *ex);
+
+/* A GET of our own like this one, from nobody: the app answers it to the filters, and the
+ * last of them ends it. NULL without memory. */
+struct exchange *exchange_detached_new(const struct exchange *like);
+void exchange_detached_over(struct exchange *ex);
 
 /* Sends what is queued; called once at the end of an event that wrote outside
  * of on_request. */

@@ -153,6 +153,15 @@ static bool pass(struct dispatch *d)
     return true;
 }
 
+/* All stages are behind it. */
+static void run_passed(struct dispatch *d)
+{
+    for (unsigned i = 0; i < POLICY_KINDS; i++)
+        if (d->route->policies[i] && policy_kinds[i]->run)
+            policy_kinds[i]->run(d, d->route->policies[i]);
+    run(d->script, d->route, d->ex, &d->match);
+}
+
 void dispatch_go(struct dispatch *d)
 {
     struct exchange *ex = d->ex;
@@ -162,13 +171,25 @@ void dispatch_go(struct dispatch *d)
     ex->user = NULL;
     ex->on_gone = NULL;
     if (pass(d))
-        run(s, d->route, ex, &d->match);
+        run_passed(d);
     script_fiber_over(s);
 }
 
 void dispatch_answered(struct dispatch *d)
 {
     script_fiber_over(d->script);
+}
+
+void dispatch_again(struct script *s, struct exchange *ex)
+{
+    struct router_match *match = arena_alloc(ex->arena, sizeof *match);
+    struct route *route = s->fallback;
+    if (match && router_find(s->router, ex->head->method, ex->path, match))
+        route = match->target;
+    if (match && route)
+        run(s, route, ex, match);
+    else
+        exchange_problem(ex, 503, "out_of_memory", "the server is out of memory", NULL, 0);
 }
 
 void script_request(struct script *s, struct exchange *ex)
@@ -202,5 +223,5 @@ void script_request(struct script *s, struct exchange *ex)
     }
     *d = (struct dispatch){.ex = ex, .script = s, .route = route, .match = match};
     if (pass(d))
-        run(s, route, ex, &d->match);
+        run_passed(d);
 }

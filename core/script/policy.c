@@ -6,6 +6,7 @@
 const struct policy_kind *const policy_kinds[POLICY_KINDS] = {
     [POLICY_LIMIT] = &policy_limit,
     [POLICY_COMPRESSION] = &policy_compression,
+    [POLICY_CACHE] = &policy_cache,
 };
 
 void policies_free(struct route *route)

@@ -23,6 +23,7 @@ struct script;
 enum policy_id {
     POLICY_LIMIT,
     POLICY_COMPRESSION,
+    POLICY_CACHE,
     POLICY_KINDS
 };
 
@@ -40,10 +41,12 @@ struct policy_kind {
     void (*free)(void *policy);
     /* Each request of the route passes here; NULL: no stage. */
     enum stage_result (*enter)(struct dispatch *d, void *policy);
+    /* A request that passed all stages is about to reach its handler; NULL: nothing to do.
+     * A filter pushed here sees the answer before those of the stages. */
+    void (*run)(struct dispatch *d, void *policy);
 };
 
 /* In the order in which a request passes their stages. */
 extern const struct policy_kind *const policy_kinds[POLICY_KINDS];
 
-extern const struct policy_kind policy_limit;
-extern const struct policy_kind policy_compression;
+extern const struct policy_kind policy_limit, policy_compression, policy_cache;

@@ -151,4 +151,4 @@ static enum stage_result enter_limit(struct dispatch *d, void *policy)
     return p->admission.limiter ? admission_enter(d, &p->admission) : STAGE_GO;
 }
 
-const struct policy_kind policy_limit = {"limits", read_limit, free_limit, enter_limit};
+const struct policy_kind policy_limit = {.name = "limits", .read = read_limit, .free = free_limit, .enter = enter_limit};

@@ -22,6 +22,7 @@
 
 struct script;
 struct fiber;
+struct cache;
 
 struct source {
     const char *path; /* "routes/api.lua", below the rules */
@@ -40,6 +41,7 @@ struct script_opts {
     struct lane *lane;
     struct compress *compress;     /* NULL: answers are not compressed */
     struct upstreams *upstreams;   /* NULL: load only, nothing can be called */
+    struct cache *cache;           /* NULL: the cache policy has no effect */
     uint64_t generation;
     const struct source *sources;
     size_t source_count;

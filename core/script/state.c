@@ -135,6 +135,7 @@ struct script *script_new(const struct script_opts *opts, struct problems *probl
     s->lane = opts->lane;
     s->upstreams = opts->upstreams;
     s->compress = opts->compress;
+    s->cache = opts->cache;
     s->generation = opts->generation;
     s->routes_under = opts->routes_under;
     s->routes_except = opts->routes_except;

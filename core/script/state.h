@@ -49,6 +49,7 @@ struct script {
     struct lane *lane;
     struct compress *compress;
     struct upstreams *upstreams;
+    struct cache *cache; /* NULL: none */
     uint64_t generation;
     const char *routes_under;
     const char *routes_except;

@@ -13,7 +13,17 @@
     X(RATE_REFUSED, "rate_refused", "requests answered 429 by a rate limit")                       \
     X(RATE_OBSERVED, "rate_observed", "requests over a rate limit that only observes")                 \
     X(LIMIT_REFUSED, "limit_refused", "requests answered 503 by a concurrency limit")                \
-    X(LIMIT_OBSERVED, "limit_observed", "requests over a concurrency limit that only observes")
+    X(LIMIT_OBSERVED, "limit_observed", "requests over a concurrency limit that only observes") \
+    X(CACHE_HITS, "cache_hits", "requests answered by a fresh entry of the cache")                 \
+    X(CACHE_MISSES, "cache_misses", "requests of cached routes that went to their origin")         \
+    X(CACHE_STALE, "cache_stale", "requests answered by an entry that was no longer fresh")        \
+    X(CACHE_REVALIDATED, "cache_revalidated", "entries that their origin confirmed with a 304")    \
+    X(CACHE_STORED, "cache_stored", "answers handed to the cache's store")                         \
+    X(CACHE_BYPASSED, "cache_bypassed", "requests of cached routes that the cache does not answer") \
+    X(CACHE_COLLAPSED, "cache_collapsed", "requests answered by the fetch of another one")         \
+    X(CACHE_REFRESHED, "cache_refreshed", "entries fetched again in the background")               \
+    X(CACHE_DROPPED, "cache_dropped", "answers not stored because the cache's queue was full")     \
+    X(CACHE_INVALIDATED, "cache_invalidated", "targets dropped after an unsafe request")
 
 enum counter_id {
 #define X(id, name, doc) COUNTER_##id,
