@@ -11,7 +11,7 @@
 
 #include <stdlib.h>
 
-enum { LEASE_MS_BITS = 40 };
+enum { LEASE_MS_BITS = 44 }; /* unix time in ms needs 41 */
 
 static uint64_t hash_of(struct str key)
 {
