@@ -316,6 +316,8 @@ static enum decision decide(struct cache_visit *v, struct record_view *view, enu
         return decide_found(v, view, &a, how);
     if (a.control.only_if_cached)
         return DECIDE_TIMEOUT;
+    if (!v->capture)
+        cache_count(v->cache, v->ex, CACHE_MISSES);
     return v->capture ? fetch_or_wait(v) : DECIDE_GO;
 }
 

@@ -508,11 +508,14 @@ static void end_validated(struct exchange *ex, struct fetch *f)
     struct record_view old;
     struct made made = {0};
     record_read(buf_str(f->old), (struct str){NULL, 0}, &old);
+    struct str tag = old.etag;
     size_t n = merge(f, &old, merged);
     struct answer like = {.status = old.r.status, .length = (int64_t)old.body.len};
     f->headers = merged;
     f->header_count = n;
     const char *why = judge(f, &like);
+    if (!why && tag.len && !etag_list_has(tag, f->facts.etag, false))
+        why = "other-entity"; /* RFC 9111 4.3.4: not the one that was asked about */
     if (why)
         f->fresh = (struct fresh){.fresh_until_ms = clock_unix_ms(), .never_stale = true};
     cache_count(f->cache, ex, CACHE_REVALIDATED);
@@ -566,6 +569,16 @@ static void on_end(struct exchange *ex, struct filter *filter)
         filter_end(ex, f->filter.next);
 }
 
+/* The origin broke off inside of its error: that is one as well. */
+static bool on_broken(struct exchange *ex, struct filter *filter)
+{
+    struct fetch *f = (struct fetch *)filter;
+    if (f->mode != MODE_FALLBACK || ex->detached)
+        return false;
+    on_end(ex, filter);
+    return true;
+}
+
 static void on_done(struct exchange *ex, struct filter *filter)
 {
     struct fetch *f = (struct fetch *)filter;
@@ -578,7 +591,7 @@ static void on_done(struct exchange *ex, struct filter *filter)
 }
 
 static const struct filter_ops ops = {
-    .begin = on_begin, .send = on_send, .flush = on_flush, .end = on_end, .done = on_done};
+    .begin = on_begin, .send = on_send, .flush = on_flush, .end = on_end, .broken = on_broken, .done = on_done};
 
 void cache_fetch(struct cache_visit *v)
 {

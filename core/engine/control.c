@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "http/server.h"
 #include "proxy/health.h"
+#include "script/bind_cache.h"
 #include "script/bind_compression.h"
 #include "script/bind_pools.h"
 #include "script/bind_stats.h"
@@ -33,6 +34,7 @@ struct control {
     struct lane *lane; /* its own, so that the API's requests are not counted as traffic */
     struct server *server;
     struct upstreams *upstreams;
+    struct cache_desk *cache; /* NULL: none */
     struct script *script;
     struct reload *reload;
     struct machine machine;
@@ -206,6 +208,7 @@ static void bind_control(lua_State *L, void *user)
     bind_upstreams_open(L);
     bind_pools_open(L);
     bind_compression_open(L, c->board);
+    bind_cache_open(L, c->cache);
 }
 
 /* ---- generations ---- */
@@ -314,6 +317,7 @@ int control_run(struct engine *engine)
     c->process = &engine->board->processes[ROLE_CONTROL];
     c->lane = calloc(1, engine->board->lane_bytes);
     c->upstreams = upstreams_new(io, engine->board, -1, engine->config.key[CONFIG_RESOLVER].text);
+    c->cache = cache_desk_new(c->board, engine->cache);
     c->reload = reload_new(engine, io);
     machine_init(&c->machine, "", engine->state);
     struct server_opts opts = {.io = io, .board = c->board, .lane = c->lane, .app = &app,
@@ -337,6 +341,7 @@ int control_run(struct engine *engine)
     health_stop(c->upstreams);
     script_end(c->script);
     upstreams_free(c->upstreams);
+    cache_desk_free(c->cache);
     limits_stop();
     io_done(io);
     reload_free(c->reload);

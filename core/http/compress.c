@@ -651,7 +651,8 @@ static void on_done(struct exchange *ex, struct filter *f)
     compress_rules_put(p->rules);
 }
 
-static const struct filter_ops ops = {on_begin, on_send, on_flush, on_finish, on_answer, on_done};
+static const struct filter_ops ops = {
+    .begin = on_begin, .send = on_send, .flush = on_flush, .end = on_finish, .answer = on_answer, .done = on_done};
 
 /* ---- life ---- */
 

@@ -434,6 +434,9 @@ void exchange_abort(struct exchange *ex)
 {
     struct conn *c = ex->conn;
     ex->answer = ANSWER_ENDED;
+    struct filter *first = first_filter(ex);
+    if (first && first->ops->broken && first->ops->broken(ex, first))
+        return;
     if (ex->detached) {
         exchange_detached_over(ex);
         return;

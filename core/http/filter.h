@@ -26,6 +26,9 @@ struct filter_ops {
     void (*end)(struct exchange *ex, struct filter *f);
     /* A whole answer at once; NULL: begin, send and end. */
     void (*answer)(struct exchange *ex, struct filter *f, const struct answer *answer, struct str body);
+    /* The application broke off. True: the filter has given another answer, whole;
+     * false: the connection is cut. NULL: never. */
+    bool (*broken)(struct exchange *ex, struct filter *f);
     /* The exchange is over, for whatever reason, perhaps in the middle. Called once. */
     void (*done)(struct exchange *ex, struct filter *f);
 };

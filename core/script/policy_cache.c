@@ -81,11 +81,10 @@ static void *read_cache(lua_State *L, struct script *s, const struct route *rout
     (void)route;
     if (strcmp(text(L, "mode"), "on") != 0)
         return NULL;
-    struct cache_policy *p = calloc(1, sizeof *p);
-    if (!p) {
-        luaL_error(L, "out of memory");
-        return NULL;
-    }
+    /* Filled where Lua may raise without leaving it behind. */
+    struct cache_policy *p = lua_newuserdata(L, sizeof *p);
+    memset(p, 0, sizeof *p);
+    lua_insert(L, -2);
     p->fresh = (struct fresh_opts){
         .ttl_s = number(L, "ttl", -1),
         .force_ttl_s = number(L, "force_ttl", -1),
@@ -106,7 +105,13 @@ static void *read_cache(lua_State *L, struct script *s, const struct route *rout
     p->early = number(L, "early", 0);
     p->heed_request = is_true(L, "heed_request");
     p->status_header = is_true(L, "status_header");
-    return p;
+    struct cache_policy *kept = malloc(sizeof *kept);
+    if (!kept)
+        luaL_error(L, "out of memory");
+    else
+        *kept = *p;
+    lua_remove(L, -2);
+    return kept;
 }
 
 /* ---- the stage ---- */

@@ -93,4 +93,4 @@ static void free_compression(void *policy)
     compress_rules_put(policy);
 }
 
-const struct policy_kind policy_compression = {"compression", read_compression, free_compression, NULL};
+const struct policy_kind policy_compression = {.name = "compression", .read = read_compression, .free = free_compression};

@@ -1,0 +1,83 @@
+-- GET  cache       : what is stored, and what the cache did per route since the start
+-- POST cache/purge : forgets {"url": "http://host/path?query"}, {"prefix": "http://host/path"},
+--                    {"tag": "name"} or {"all": true}; answers when it is done
+local admin = require "perilune.admin"
+local p = require "perilune"
+local app = admin.app()
+
+local WAIT_S = 10
+
+local function absent()
+  return admin.problem(404, "no_cache", "there is no cache: cache.bytes is 0, or its folder cannot be used (see the log)")
+end
+
+app:get(admin.path "cache", function()
+  local view = admin.cache.view()
+  if not view then return absent() end
+  for _, route in ipairs(view.routes) do
+    local asked = route.hits + route.stale + route.misses + route.collapsed
+    route.hit_ratio = asked > 0 and (route.hits + route.stale + route.collapsed) / asked or 0
+  end
+  return admin.envelope(view)
+end)
+
+local function invalid(pointer, detail)
+  return 422, p.json.encode {
+    type = "about:blank", title = "Unprocessable Content", status = 422, code = "bad_purge", detail = detail,
+    errors = { { pointer = pointer, detail = detail } },
+  }, { ["Content-Type"] = "application/problem+json", ["Cache-Control"] = "no-store" }
+end
+
+--- As keys have it: host in lower case without a default port, and a path.
+local function normal(url)
+  local scheme, host, rest = url:match "^(https?)://([^/?#]+)([^#]*)"
+  if not scheme then return nil end
+  host = host:lower():gsub(scheme == "https" and ":443$" or ":80$", "")
+  if rest:sub(1, 1) ~= "/" then rest = "/" .. rest end
+  return scheme .. "://" .. host .. rest
+end
+
+--- What a body asks to be forgotten; or nil, pointer, what is wrong.
+local function wanted(body)
+  local kinds = {}
+  for name in pairs(body) do
+    if name ~= "url" and name ~= "prefix" and name ~= "tag" and name ~= "all" then
+      return nil, "/" .. tostring(name), "unknown; give one of url, prefix, tag, all"
+    end
+    kinds[#kinds + 1] = name
+  end
+  if #kinds ~= 1 then return nil, "", "give exactly one of url, prefix, tag, all" end
+  local kind = kinds[1]
+  local value = body[kind]
+  if kind == "all" then
+    if value ~= true then return nil, "/all", "only true makes sense here" end
+    return "all", ""
+  end
+  if type(value) ~= "string" or value == "" or value:find "[%c ]" then
+    return nil, "/" .. kind, "a text without spaces"
+  end
+  if kind == "tag" then return "tag", value end
+  local url = normal(value)
+  if not url then return nil, "/" .. kind, "a URL as clients ask for it, like http://example.org/a" end
+  return kind == "url" and "key" or "prefix", url
+end
+
+app:post(admin.path "cache/purge", function(req)
+  local body = p.json.decode(req.body)
+  if type(body) ~= "table" then return admin.problem(400, "bad_json", "the body is a JSON object like {\"tag\": \"news\"}") end
+  local what, text, wrong = wanted(body)
+  if not what then return invalid(text, wrong) end
+  local ticket = admin.cache.purge(what, text)
+  if not ticket then return absent() end
+  local until_s = p.now() + WAIT_S
+  local count
+  repeat
+    p.sleep(0.005)
+    count = admin.cache.purged(ticket)
+  until count or p.now() > until_s
+  if not count then return admin.problem(504, "purge_slow", "the purge is under way and has not ended within 10 s") end
+  if count < 0 then return admin.problem(500, "purge_failed", "the store refused the purge; the log says why") end
+  return admin.envelope { purged = count }
+end)
+
+return app
