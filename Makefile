@@ -85,7 +85,7 @@ bench: deps deps-test deps-bench ## measure against peers in one run, print rati
 
 FUZZERS := $(patsubst tests/fuzz/%_fuzz.c,$(B)/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 fuzz-build: $(FUZZERS)
-$(B)/fuzz/%: tests/fuzz/%_fuzz.c $(filter $(B)/base/% $(B)/codec/accept.o $(B)/codec/names.o $(B)/http/head% $(B)/http/body.o $(B)/http/opinion.o $(B)/llhttp/%,$(OBJS))
+$(B)/fuzz/%: tests/fuzz/%_fuzz.c $(filter $(B)/base/% $(B)/codec/accept.o $(B)/codec/names.o $(B)/cache/directives.o $(B)/cache/vary.o $(B)/http/head% $(B)/http/body.o $(B)/http/opinion.o $(B)/llhttp/%,$(OBJS))
 	@mkdir -p $(@D)
 	@echo "  fuzz $<"
 	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ -lm
