@@ -28,7 +28,10 @@ struct cache *cache_open(const struct cache_opts *o)
     c->shared = o->shared;
     c->worker = o->worker;
     c->counts = cache_shared_counts(o->shared, o->worker);
-    if (store_open(&c->store, &store, why, sizeof why) == 0) {
+    c->seen = calloc(o->shared->routes_max, sizeof *c->seen);
+    if (!c->seen)
+        strcpy(why, "out of memory");
+    else if (store_open(&c->store, &store, why, sizeof why) == 0) {
         c->writer = writer_new(c->store, c->shared, 2 + o->worker);
         if (c->writer)
             return c;
@@ -37,6 +40,7 @@ struct cache *cache_open(const struct cache_opts *o)
     }
     atomic_fetch_add(&c->shared->unusable, 1);
     log_line(LOG_ERROR, "the cache in %s cannot be used (%s); serving without", o->shared->folder, why);
+    free(c->seen);
     free(c);
     return NULL;
 }
@@ -46,6 +50,7 @@ void cache_close(struct cache *c)
     writer_free(c->writer);
     store_close(c->store);
     buf_done(&c->key);
+    free(c->seen);
     free(c);
 }
 
@@ -126,6 +131,7 @@ static bool get(struct cache *c, struct record_view *view)
 {
     struct str text = buf_str(&c->key), bytes;
     struct cache_key key = record_key(text);
+    c->hash = key.low;
     if (!store_get(c->store, key, &bytes) || !record_read(bytes, text, view))
         return false;
     store_used(c->store, key);
@@ -297,6 +303,19 @@ static enum decision decide_found(struct cache_visit *v, const struct record_vie
     return d;
 }
 
+/* Tells the route's miss-ratio curve. */
+static void follow(struct cache_visit *v, uint32_t bytes)
+{
+    struct cache *c = v->cache;
+    if (v->ex->route >= c->shared->routes_max || v->wait_until_ms)
+        return; /* who has waited was counted before */
+    struct curve *curve = cache_shared_curve(c->shared, v->ex->route);
+    uint64_t *seen = &c->seen[v->ex->route];
+    ++*seen;
+    if (curve_follows(curve, c->hash) && curve_use(curve, c->hash, bytes, *seen, c->io->now_ms))
+        *seen = 0;
+}
+
 /* Needs a read transaction. */
 static enum decision decide(struct cache_visit *v, struct record_view *view, enum serve_how *how)
 {
@@ -311,6 +330,7 @@ static enum decision decide(struct cache_visit *v, struct record_view *view, enu
         return DECIDE_GO;
     }
     bool found = look_up(v, view);
+    follow(v, found ? store_size(view->bytes.len) : 0);
     v->capture = head->method_id == METHOD_GET && !a.range;
     if (found)
         return decide_found(v, view, &a, how);

@@ -280,6 +280,15 @@ static void put_vary(struct fetch *f, const struct made *m)
     buf_done(&out);
 }
 
+/* Only now the route's miss-ratio curve can know. */
+static void note_size(struct fetch *f, struct exchange *ex, size_t record_bytes)
+{
+    struct cache_shared *shared = f->cache->shared;
+    uint64_t hash = record_key(f->key).low;
+    if (ex->route < shared->routes_max && curve_follows(cache_shared_curve(shared, ex->route), hash))
+        curve_size(cache_shared_curve(shared, ex->route), hash, store_size(record_bytes), f->cache->io->now_ms);
+}
+
 /* Hands a record to the writer and to those who wait. */
 static void store(struct fetch *f, struct exchange *ex, struct made *m)
 {
@@ -291,6 +300,7 @@ static void store(struct fetch *f, struct exchange *ex, struct made *m)
     if (buf_len(&m->names))
         put_vary(f, m);
     buf_add_str(&copy, buf_str(&m->record));
+    note_size(f, ex, buf_len(&m->record));
     put(f, &m->record, slot, lease);
     cache_count(f->cache, ex, CACHE_STORED);
     land(f, buf_ok(&copy) ? LAND_RECORD : LAND_FAILED, buf_str(&copy), true);

@@ -35,6 +35,8 @@ struct cache {
     } uncacheable[FLIGHTS];  /* keys whose answers could not be stored lately: nobody waits for them */
     uint64_t sound[SEEN];    /* ids of records whose checksum was found right */
     struct buf key;          /* scratch */
+    uint64_t hash;           /* of the key that was looked up last */
+    uint64_t *seen;          /* by route: requests that its curve has not been told of */
 };
 
 enum serve_how { SERVE_HIT, SERVE_STALE, SERVE_REVALIDATED, SERVE_COLLAPSED };

@@ -97,7 +97,8 @@ static struct cache_shared *map(uint64_t bytes, uint32_t workers, uint32_t route
         uses *= 2;
     uint64_t uses_offset = (sizeof(struct cache_shared) + 63) / 64 * 64;
     uint64_t counts_offset = uses_offset + uses;
-    uint64_t size = counts_offset + (uint64_t)workers * routes_max * CACHE_COUNTS * sizeof(uint64_t);
+    uint64_t curves_offset = counts_offset + (uint64_t)workers * routes_max * CACHE_COUNTS * sizeof(uint64_t);
+    uint64_t size = curves_offset + routes_max * sizeof(struct curve);
     struct cache_shared *s = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (s == MAP_FAILED)
         return NULL;
@@ -108,6 +109,7 @@ static struct cache_shared *map(uint64_t bytes, uint32_t workers, uint32_t route
     s->uses_mask = uses - 1;
     s->uses_offset = uses_offset;
     s->counts_offset = counts_offset;
+    s->curves_offset = curves_offset;
     return s;
 }
 

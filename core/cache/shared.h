@@ -12,6 +12,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "cache/curve.h"
 #include "cache/store.h"
 
 enum { SHARED_SLOTS = 65536, SHARED_FOLDER = 3100 };
@@ -47,7 +48,7 @@ struct cache_shared {
     _Atomic uint64_t leases[SHARED_SLOTS]; /* key's tag << 32 | unix s until when it is fetched */
     _Atomic uint32_t inside[80]; /* by process: it is in the store now */
     uint64_t uses_mask;
-    uint64_t uses_offset, counts_offset;
+    uint64_t uses_offset, counts_offset, curves_offset;
     char folder[SHARED_FOLDER];
 };
 
@@ -71,6 +72,12 @@ static inline _Atomic uint64_t *cache_shared_counts(struct cache_shared *s, uint
 {
     return (_Atomic uint64_t *)((char *)s + s->counts_offset) +
            (size_t)worker * s->routes_max * CACHE_COUNTS;
+}
+
+/* The miss-ratio curve of a route, of all workers. */
+static inline struct curve *cache_shared_curve(struct cache_shared *s, uint32_t route)
+{
+    return (struct curve *)((char *)s + s->curves_offset) + route;
 }
 
 /* Sum over the workers. */

@@ -251,8 +251,7 @@ void store_write_abort(struct store *s)
     s->write = NULL;
 }
 
-/* What a record takes of the room. */
-static uint32_t size_of(size_t record_bytes)
+uint32_t store_size(size_t record_bytes)
 {
     size_t bytes = record_bytes + 16;
     if (bytes > INLINE_BYTES)
@@ -474,7 +473,7 @@ bool store_put(struct store *s, struct str record)
     if (!record_read(record, (struct str){NULL, 0}, &view))
         return true;
     struct cache_key key = record_key(view.key);
-    uint32_t size = size_of(record.len);
+    uint32_t size = store_size(record.len);
     if (size > s->bytes / 8)
         return true;
     MDB_val k = key_val(&key), v;

@@ -70,6 +70,9 @@ bool store_write_begin(struct store *s);
 bool store_write_commit(struct store *s);
 void store_write_abort(struct store *s);
 
+/* What a record takes of the room. */
+uint32_t store_size(size_t record_bytes);
+
 /* Inside of a transaction. store_put() takes a record and makes room for it;
  * false: give the transaction up. Purges return how many entries went. */
 bool store_put(struct store *s, struct str record);

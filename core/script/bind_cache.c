@@ -87,7 +87,8 @@ static void push_routes(lua_State *L, struct cache_desk *d)
             total += counts[i] = cache_shared_count(d->shared, r, (enum cache_count)i);
         if (!total || atomic_load(&route->state) != 2)
             continue;
-        lua_createtable(L, 0, CACHE_COUNTS + 2);
+        lua_createtable(L, 0, CACHE_COUNTS + 3);
+        set_number(L, "id", r);
         set_text(L, "route", route->name);
         set_text(L, "method", route->method);
         for (int i = 0; i < CACHE_COUNTS; i++)
@@ -111,6 +112,19 @@ static int lua_view(lua_State *L)
     set_number(L, "evicted_bytes", (double)usage.evicted_bytes);
     push_routes(L, d);
     lua_setfield(L, -2, "routes");
+    return 1;
+}
+
+static int lua_miss_ratio(lua_State *L)
+{
+    struct cache_desk *d = desk_of(L);
+    lua_Number route = luaL_checknumber(L, 1), bytes = luaL_checknumber(L, 2);
+    if (!d || !(route >= 0 && route < d->shared->routes_max) || !(bytes >= 0 && bytes < 9e15))
+        return 0;
+    double ratio = curve_miss_ratio(cache_shared_curve(d->shared, (uint32_t)route), (uint64_t)bytes);
+    if (ratio < 0)
+        return 0;
+    lua_pushnumber(L, ratio);
     return 1;
 }
 
@@ -140,7 +154,8 @@ static int lua_purged(lua_State *L)
 
 void bind_cache_open(lua_State *L, struct cache_desk *desk)
 {
-    static const luaL_Reg functions[] = {{"view", lua_view}, {"purge", lua_purge}, {"purged", lua_purged}};
+    static const luaL_Reg functions[] = {
+        {"view", lua_view}, {"miss_ratio", lua_miss_ratio}, {"purge", lua_purge}, {"purged", lua_purged}};
     lua_newtable(L);
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
         lua_pushlightuserdata(L, desk);

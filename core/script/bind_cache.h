@@ -2,7 +2,9 @@
  *
  *     core.cache.view()             nil when there is none; else { bytes, limit_bytes, entries,
  *                                   small_queue_bytes, evictions, evicted_bytes, routes },
- *                                   routes: { route, method, hits, misses, ... } since the start
+ *                                   routes: { id, route, method, hits, misses, ... } since the start
+ *     core.cache.miss_ratio(id, bytes)  what a route's sampled curve expects with so much room
+ *                                   and nothing else in it; nil: nothing was seen
  *     core.cache.purge(what, text)  what: "key", "prefix", "tag", "all"; a ticket, or nil
  *     core.cache.purged(ticket)     nil: not yet; else how many entries went, -1: it failed
  *

@@ -541,6 +541,23 @@ describe("the control API", function()
       assert.matches("\nperilune_cache_hits_total %d+\n", served:admin_get("/metrics").body)
     end))
 
+  it("tells what other sizes of cache would miss, from a sample", with('return { mode = "on", ttl = 60 }', function(served, origin, _, until_hit)
+    for i = 1, 60 do
+      origin.answers["/k" .. i] = function() return { body = ("x"):rep(1000) } end
+      until_hit("/k" .. i)
+    end
+    local view = served:admin_get("~/cache").json.data
+    local curve = view.routes[1].miss_ratio_curve
+    local before = { bytes = 0, miss_ratio = 1 }
+    for _, point in ipairs(curve) do
+      assert.is_true(point.bytes > before.bytes and point.miss_ratio <= before.miss_ratio)
+      before = point
+    end
+    assert.is_true(before.bytes > view.limit_bytes)
+    -- every key was asked for once in vain; all fit
+    assert.is_true(before.miss_ratio > 0.1 and before.miss_ratio < 0.9)
+  end))
+
   it("says so when there is no cache", with(nil, function(served, origin, ask)
     origin.answers["/a"] = cached()
     ask "/a"

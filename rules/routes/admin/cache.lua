@@ -11,12 +11,27 @@ local function absent()
   return admin.problem(404, "no_cache", "there is no cache: cache.bytes is 0, or its folder cannot be used (see the log)")
 end
 
+-- Rooms that the miss-ratio curve is told for, in terms of cache.bytes.
+local FACTORS = { 1 / 64, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8 }
+
+local function curve(id, limit_bytes)
+  local points = p.json.array {}
+  for _, factor in ipairs(FACTORS) do
+    local bytes = math.floor(limit_bytes * factor)
+    local ratio = admin.cache.miss_ratio(id, bytes)
+    if ratio then points[#points + 1] = { bytes = bytes, miss_ratio = ratio } end
+  end
+  return points
+end
+
 app:get(admin.path "cache", function()
   local view = admin.cache.view()
   if not view then return absent() end
   for _, route in ipairs(view.routes) do
     local asked = route.hits + route.stale + route.misses + route.collapsed
     route.hit_ratio = asked > 0 and (route.hits + route.stale + route.collapsed) / asked or 0
+    route.miss_ratio_curve = curve(route.id, view.limit_bytes)
+    route.id = nil
   end
   return admin.envelope(view)
 end)
