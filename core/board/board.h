@@ -22,6 +22,7 @@
 #include "board/pools.h"
 #include "board/rates.h"
 #include "board/settings.h"
+#include "board/statements.h"
 #include "io/tls.h"
 #include "stats/lane.h"
 
@@ -100,6 +101,7 @@ struct board {
     struct clients clients[BOARD_WORKERS_MAX]; /* its worker */
     struct limiters limiters;
     struct pools pools;
+    struct statements statements;
     struct tls_tickets tickets; /* control */
     uint64_t lane_bytes; /* size of one lane */
     uint64_t lanes_offset;

@@ -51,6 +51,7 @@ struct pg_statement {
     struct pg_pool *pool;
     struct str sql;                   /* NUL-terminated */
     uint64_t hash, id;
+    uint32_t shape;                   /* its index on the board */
     unsigned refs;
     enum pg_verb verb;
     bool typed;

@@ -78,6 +78,9 @@ void pg_statement_hold(struct pg_statement *st); /* once more; or again, before 
 void pg_statement_put(struct pg_statement *st);
 enum pg_verb pg_statement_verb(const struct pg_statement *st);
 
+/* Index of its shape in the statements of the board. */
+uint32_t pg_statement_shape(const struct pg_statement *st);
+
 /* Types of its parameters. False: not known yet, run a job of PG_DESCRIBE first. */
 bool pg_statement_types(const struct pg_statement *st, const uint32_t **oids, unsigned *count);
 

@@ -48,6 +48,19 @@ static bool is_used(const struct pg_pool *pool)
 
 /* ---- results ---- */
 
+static void count_statement(const struct pg_job *job, uint64_t ns)
+{
+    const struct pg *all = job->pool->all;
+    struct statement_lane *lane = statements_lane(&all->board->statements, job->statement->shape, all->worker);
+    if (job->mode == PG_DESCRIBE)
+        return;
+    lane_add(&lane->calls, 1);
+    lane_add(&lane->rows, job->row_count);
+    lane_add(&lane->errors, job->error.sqlstate[0] != 0);
+    lane_add(&lane->time_sum_ns, ns);
+    sketch_coarse_record(&lane->time, ns);
+}
+
 void pool_finish(struct pg_job *job)
 {
     struct pg_pool *pool = job->pool;
@@ -66,6 +79,7 @@ void pool_finish(struct pg_job *job)
     sketch_coarse_record(&lane->use, now_ns - job->sent_ns);
     lane_add(&lane->wait_sum_ns, job->sent_ns - job->queued_ns);
     lane_add(&lane->use_sum_ns, now_ns - job->sent_ns);
+    count_statement(job, now_ns - job->sent_ns);
 }
 
 static void grant(struct pg_lease *lease)

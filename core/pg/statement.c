@@ -128,6 +128,19 @@ static bool grow(struct texts *t)
     return true;
 }
 
+static uint32_t shape_of(const struct pg_pool *pool, struct str sql)
+{
+    struct board *board = pool->all->board;
+    struct str name = str_from(pool->spec.name);
+    char *shape = malloc(sql.len + 1);
+    if (!shape)
+        return 0;
+    struct str text = {shape, statement_shape(sql, shape)};
+    uint32_t index = statements_open(&board->statements, board_hash(board, text, board_hash(board, name, 0)), name, text);
+    free(shape);
+    return index;
+}
+
 static struct pg_statement *hold(struct texts *t, struct pg_statement *st)
 {
     if (st->refs++ == 0)
@@ -157,6 +170,7 @@ struct pg_statement *pg_statement_get(struct pg_pool *pool, struct str sql)
     st->id = ++t->next_id;
     st->refs = 1;
     st->verb = verb_of(sql);
+    st->shape = shape_of(pool, sql);
     st->next = t->buckets[hash & (t->size - 1)];
     t->buckets[hash & (t->size - 1)] = st;
     t->count++;
@@ -172,6 +186,11 @@ void pg_statement_put(struct pg_statement *st)
 {
     if (st && --st->refs == 0)
         link_newest(&st->pool->texts, st);
+}
+
+uint32_t pg_statement_shape(const struct pg_statement *st)
+{
+    return st->shape;
 }
 
 enum pg_verb pg_statement_verb(const struct pg_statement *st)

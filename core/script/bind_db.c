@@ -133,11 +133,33 @@ static void note_phases(const struct fiber *f, uint64_t queued_ns, uint64_t sent
         f->ex->phase_ns[PHASE_DB] += done_ns - sent_ns;
 }
 
+static void count_call(struct fiber *f, const struct pg_job *job)
+{
+    struct db_calls *all = &f->calls;
+    uint32_t shape = pg_statement_shape(job->statement);
+    unsigned i = 0;
+    if (job->mode == PG_DESCRIBE)
+        return;
+    if (f->ex)
+        all->route = f->ex->route;
+    while (i < all->count && all->list[i].shape != shape)
+        i++;
+    if (i == DB_CALLS)
+        return;
+    if (i == all->count) {
+        all->count++;
+        all->list[i].shape = shape;
+        all->list[i].calls = 0;
+    }
+    all->list[i].calls++;
+}
+
 static void on_done(struct pg_job *job)
 {
     struct db_op *op = job->user;
     struct fiber *f = op->fiber;
     note_phases(f, job->queued_ns, job->sent_ns, job->done_ns);
+    count_call(f, job);
     io_now(f->script->io);
     fiber_resume(f, push_result, op);
     free(op);
@@ -282,8 +304,25 @@ static void end_lease(struct db_lease *box)
     box->streaming = false;
 }
 
-void db_release_all(struct fiber *f)
+static void flush_calls(struct fiber *f)
 {
+    const struct script *s = f->script;
+    uint32_t worker = (uint32_t)(s->process - board_worker(s->board, 0));
+    for (unsigned i = 0; i < f->calls.count; i++) {
+        struct statement_lane *lane = statements_lane(&s->board->statements, f->calls.list[i].shape, worker);
+        lane_add(&lane->requests, 1);
+        if (f->calls.list[i].calls <= lane_get(&lane->most))
+            continue;
+        atomic_store_explicit(&lane->most_route, f->calls.route, memory_order_relaxed);
+        atomic_store_explicit(&lane->most, f->calls.list[i].calls, memory_order_relaxed);
+    }
+    f->calls.count = 0;
+}
+
+void db_request_over(struct fiber *f)
+{
+    if (f->calls.count)
+        flush_calls(f);
     while (f->leases)
         end_lease(f->leases);
 }
@@ -421,6 +460,7 @@ static void on_stream_done(struct pg_job *job)
 {
     struct db_lease *box = job->user;
     note_phases(box->fiber, job->queued_ns, job->sent_ns, job->done_ns);
+    count_call(box->fiber, job);
     take_rows(box, job);
     box->error = job->error;
     job->error = (struct pg_error){0};

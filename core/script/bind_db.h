@@ -14,11 +14,23 @@
 #pragma once
 
 #include <lua.h>
+#include <stdint.h>
 
 struct fiber;
+
+enum { DB_CALLS = 16 };
+
+/* Statements of one request, by shape; those beyond the last entry are not counted. */
+struct db_calls {
+    unsigned count;
+    uint32_t route;
+    struct {
+        uint32_t shape, calls;
+    } list[DB_CALLS];
+};
 
 /* Adds `db` to `core` on top of the stack. */
 void bind_db_open(lua_State *L);
 
-/* The fiber's request is over. */
-void db_release_all(struct fiber *f);
+/* The fiber's request is over: counts its statements, gives back what it holds. */
+void db_request_over(struct fiber *f);

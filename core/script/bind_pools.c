@@ -150,9 +150,61 @@ static int lua_resize(lua_State *L)
     return refuse(L, "there is no pool of this id; see GET resources/pools", "unknown_pool");
 }
 
+static void push_statement(lua_State *L, const struct board *board, struct board_statement *s)
+{
+    uint64_t calls = 0, rows = 0, errors = 0, sum_ns = 0, requests = 0, most = 0, route = 0;
+    uint32_t time[SKETCH_COARSE_BUCKETS] = {0};
+    for (int w = 0; w < STATEMENT_WORKERS; w++) {
+        struct statement_lane *lane = &s->lanes[w];
+        calls += lane_get(&lane->calls);
+        rows += lane_get(&lane->rows);
+        errors += lane_get(&lane->errors);
+        sum_ns += lane_get(&lane->time_sum_ns);
+        requests += lane_get(&lane->requests);
+        if (lane_get(&lane->most) > most) {
+            most = lane_get(&lane->most);
+            route = lane_get(&lane->most_route);
+        }
+        for (int i = 0; i < SKETCH_COARSE_BUCKETS; i++)
+            time[i] += atomic_load_explicit(&lane->time.bucket[i], memory_order_relaxed);
+    }
+    lua_createtable(L, 0, 9);
+    set_text(L, "statement", s->text);
+    set_number(L, "calls", (double)calls);
+    set_number(L, "rows", (double)rows);
+    set_number(L, "errors", (double)errors);
+    set_number(L, "requests", (double)requests);
+    set_number(L, "calls_per_request", requests ? (double)calls / (double)requests : 0);
+    set_number(L, "most_per_request", (double)most);
+    if (most && route < board->routes_max) {
+        lua_pushfstring(L, "%s %s", board->routes[route].method, board->routes[route].name);
+        lua_setfield(L, -2, "most_by_route");
+    }
+    set_times(L, "time_ms", time, sum_ns);
+}
+
+static int lua_statements(lua_State *L)
+{
+    struct board *board = state_of(L)->board;
+    const char *pool = luaL_checkstring(L, 1);
+    int n = 0;
+    lua_newtable(L);
+    json_push_array_metatable(L);
+    lua_setmetatable(L, -2);
+    for (int i = 0; i < STATEMENTS_MAX; i++) {
+        struct board_statement *s = &board->statements.list[i];
+        if (atomic_load_explicit(&s->state, memory_order_acquire) != SLOT_READY || strcmp(s->pool, pool) != 0)
+            continue;
+        push_statement(L, board, s);
+        lua_rawseti(L, -2, ++n);
+    }
+    return 1;
+}
+
 void bind_pools_open(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"list", lua_list}, {"resize", lua_resize}, {0}};
+    static const luaL_Reg functions[] = {
+        {"list", lua_list}, {"resize", lua_resize}, {"statements", lua_statements}, {0}};
     lua_newtable(L);
     luaL_register(L, NULL, functions);
     lua_setfield(L, -2, "pools");

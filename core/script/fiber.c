@@ -100,7 +100,7 @@ static void park(struct fiber *f)
 {
     struct script *s = f->script;
     unlink_active(f);
-    db_release_all(f);
+    db_request_over(f);
     if (f->box)
         f->box->fiber = NULL;
     if (f->ex) {

@@ -98,6 +98,7 @@ struct fiber {
     struct request_box *box; /* the Lua request object, NULL when unused */
     struct wait wait;
     struct db_lease *leases; /* connections of databases that it holds */
+    struct db_calls calls;
     uint64_t resumed_ns;
     struct buf body;      /* request body for the script */
     bool body_whole;

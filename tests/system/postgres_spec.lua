@@ -1,6 +1,5 @@
 --- Handlers and a real PostgreSQL 15.
 local engine = require "tests.support.engine"
-local http = require "tests.support.http"
 local json = require "dkjson"
 local loop = require "tests.support.loop"
 local postgres = require "tests.support.postgres"
@@ -178,6 +177,23 @@ describe("a database", function()
       assert.equal("54000", got[3])
       assert.equal("54000", run(served, [[return db:one("select repeat('x', 50000000)")]])[3])
       assert.same({ { a = 1 } }, run(served, [[return db:one("select 1 a")]]))
+    end)
+  end)
+
+  it("counts statements by their shape, and how often one request calls them", function()
+    loop.run(function()
+      run(served, [[for i = 1, 7 do db:one("select " .. i .. " as n /* c */  where 'a''b' <> $1 and 1 in (1, 2,3) -- end", "x") end return 1]])
+      local list = served:admin_get("~/resources/pools/main/statements").json.data.statements
+      local found
+      for _, one in ipairs(list) do
+        if one.statement == "select ? as n where ? <> $1 and ? in (?)" then found = one end
+      end
+      assert.is_table(found, json.encode(list))
+      assert.same({ 7, 7, 0, 1, 7, 7 }, { found.calls, found.rows, found.errors, found.requests, found.calls_per_request, found.most_per_request })
+      assert.equal("POST /run", found.most_by_route)
+      assert.equal(7, found.time_ms.count)
+      local phases = served:admin_get("~/stats?window=all").json.data
+      assert.is_truthy(json.encode(phases):find('"db"', 1, true))
     end)
   end)
 

@@ -1,5 +1,6 @@
 -- GET   resources/pools      : every pool of connections, all workers together
 -- GET   resources/pools/:id  : one of them
+-- GET   resources/pools/:id/statements : what its statements cost, the most expensive first
 -- PATCH resources/pools/:id  : {"max_size": 15, "min_size": 2} takes effect at once
 local admin = require "perilune.admin"
 local app = admin.app()
@@ -23,6 +24,13 @@ app:get(admin.path "resources/pools/:id", function(req)
   local pool = find(req.params.id)
   if not pool then return missing() end
   return admin.envelope(pool)
+end)
+
+app:get(admin.path "resources/pools/:id/statements", function(req)
+  if not find(req.params.id) then return missing() end
+  local list = pools.statements(req.params.id)
+  table.sort(list, function(a, b) return a.time_ms.mean * a.time_ms.count > b.time_ms.mean * b.time_ms.count end)
+  return admin.envelope { statements = list }
 end)
 
 app:patch(admin.path "resources/pools/:id", function(req)
