@@ -142,6 +142,20 @@ defaults
   return { name = name, pid = pid, address = "127.0.0.1:" .. port }
 end
 
+--- Debian's Varnish before `origin`.
+function servers.varnish(name, origin)
+  local port, home = free_port(), ("%s/varnish-%d"):format(folder, #started)
+  os.execute("mkdir -p " .. home)
+  local libraries = {}
+  for _, package in ipairs { "libvarnishapi3", "libjemalloc2" } do
+    libraries[#libraries + 1] = ("%s/%s/usr/lib/x86_64-linux-gnu"):format(peers, package)
+  end
+  local pid = start(("LD_LIBRARY_PATH=%s exec %s/varnish/usr/sbin/varnishd -F -j none -n %s -a 127.0.0.1:%d -b %s -s malloc,64m -t 3600 -p thread_pools=1"):format(
+    table.concat(libraries, ":"), peers, home, port, origin))
+  await(name, port, "/hello")
+  return { name = name, pid = pid, address = "127.0.0.1:" .. port }
+end
+
 --- Ends what has been started, and waits for it.
 servers.start, servers.free_port = start, free_port
 
