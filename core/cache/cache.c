@@ -47,8 +47,10 @@ struct cache *cache_open(const struct cache_opts *o)
 
 void cache_close(struct cache *c)
 {
-    writer_free(c->writer);
-    store_close(c->store);
+    if (writer_free(c->writer))
+        store_close(c->store);
+    else
+        log_line(LOG_WARN, "the cache's store is held by another process; what waits for it is not stored");
     buf_done(&c->key);
     free(c->seen);
     free(c);

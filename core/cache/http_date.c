@@ -18,7 +18,7 @@ static bool month(const char *p, int *out)
 {
     static const char names[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     for (*out = 0; *out < 12; (*out)++)
-        if (memcmp(p, names + 3 * *out, 3) == 0)
+        if (memcmp(p, names + 3 * (size_t)*out, 3) == 0)
             return true;
     return false;
 }

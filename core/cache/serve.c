@@ -124,7 +124,7 @@ static struct str age_of(struct exchange *ex, const struct record_view *v, uint6
 {
     char *p = arena_alloc(ex->arena, 24);
     uint64_t resident_s = now_ms > v->r.responded_ms ? (now_ms - v->r.responded_ms) / 1000 : 0;
-    return (struct str){p, p ? (size_t)snprintf(p, 24, "%llu", (unsigned long long)(v->r.initial_age_s + resident_s)) : 0};
+    return (struct str){p, p ? (size_t)snprintf(p, 24, "%llu", v->r.initial_age_s + (unsigned long long)resident_s) : 0};
 }
 
 static void say(struct exchange *ex, const struct serve_opts *o, const struct answer *a, struct str body)

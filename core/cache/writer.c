@@ -6,8 +6,9 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 
-enum { BATCH_JOBS = 64, BATCH_BYTES = 4 << 20, PURGES_KEPT = 64 };
+enum { BATCH_JOBS = 64, BATCH_BYTES = 4 << 20, PURGES_KEPT = 64, STOP_S = 3 };
 
 struct job {
     struct job *next;
@@ -192,16 +193,21 @@ struct writer *writer_new(struct store *store, struct cache_shared *shared, unsi
     return NULL;
 }
 
-void writer_free(struct writer *w)
+bool writer_free(struct writer *w)
 {
+    struct timespec until;
     pthread_mutex_lock(&w->lock);
     w->stopping = true;
     pthread_cond_signal(&w->wake);
     pthread_mutex_unlock(&w->lock);
-    pthread_join(w->thread, NULL);
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += STOP_S;
+    if (pthread_clockjoin_np(w->thread, NULL, CLOCK_MONOTONIC, &until) != 0)
+        return false;
     pthread_cond_destroy(&w->wake);
     pthread_mutex_destroy(&w->lock);
     free(w);
+    return true;
 }
 
 static void push(struct writer *w, struct job *j)

@@ -17,7 +17,10 @@ struct writer;
 enum purge { PURGE_KEY, PURGE_PREFIX, PURGE_TAG, PURGE_ALL };
 
 struct writer *writer_new(struct store *store, struct cache_shared *shared, unsigned process);
-void writer_free(struct writer *w);
+
+/* Writes what waits and ends the thread. False: that took too long, since another process
+ * holds the store; thread and store must be left alone until this process ends. */
+bool writer_free(struct writer *w);
 
 /* Takes the record's memory over, and ends the lease (0: none) once it is
  * committed or given up. False: the queue has more than max_bytes. */

@@ -42,8 +42,8 @@ void cache_desk_free(struct cache_desk *d)
 {
     if (!d)
         return;
-    writer_free(d->writer);
-    store_close(d->store);
+    if (writer_free(d->writer))
+        store_close(d->store);
     free(d);
 }
 

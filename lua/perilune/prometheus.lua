@@ -199,6 +199,13 @@ local function write_compression(w, routes)
   end
 end
 
+local function write_cache(w, cache)
+  w:gauge("perilune_cache_stored_bytes", "Room that stored answers take.", cache.bytes, "bytes")
+  w:gauge("perilune_cache_limit_bytes", "Room that stored answers may take.", cache.limit_bytes, "bytes")
+  w:gauge("perilune_cache_entries", "Stored answers.", cache.entries)
+  w:counter("perilune_cache_evictions", "Entries that made room for others, since the store was made.", cache.evictions)
+end
+
 ---@class perilune.prometheus.snapshot
 ---@field stats table       what stats.stats() returns
 ---@field histograms table  what stats.histograms() returns
@@ -206,6 +213,7 @@ end
 ---@field counters? table  what stats.counters() returns
 ---@field upstreams? table  what upstreams.list() returns
 ---@field compression? table  what compression.routes() returns
+---@field cache? table  what cache.view() returns; nil: there is none
 
 --- Renders a scrape.
 ---@param snapshot perilune.prometheus.snapshot
@@ -229,6 +237,7 @@ function M.render(snapshot, openmetrics)
   write_processes(w, stats.processes)
   if snapshot.upstreams and #snapshot.upstreams > 0 then write_upstreams(w, snapshot.upstreams) end
   if snapshot.compression and #snapshot.compression > 0 then write_compression(w, snapshot.compression) end
+  if snapshot.cache then write_cache(w, snapshot.cache) end
   w:gauge("perilune_open_fds", "Open descriptors of all processes.", system.open_fds)
   w:gauge("perilune_machine_cpu_ratio", "CPU in use, of what we may use.", system.cpu_share, "ratio")
   w:gauge("perilune_machine_memory_ratio", "Memory in use, of what we may use.", system.memory_share, "ratio")

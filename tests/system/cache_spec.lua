@@ -538,7 +538,10 @@ describe("the control API", function()
       local r = served:admin_request { method = "POST", path = "/api/v1/performance-optimization/cache/purge", body = "{",
         headers = { ["Content-Type"] = "application/json" } }
       assert.equal(400, r.status)
-      assert.matches("\nperilune_cache_hits_total %d+\n", served:admin_get("/metrics").body)
+      local metrics = served:admin_get("/metrics").body
+      assert.matches("\nperilune_cache_hits_total %d+\n", metrics)
+      assert.matches("\nperilune_cache_stored_bytes %d+\n", metrics)
+      assert.matches("\nperilune_cache_limit_bytes " .. view.limit_bytes .. "\n", metrics)
     end))
 
   it("tells what other sizes of cache would miss, from a sample", with('return { mode = "on", ttl = 60 }', function(served, origin, _, until_hit)

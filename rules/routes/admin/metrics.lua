@@ -9,7 +9,7 @@ local function metrics(req)
   local text, content_type = prometheus.render({
     stats = admin.stats.stats(60), histograms = admin.stats.histograms(), generation = admin.stats.generation(),
     counters = admin.stats.counters(),
-    upstreams = admin.upstreams.list(), compression = admin.compression.routes(),
+    upstreams = admin.upstreams.list(), compression = admin.compression.routes(), cache = admin.cache.view(),
   }, openmetrics)
   return 200, text, { ["Content-Type"] = content_type }
 end

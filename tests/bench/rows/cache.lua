@@ -12,7 +12,7 @@ return app]])
   local origin = servers.engine("origin", "--rules " .. folder)
   local list = {
     servers.engine("cached", ("--rules %s/cached --upstream http://%s"):format(servers.folder, origin.address)),
-    servers.nginx("nginx proxy_cache", ([[proxy_cache_path %s/store keys_zone=c:10m;
+    servers.nginx("nginx proxy_cache", ([[proxy_cache_path %s/store keys_zone=c:10m; sendfile on; tcp_nopush on; open_file_cache max=1000 inactive=60s;
       server { listen 127.0.0.1:PORT; location / { proxy_pass http://%s; proxy_cache c; proxy_cache_valid 1h; } }]]):format(
       servers.folder, origin.address)),
     servers.varnish("Varnish", origin.address),
