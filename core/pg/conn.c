@@ -803,6 +803,7 @@ static void leave_pool(struct pg_conn *c)
     if (c->next)
         c->next->prev = c->prev;
     pool->conn_count--;
+    pool->denied = false;
     pool_release(pool->shared, pool->all->worker);
     for (struct pg_conn **at = &pool->all->dirty; c->dirty && *at; at = &(*at)->next_dirty)
         if (*at == c) {

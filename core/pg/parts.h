@@ -142,6 +142,7 @@ struct pg_pool {
     struct pg_lease *leases, *last_lease;
     unsigned lease_count;
     uint64_t next_order;
+    bool denied;                     /* others hold all places: not asked again in this tick */
     uint64_t retry_ms;               /* no attempt to connect before */
     uint64_t backoff_ms;
     uint64_t down_ms;                /* since when it cannot be reached; 0: it can */

@@ -229,7 +229,7 @@ static void on_retry(struct timer *t)
 static void grow(struct pg_pool *pool)
 {
     uint32_t worker = pool->all->worker;
-    if (atomic_load(&pool->all->stopping) || pool->opening >= OPENING_MOST)
+    if (pool->denied || pool->opening >= OPENING_MOST || atomic_load(&pool->all->stopping))
         return;
     if (pool->down_ms && pool->opening)
         return; /* one that knocks is enough */
@@ -238,6 +238,7 @@ static void grow(struct pg_pool *pool)
         return;
     }
     bool placed = pool_hold(pool->shared, worker, pool_max(pool->shared));
+    pool->denied = !placed;
     atomic_store_explicit(&pool->lane->starved, !placed, memory_order_relaxed);
     struct pg_conn *c = placed ? pg_conn_new(pool) : NULL;
     if (c && connect_start(c)) {
@@ -664,6 +665,7 @@ static void show_bounds(struct pg_pool *pool)
 static void keep(struct pg_pool *pool)
 {
     const struct pg *all = pool->all;
+    pool->denied = false;
     if (is_used(pool))
         show_bounds(pool);
     uint32_t least = share_of(pool_min(pool->shared), all->worker, all->board->workers);

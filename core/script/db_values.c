@@ -80,9 +80,29 @@ static void push_text(lua_State *L, const char *p, size_t len)
     lua_pushlstring(L, len ? p : "", len);
 }
 
+/* The common case without strtod(): a whole number that is exact. */
+static bool push_small(lua_State *L, const char *p, size_t len)
+{
+    bool negative = len && *p == '-';
+    int64_t value = 0;
+    p += negative;
+    len -= negative;
+    if (!len || len > EXACT_DIGITS)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        if (p[i] < '0' || p[i] > '9')
+            return false;
+        value = value * 10 + (p[i] - '0');
+    }
+    lua_pushnumber(L, (double)(negative ? -value : value));
+    return true;
+}
+
 static void push_number(lua_State *L, const char *p, size_t len, bool whole)
 {
     char text[NUMBER_TEXT];
+    if (push_small(L, p, len))
+        return;
     if (len >= sizeof text) {
         push_text(L, p, len);
         return;
@@ -289,8 +309,19 @@ static size_t number_text(double value, char out[NUMBER_TEXT])
 {
     if (isnan(value) || isinf(value))
         return (size_t)snprintf(out, NUMBER_TEXT, "%s", isnan(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity");
-    bool whole = value == floor(value) && fabs(value) < EXACT_INTEGER;
-    return (size_t)snprintf(out, NUMBER_TEXT, whole ? "%.0f" : "%.17g", value == 0 ? 0.0 : value);
+    if (value != floor(value) || fabs(value) >= EXACT_INTEGER)
+        return (size_t)snprintf(out, NUMBER_TEXT, "%.17g", value);
+    char digits[NUMBER_TEXT];
+    uint64_t left = (uint64_t)fabs(value);
+    size_t n = 0, len = 0;
+    do
+        digits[n++] = (char)('0' + left % 10);
+    while (left /= 10);
+    if (value < 0)
+        out[len++] = '-';
+    while (n)
+        out[len++] = digits[--n];
+    return len;
 }
 
 static bool is_null(lua_State *L, int index)
