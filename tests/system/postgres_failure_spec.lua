@@ -1,5 +1,6 @@
 --- What handlers see of a PostgreSQL that fails, is full, slow or away, and of each other.
 local engine = require "tests.support.engine"
+local fault_proxy = require "tests.support.fault_proxy"
 local http = require "tests.support.http"
 local json = require "dkjson"
 local loop = require "tests.support.loop"
@@ -28,9 +29,11 @@ app:get("/bad-read/:id", function(req)
 end)
 app:get("/tx/:id", function(req)
   return answer(db:transaction(function(tx)
-    local a = tx:one("select $1::text as id, txid_current() as t", req.params.id)
-    local b = tx:one("select $1::text as id, txid_current() as t", req.params.id)
-    if not a or not b or a.t ~= b.t or a.id ~= b.id then error("torn transaction") end
+    local a, message, state = tx:one("select $1::text as id, txid_current() as t", req.params.id)
+    if not a then return nil, message, state end
+    local b, message_b, state_b = tx:one("select $1::text as id, txid_current() as t", req.params.id)
+    if not b then return nil, message_b, state_b end
+    if a.t ~= b.t or a.id ~= b.id then error("torn transaction") end
     return a
   end))
 end)
@@ -374,6 +377,59 @@ describe("a server", function()
       for _, id in ipairs(acknowledged) do assert.is_true(there[id], id .. " was acknowledged and is lost") end
       loop.wait_until(function() return backends(pg) == pool(served).count end)
     end, 60000)
+    served:stop()
+    pg:stop()
+  end)
+
+  it("behind a line that splits, delays, swallows and cuts answers rightly or not at all", function()
+    local pg = postgres.start()
+    local proxy = fault_proxy.start { port = pg.port, seed = 20, cut = 12, swallow = 2 }
+    local served = start(pg, { dsn = pg.url:gsub(":%d+/", ":" .. proxy.port .. "/"),
+      pool = { min = 0, max = 6, statement_ms = 300, connect_ms = 500, wait_ms = 1500 } })
+    loop.run(function()
+      local wrong, good, bad = nil, 0, 0
+      local tasks = {}
+      for t = 1, 16 do
+        tasks[t] = function()
+          for i = 1, 40 do
+            local kind, id = ({ "echo", "read", "tx" })[i % 3 + 1], ("%d-%d"):format(t, i)
+            local status, body = get(served, ("/%s/%s"):format(kind, id))
+            if status == 200 and body.value.id == id then
+              good = good + 1
+            elseif status == 503 and #body.state == 5 then
+              bad = bad + 1
+            else
+              wrong = wrong or ("%s: %s %s"):format(id, tostring(status), json.encode(body))
+            end
+          end
+        end
+      end
+      loop.all(tasks)
+      assert.is_nil(wrong)
+      assert.is_true(good > 100 and bad > 0, ("%d good, %d bad"):format(good, bad))
+      proxy.calm = true
+      loop.wait_until(function() return get(served, "/tx/1") == 200 and pool(served).pending_requests == 0 end, 5000, "an answer on a good line")
+    end, 90000)
+    served:stop()
+    proxy:stop()
+    pg:stop()
+  end)
+
+  it("that ends its connections 200 times costs neither connections nor memory", function()
+    local pg = postgres.start()
+    local served = start(pg, { pool = { min = 2, max = 4 } })
+    loop.run(function()
+      local function cycle()
+        pg:sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'perilune'")
+        loop.wait_until(function() return get(served, "/echo/1") == 200 and get(served, "/tx/2") == 200 end, 2000, "an answer")
+      end
+      for _ = 1, 50 do cycle() end
+      local bytes = served:worker_bytes()
+      for _ = 1, 150 do cycle() end
+      assert.is_true(served:worker_bytes() - bytes < 2 * 1048576, served:worker_bytes() - bytes)
+      loop.wait_until(function() return backends(pg) == pool(served).count and pool(served).used == 0 end)
+      assert.is_true(pool(served).lost >= 200)
+    end, 120000)
     served:stop()
     pg:stop()
   end)
