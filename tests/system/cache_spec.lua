@@ -442,6 +442,32 @@ describe("a policy", function()
     assert.equal("answer 2", ask("/b").body)
   end))
 
+  it("may guess from Last-Modified, up to a bound (RFC 9111 4.2.2)", with('return { mode = "on", heuristic = 0.1, heuristic_max = 60 }',
+    function(_, origin, ask, until_hit)
+      local function modified(offset)
+        return function(_, n) return { headers = { ["Last-Modified"] = date(offset), Date = date(0) }, body = "answer " .. n } end
+      end
+      origin.answers["/old"], origin.answers["/new"] = modified(-86400), modified(0)
+      until_hit "/old"
+      local ttl = tonumber(select(2, ask "/old"):match "ttl=(%d+)")
+      assert.is_true(ttl > 50 and ttl <= 60)
+      ask "/new"
+      assert.equal("answer 2", ask("/new").body)
+    end))
+
+  it("has hot entries fetched again before they end", with('return { mode = "on", early = 10 }', function(_, origin, ask, until_hit)
+    origin.answers["/a"] = function(_, n)
+      loop.sleep(60) -- what a fetch takes is what makes it worth while
+      return { headers = { ["Cache-Control"] = "max-age=4" }, body = "answer " .. n }
+    end
+    until_hit "/a"
+    loop.wait_until(function()
+      local r, status = ask "/a"
+      assert.matches("hit", status, 1, true)
+      return r.body ~= "answer 1"
+    end, 4000, "a new answer without a miss")
+  end))
+
   it("makes the key", with([[return { mode = "on", ttl = 60, query = "keep", query_names = { "q" }, cookies = "strip",
     key_headers = { "X-Tenant" } }]], function(_, origin, ask, until_hit)
     origin.answers["/a"] = function(request, n) return { body = request.target .. " " .. (request.headers.cookie or "-") .. " " .. n } end
