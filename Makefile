@@ -39,7 +39,8 @@ EMBED   := $(sort $(shell find lua rules -name '*.lua' 2>/dev/null))
 
 RUN_PACKAGES  := gcc libc6-dev libluajit-5.1-dev libuv1-dev libc-ares-dev libxxhash-dev liblmdb-dev libssl-dev \
                  libisal-dev libdeflate-dev zlib1g-dev libzstd-dev libbrotli-dev libpq-dev
-TEST_PACKAGES := luajit lua-busted lua-luv libcmocka-dev wrk nghttp2-client curl openssl brotli zstd valgrind python3 python3-websockets chromium postgresql
+TEST_PACKAGES := luajit lua-busted lua-luv libcmocka-dev wrk nghttp2-client curl openssl brotli zstd valgrind python3 python3-websockets nodejs chromium postgresql
+HAPROXY       := haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1
 BENCH_PACKAGES := strace
 FUZZ_PACKAGES := clang-14 libclang-rt-14-dev
 LINT_PACKAGES := clang-tidy-14 clang-format-14 lua-check
@@ -115,7 +116,7 @@ deps: ## install what building needs and is missing
 	@$(MAKE) --no-print-directory $(LLHTTP)/llhttp.c
 deps-test:
 	@tests/support/packages $(TEST_PACKAGES)
-	@$(MAKE) --no-print-directory build/deps/nginx/usr/sbin/nginx
+	@$(MAKE) --no-print-directory build/deps/nginx/usr/sbin/nginx $(HAPROXY:%=build/deps/peers/%)
 deps-bench:
 	@tests/support/packages $(BENCH_PACKAGES)
 deps-fuzz:
@@ -129,6 +130,8 @@ $(LLHTTP)/llhttp.c:
 	@cp build/deps/node-llhttp/usr/share/llhttp/*.c build/deps/node-llhttp/usr/share/include/llhttp/llhttp.h $(LLHTTP)/
 build/deps/nginx/usr/sbin/nginx:
 	@tests/support/unpack nginx build/deps/nginx
+build/deps/peers/%:
+	@tests/support/unpack $* $@
 
 # ---- rules -------------------------------------------------------------------
 
