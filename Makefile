@@ -45,7 +45,7 @@ BENCH_PACKAGES := strace
 FUZZ_PACKAGES := clang-14 libclang-rt-14-dev
 LINT_PACKAGES := clang-tidy-14 clang-format-14 lua-check
 
-.PHONY: all deps deps-test deps-bench deps-fuzz deps-lint run test unit unit-bins spec bench asan tsan fuzz fuzz-build lint format install clean help
+.PHONY: all deps deps-test deps-bench deps-fuzz deps-lint run test unit unit-bins spec bench asan tsan fuzz soak fuzz-build lint format install clean help
 .DEFAULT_GOAL := all
 
 all: deps ## build build/release/perilune
@@ -83,6 +83,9 @@ bench: deps deps-test deps-bench ## measure against peers in one run, print rati
 	@$(MAKE) --no-print-directory $(JOBS) build/release/perilune
 	@$(MAKE) --no-print-directory $(JOBS) MODE=bare build/bare/perilune
 	PERILUNE=$(abspath build/release)/perilune BUILD=$(abspath build) tests/bench/run
+
+soak: all deps-test ## ten minutes of mixed work: does memory grow, does a request fail?
+	PERILUNE=$(abspath $(B))/perilune BUILD=$(abspath build) tests/soak
 
 FUZZERS := $(patsubst tests/fuzz/%_fuzz.c,$(B)/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 fuzz-build: $(FUZZERS)
