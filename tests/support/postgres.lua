@@ -35,7 +35,13 @@ local function free_port()
   return port
 end
 
---- Starts a server. options: settings (name = value), superuser password is
+-- A certificate of its own, readable by nobody but the server.
+local function encrypt(self)
+  run("/usr/bin/openssl", { "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-out",
+    self.data .. "/server.crt", "-keyout", self.data .. "/server.key" })
+end
+
+--- Starts a server. options: settings (name = value), tls (true). The superuser's password is
 -- "secret" over TCP, none over the socket. Fields: port, folder, url, socket_url.
 function postgres.start(options)
   options = options or {}
@@ -47,6 +53,11 @@ function postgres.start(options)
   uv.fs_chmod(self.folder .. "/password", tonumber("644", 8))
   run(BIN .. "initdb", { "-D", self.data, "-U", "app", "--auth-local=trust", "--auth-host=scram-sha-256", "--no-sync",
     "--locale=C", "-E", "UTF8", "--pwfile=" .. self.folder .. "/password" })
+  if options.tls then
+    encrypt(self)
+    options.settings = options.settings or {}
+    options.settings.ssl = "on"
+  end
   self.url = ("postgresql://app:secret@127.0.0.1:%d/postgres"):format(self.port)
   self.socket_url = ("host=%s port=%d dbname=postgres user=app"):format(self.folder, self.port)
   self:up()

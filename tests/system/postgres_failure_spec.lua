@@ -452,6 +452,32 @@ describe("a server", function()
     pg:stop()
   end)
 
+  it("is spoken to over TLS, large results and streams too", function()
+    local pg = postgres.start { tls = true }
+    local served = start(pg, { dsn = pg.url .. "?sslmode=require", pool = { min = 0, max = 4 } })
+    loop.run(function()
+      local tasks = {}
+      for t = 1, 16 do
+        tasks[t] = function()
+          for i = 1, 20 do
+            local id = ("%d-%d"):format(t, i)
+            local status, body = get(served, ("/%s/%s"):format(({ "echo", "read", "tx" })[i % 3 + 1], id))
+            assert.equal(200, status)
+            assert.equal(id, body.value.id)
+          end
+        end
+      end
+      loop.all(tasks)
+      local status, body = get(served, "/each?rows=20000", 30000)
+      assert.same({ 200, 20000 }, { status, body.value })
+      assert.equal("t", pg:sql("select bool_and(ssl) from pg_stat_ssl join pg_stat_activity using (pid) where application_name = 'perilune'"))
+      status, body = get(served, "/sleep/0.01")
+      assert.equal(200, status)
+    end, 40000)
+    served:stop()
+    pg:stop()
+  end)
+
   it("is found by DATABASE_URL, and its password stays out of sight", function()
     loop.run(function()
       local pg = postgres.start()
