@@ -13,7 +13,6 @@
 // SPDX-License-Identifier: MIT
 #include "pg/parts.h"
 
-#include "base/log.h"
 #include "pg/wire.h"
 
 #include <errno.h>
@@ -22,9 +21,7 @@
 #include <sys/socket.h>
 
 enum {
-    STREAM_BYTES = 64 * 1024, /* rows held for a slow taker */
     CANCEL_GRACE_MS = 2000,   /* from asking the server to stop to hanging up */
-    REPEATS = 3,
     READS = 16,               /* of a turn, so that one connection does not hold up the loop */
 };
 
@@ -85,7 +82,7 @@ void pg_conn_time(struct pg_conn *c)
         wheel_set(wheel, &c->timer, since_ms + pool_statement_ms(c->pool, head) + 1);
 }
 
-static void new_head(struct pg_conn *c)
+void pg_conn_new_head(struct pg_conn *c)
 {
     struct io *io = c->pool->all->io;
     c->head_ns = io->now_ns;
@@ -133,7 +130,7 @@ void pg_conn_cancel(struct pg_conn *c)
 
 /* ---- sending ---- */
 
-static void end_batch(struct pg_conn *c)
+void pg_conn_end_batch(struct pg_conn *c)
 {
     if (!c->open)
         return;
@@ -183,7 +180,7 @@ void pg_conn_place(struct pg_conn *c, struct pg_job *job)
 {
     bool shares = job->mode == PG_READ && !job->alone && !job->lease;
     if (!shares)
-        end_batch(c);
+        pg_conn_end_batch(c);
     job->conn = c;
     job->state = JOB_SENT;
     job->offset = c->sent + buf_len(&c->out);
@@ -197,11 +194,11 @@ void pg_conn_place(struct pg_conn *c, struct pg_job *job)
     jobs_add(&c->jobs, job);
     if (first) {
         c->current = job;
-        new_head(c);
+        pg_conn_new_head(c);
     }
     c->open = job;
     if (!shares)
-        end_batch(c);
+        pg_conn_end_batch(c);
     pg_conn_wake(c);
 }
 
@@ -224,7 +221,7 @@ void pg_conn_flush(struct pg_conn *c)
 {
     if (c->state != CONN_READY || c->cancelling)
         return;
-    end_batch(c);
+    pg_conn_end_batch(c);
     if (!buf_ok(&c->out)) {
         pg_conn_close(c, "53200", "out of memory");
         return;
@@ -242,310 +239,6 @@ void pg_conn_flush(struct pg_conn *c)
         buf_consume(&c->out, (size_t)n);
     }
     poll_for(c, (c->paused ? 0 : UV_READABLE) | (buf_len(&c->out) ? UV_WRITABLE : 0));
-}
-
-/* ---- the end of a transaction ---- */
-
-static void take_off(struct pg_conn *c, struct pg_job *job)
-{
-    jobs_remove(&c->jobs, job);
-    if (c->open == job)
-        c->open = NULL;
-    job->conn = NULL;
-    if (job->prepared && job->parses && !job->prepared->ready)
-        prepared_drop(c, job->prepared);
-    prepared_put(job->prepared);
-    job->prepared = NULL;
-}
-
-static bool may_repeat(const struct pg_job *job)
-{
-    return !job->lease && job->done && job->repeats < REPEATS;
-}
-
-/* The statement is no longer what was prepared: it is prepared anew. */
-static void unprepare(struct pg_conn *c, const struct pg_job *job, bool close)
-{
-    char name[PREPARED_NAME];
-    if (!job->prepared || job->prepared->dropped)
-        return;
-    if (close) {
-        end_batch(c);
-        prepared_name(job->statement->id, name);
-        wire_close(&c->out, name);
-    }
-    prepared_drop(c, job->prepared);
-}
-
-static void job_failed(struct pg_conn *c, struct pg_job *job, struct pg_error *error)
-{
-    bool missing = strcmp(error->sqlstate, "26000") == 0;
-    bool stale = strcmp(error->sqlstate, "0A000") == 0 && job->prepared && !job->parses;
-    bool hit = strcmp(error->sqlstate, "57014") == 0 && !job->timed_out && (job->innocent || c->cancelling);
-    if (missing || stale)
-        unprepare(c, job, stale);
-    take_off(c, job);
-    if ((missing || stale || hit) && may_repeat(job)) {
-        pool_again(job);
-        return;
-    }
-    if (job->timed_out && strcmp(error->sqlstate, "57014") == 0)
-        pg_error_set(error, "57014", "the statement ran for more than %llu ms and was cancelled",
-                     (unsigned long long)pool_statement_ms(c->pool, job));
-    job->error = *error;
-    *error = (struct pg_error){0};
-    pool_finish(job);
-}
-
-static void job_done(struct pg_conn *c, struct pg_job *job)
-{
-    pg_statement_took(job->statement, c->pool->all->io->now_ns - c->head_ns);
-    take_off(c, job);
-    if (job->too_large)
-        pg_error_set(&job->error, "54000",
-                     "the result is larger than pool.db.result_bytes (%llu); take it row by row with db:each",
-                     (unsigned long long)pg_setting(c->pool, SETTING_POOL_DB_RESULT_BYTES));
-    pool_finish(job);
-}
-
-static struct pg_job *last_of_head(const struct pg_conn *c)
-{
-    struct pg_job *job = c->jobs.first;
-    while (job && !job->sync_after)
-        job = job->next;
-    return job;
-}
-
-/* All of a failed shared transaction again, each alone. */
-static void repeat_all(struct pg_conn *c, struct pg_job *last)
-{
-    for (struct pg_job *job = last, *before; job; job = before) {
-        before = job->prev;
-        take_off(c, job);
-        job->alone = true;
-        pool_again(job);
-    }
-}
-
-static const char *end_transaction(struct pg_conn *c)
-{
-    struct pg_job *last = last_of_head(c);
-    if (!last)
-        return "ReadyForQuery without a statement";
-    bool failed = c->error.sqlstate[0];
-    for (const struct pg_job *job = c->jobs.first; !failed; job = job->next) {
-        if (!job->complete)
-            return "ReadyForQuery before the statement was complete";
-        if (job == last)
-            break;
-    }
-    if (failed && last != c->jobs.first) {
-        repeat_all(c, last);
-    } else if (failed) {
-        job_failed(c, last, &c->error);
-    } else {
-        for (bool more = true; more;) {
-            struct pg_job *job = c->jobs.first;
-            more = job != last;
-            job_done(c, job);
-        }
-    }
-    pg_error_clear(&c->error);
-    c->current = c->jobs.first;
-    new_head(c);
-    return !c->lease && !c->ending && c->status != 'I' ? "a statement left a transaction open" : NULL;
-}
-
-/* ---- replies ---- */
-
-static const char *take_columns(struct pg_job *job, struct pg_columns *columns)
-{
-    if (job->prepared && job->parses) {
-        pg_columns_put(job->prepared->columns);
-        job->prepared->columns = columns;
-    } else if (job->mode != PG_DESCRIBE) {
-        pg_columns_put(job->columns);
-        job->columns = columns;
-    } else {
-        pg_columns_put(columns);
-    }
-    return NULL;
-}
-
-static const char *take_row(struct pg_conn *c, struct pg_job *job, struct str body)
-{
-    struct str values;
-    if (!job->columns || !wire_row(body, job->columns->count, &values))
-        return "a malformed row";
-    if (!job->done || job->too_large)
-        return NULL;
-    size_t most = (size_t)pg_setting(c->pool, SETTING_POOL_DB_RESULT_BYTES);
-    if (buf_len(&job->rows) + values.len > most && (job->mode != PG_STREAM || values.len > most)) {
-        job->too_large = true;
-        buf_done(&job->rows);
-        return NULL;
-    }
-    buf_add_str(&job->rows, values);
-    job->row_count++;
-    if (!buf_ok(&job->rows)) {
-        job->too_large = true;
-        buf_done(&job->rows);
-    }
-    c->paused = job->mode == PG_STREAM && buf_len(&job->rows) >= STREAM_BYTES;
-    return NULL;
-}
-
-static const char *take_types(struct pg_statement *st, struct str body)
-{
-    uint32_t *oids;
-    unsigned count;
-    if (!wire_types(body, &oids, &count))
-        return "a malformed description";
-    free(st->param_oids);
-    st->param_oids = oids;
-    st->param_count = count;
-    st->typed = true;
-    return NULL;
-}
-
-static void complete(struct pg_conn *c, struct pg_job *job)
-{
-    job->complete = true;
-    c->current = job->sync_after ? NULL : job->next;
-}
-
-static const char *described(struct pg_conn *c, struct pg_job *job, struct pg_columns *columns)
-{
-    take_columns(job, columns);
-    if (job->mode == PG_DESCRIBE)
-        complete(c, job);
-    return NULL;
-}
-
-static const char *for_job(struct pg_conn *c, struct pg_job *job, char type, struct str body)
-{
-    struct pg_columns *columns;
-    switch (type) {
-    case '1':
-        if (job->prepared)
-            job->prepared->ready = true;
-        return NULL;
-    case '2':
-        if (job->prepared && job->prepared->columns) {
-            job->columns = job->prepared->columns;
-            job->columns->refs++;
-        }
-        return NULL;
-    case 't':
-        return take_types(job->statement, body);
-    case 'T':
-        columns = wire_columns(body);
-        return columns ? described(c, job, columns) : "a malformed description";
-    case 'n':
-        return described(c, job, NULL);
-    case 'D':
-        return take_row(c, job, body);
-    case 'C':
-        job->affected = wire_tag(body);
-        complete(c, job);
-        return NULL;
-    case 'I':
-        complete(c, job);
-        return NULL;
-    default:
-        return "a message that does not belong here (COPY is not offered)";
-    }
-}
-
-static const char *on_ready(struct pg_conn *c, struct str body)
-{
-    c->status = body.len == 1 ? *body.p : 0;
-    if (c->status != 'I' && c->status != 'T' && c->status != 'E')
-        return "an unknown transaction status";
-    if (!c->checking)
-        return end_transaction(c);
-    if (c->error.sqlstate[0] || c->status != 'I')
-        return "a check failed";
-    c->checking = false;
-    c->current = c->jobs.first;
-    new_head(c);
-    return NULL;
-}
-
-/* One message. NULL, or what is wrong with it. */
-static const char *take_message(struct pg_conn *c, char type, struct str body)
-{
-    struct pg_error notice = {0};
-    switch (type) {
-    case 'N': /* notices, parameters, notifications: nothing of ours */
-    case 'S':
-    case 'A':
-    case '3':
-        return NULL;
-    case 'E':
-        wire_error(body, &notice, &c->fatal);
-        pg_error_clear(&c->error);
-        c->error = notice;
-        c->current = NULL;
-        return NULL;
-    case 'Z':
-        return on_ready(c, body);
-    default:
-        if (c->checking)
-            return NULL; /* of our own ROLLBACK */
-        return c->current ? for_job(c, c->current, type, body) : "a reply that nobody asked for";
-    }
-}
-
-/* Begins to skip a message that is too large to be held. */
-static const char *skip_large(struct pg_conn *c, struct str in)
-{
-    if (in.p[0] != 'D' || !c->current)
-        return "a message that is too large";
-    c->current->too_large = true;
-    buf_done(&c->current->rows);
-    c->skip = (uint64_t)wire_u32(in.p + 1) + 1;
-    return NULL;
-}
-
-static size_t take_skipped(struct pg_conn *c, struct str in)
-{
-    size_t n = c->skip < in.len ? (size_t)c->skip : in.len;
-    c->skip -= n;
-    return n;
-}
-
-/* Takes all whole messages; returns how many bytes those are. */
-static size_t take_messages(struct pg_conn *c, struct str in)
-{
-    const size_t most = (size_t)pg_setting(c->pool, SETTING_POOL_DB_RESULT_BYTES) + STREAM_BYTES;
-    size_t at = 0;
-    const char *wrong = NULL;
-    while (!wrong && !c->paused && c->state == CONN_READY) {
-        struct str rest = {in.p + at, in.len - at};
-        if (c->skip) {
-            at += take_skipped(c, rest);
-            if (c->skip)
-                break;
-            continue;
-        }
-        int64_t len = wire_length(rest);
-        if (len == 0 && rest.len >= WIRE_HEAD && wire_u32(rest.p + 1) > most) {
-            wrong = skip_large(c, rest);
-            continue;
-        }
-        if (len <= 0) {
-            wrong = len < 0 ? "a message of an impossible length" : NULL;
-            break;
-        }
-        wrong = take_message(c, rest.p[0], (struct str){rest.p + WIRE_HEAD, (size_t)len - WIRE_HEAD});
-        at += (size_t)len;
-    }
-    if (wrong && c->state == CONN_READY) {
-        log_line(LOG_ERROR, "database %s: the connection is closed: %s", c->pool->spec.name, wrong);
-        pg_conn_close(c, "08P01", wrong);
-    }
-    return at;
 }
 
 /* ---- reading ---- */
@@ -569,7 +262,7 @@ static void take_bytes(struct pg_conn *c, struct str bytes)
         buf_add_str(&c->in, bytes);
         bytes = buf_str(&c->in);
     }
-    size_t taken = take_messages(c, bytes);
+    size_t taken = pg_conn_take_messages(c, bytes);
     if (c->state != CONN_READY)
         return;
     if (buf_len(&c->in)) {
@@ -655,7 +348,7 @@ void pg_conn_resume(struct pg_conn *c)
 {
     feed_stream(c);
     const struct pg_job *job = c->jobs.first;
-    if (c->state != CONN_READY || !c->paused || (job && job->done && buf_len(&job->rows) >= STREAM_BYTES))
+    if (c->state != CONN_READY || !c->paused || (job && job->done && buf_len(&job->rows) >= PG_STREAM_BYTES))
         return;
     c->paused = false;
     take_bytes(c, (struct str){"", 0});
@@ -682,7 +375,7 @@ static void begin_own(struct pg_conn *c)
     wire_sync(&c->out);
     c->checking = true;
     c->current = NULL;
-    new_head(c);
+    pg_conn_new_head(c);
     pg_conn_wake(c);
 }
 
@@ -769,8 +462,8 @@ static void lose_job(struct pg_conn *c, struct pg_job *job, bool at_head, const 
 {
     bool unsent = job->offset >= c->sent;
     bool not_begun = unsent || (c->fatal && !at_head);
-    take_off(c, job);
-    if (may_repeat(job) && (not_begun || job->mode == PG_READ || job->mode == PG_DESCRIBE)) {
+    pg_conn_take_off(c, job);
+    if (pg_job_may_repeat(job) && (not_begun || job->mode == PG_READ || job->mode == PG_DESCRIBE)) {
         pool_again(job);
         return;
     }
@@ -787,7 +480,7 @@ static void lose_job(struct pg_conn *c, struct pg_job *job, bool at_head, const 
 
 static void lose_jobs(struct pg_conn *c, const char *sqlstate, const char *why)
 {
-    const struct pg_job *head = last_of_head(c);
+    const struct pg_job *head = pg_conn_last_of_head(c);
     bool at_head = !head;
     for (struct pg_job *job = c->jobs.last, *before; job; job = before) {
         before = job->prev;
@@ -812,18 +505,23 @@ static void leave_pool(struct pg_conn *c)
         }
 }
 
+void pg_conn_unopened(struct pg_conn *c)
+{
+    leave_pool(c);
+    free(c);
+}
+
 void pg_conn_close(struct pg_conn *c, const char *sqlstate, const char *why)
 {
     char state[PG_SQLSTATE], reason[PG_WHY]; /* they may be of what goes */
     if (c->state != CONN_CLOSED) {
-        bool opening = c->state == CONN_OPENING;
         snprintf(state, sizeof state, "%s", sqlstate);
         snprintf(reason, sizeof reason, "%s", why);
         c->state = CONN_CLOSED;
         leave_pool(c);
         wheel_clear(&c->timer);
         if (*state)
-            lane_add(&c->pool->lane->lost, !opening);
+            lane_add(&c->pool->lane->lost, 1);
         lose_jobs(c, state, reason);
         if (c->lease) {
             c->lease->lost = true;
@@ -833,11 +531,6 @@ void pg_conn_close(struct pg_conn *c, const char *sqlstate, const char *why)
         prepared_clear(c);
         pg_error_clear(&c->error);
         buf_done(&c->out);
-        if (opening) {
-            buf_done(&c->in);
-            free(c);
-            return;
-        }
         uv_poll_stop(&c->poll);
     }
     if (c->cancelling || c->gone)

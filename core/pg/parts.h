@@ -158,6 +158,9 @@ struct pg_conn *pg_conn_new(struct pg_pool *pool);
 /* It is logged in: takes `pq` over. False: it cannot be used. */
 bool pg_conn_begin(struct pg_conn *c, PGconn *pq);
 
+/* It could not be opened: frees it. */
+void pg_conn_unopened(struct pg_conn *c);
+
 /* Puts a job behind those under way. */
 void pg_conn_place(struct pg_conn *c, struct pg_job *job);
 
@@ -166,6 +169,12 @@ void pg_conn_flush(struct pg_conn *c);
 
 /* Has it sent at the end of the turn. */
 void pg_conn_wake(struct pg_conn *c);
+
+/* Ends the transaction that read-only jobs share. */
+void pg_conn_end_batch(struct pg_conn *c);
+
+/* Another job stands at the head now, or none. */
+void pg_conn_new_head(struct pg_conn *c);
 
 /* Reads on after a stream's rows were taken. */
 void pg_conn_resume(struct pg_conn *c);
@@ -190,6 +199,24 @@ static inline bool pg_conn_is_idle(const struct pg_conn *c)
     return c->state == CONN_READY && !c->jobs.first && !c->lease && !c->cancelling && !c->ending && !c->checking;
 }
 
+/* ---- reply.c ---- */
+enum { PG_STREAM_BYTES = 64 * 1024 /* rows held for a slow taker */, PG_REPEATS = 3 };
+
+/* Takes all whole messages; returns how many bytes those are. */
+size_t pg_conn_take_messages(struct pg_conn *c, struct str in);
+
+/* The job is no longer under way here. */
+void pg_conn_take_off(struct pg_conn *c, struct pg_job *job);
+
+/* The last job of the transaction at the head; NULL when its Sync is not written yet. */
+struct pg_job *pg_conn_last_of_head(const struct pg_conn *c);
+
+/* Whether somebody waits for it who would not notice that it is done again. */
+static inline bool pg_job_may_repeat(const struct pg_job *job)
+{
+    return !job->lease && job->done && job->repeats < PG_REPEATS;
+}
+
 /* ---- prepared.c ---- */
 struct prepared *prepared_find(struct pg_conn *c, uint64_t id);
 struct prepared *prepared_add(struct pg_conn *c, uint64_t id); /* makes room by closing the oldest */
@@ -204,9 +231,22 @@ bool connect_start(struct pg_conn *c);
 /* False: it cannot be done now. */
 bool cancel_start(struct pg_conn *c);
 
-/* ---- pool.c ---- */
+/* ---- keep.c ---- */
+
+/* What became of connect_start(). */
 void pool_opened(struct pg_conn *c, PGconn *pq);
 void pool_refused(struct pg_conn *c, const struct pg_error *why);
+
+/* Opens one more connection if that may be. */
+void pool_grow(struct pg_pool *pool);
+
+/* ---- pool.c ---- */
+
+/* The server is away for longer than anybody should wait. */
+bool pool_is_hopeless(const struct pg_pool *pool);
+
+/* Tells all who wait that there is no connection. */
+void pool_fail_all(struct pg_pool *pool);
 
 /* The job has its result: done() is called at the end of the turn. */
 void pool_finish(struct pg_job *job);

@@ -1,4 +1,4 @@
-/* Who gets a connection, and when there are more or fewer of them.
+/* Who gets a connection.
  *
  * Two queues, each first in first out: jobs, which share connections, and leases,
  * which need one that has nothing to do. The older of both heads goes first; a
@@ -10,13 +10,9 @@
 // SPDX-License-Identifier: MIT
 #include "pg/parts.h"
 
-#include "base/log.h"
 #include "pg/wire.h"
 
 #include <stdlib.h>
-#include <stdio.h>
-
-enum { SLOW_TICK_MS = 100, OPENING_MOST = 4, THREADS = 2 };
 
 static const struct pg_error *down_reason(const struct pg_pool *pool)
 {
@@ -39,11 +35,6 @@ uint64_t pool_statement_ms(const struct pg_pool *pool, const struct pg_job *job)
         return job->statement_ms;
     return pool->spec.statement_ms ? (uint64_t)pool->spec.statement_ms
                                    : (uint64_t)pg_setting(pool, SETTING_POOL_DB_STATEMENT_MS);
-}
-
-static bool is_used(const struct pg_pool *pool)
-{
-    return pool->refs > 0;
 }
 
 /* ---- results ---- */
@@ -190,14 +181,14 @@ static void on_lease_late(struct timer *t)
 }
 
 /* The server is away for longer than anybody should wait. */
-static bool is_hopeless(const struct pg_pool *pool)
+bool pool_is_hopeless(const struct pg_pool *pool)
 {
     if (!pool->down_ms || pool->conn_count > pool->opening)
         return false;
     return now_ms(pool) - pool->down_ms >= (uint64_t)pg_setting(pool, SETTING_POOL_DB_GRACE_MS);
 }
 
-static void fail_all(struct pg_pool *pool)
+void pool_fail_all(struct pg_pool *pool)
 {
     struct pg_job *job;
     struct pg_lease *lease;
@@ -209,108 +200,6 @@ static void fail_all(struct pg_pool *pool)
         lease_remove(pool, lease);
         fail_lease(lease);
     }
-}
-
-/* ---- opening ---- */
-
-static void schedule_retry(struct pg_pool *pool)
-{
-    wheel_set(&pool->all->io->wheel, &pool->retry, pool->retry_ms);
-}
-
-static void on_retry(struct timer *t)
-{
-    struct pg_pool *pool = (struct pg_pool *)((char *)t - offsetof(struct pg_pool, retry));
-    struct pg *all = pool->all;
-    pool_dispatch(pool);
-    pool_deliver(all);
-}
-
-static void grow(struct pg_pool *pool)
-{
-    uint32_t worker = pool->all->worker;
-    if (pool->denied || pool->opening >= OPENING_MOST || atomic_load(&pool->all->stopping))
-        return;
-    if (pool->down_ms && pool->opening)
-        return; /* one that knocks is enough */
-    if (now_ms(pool) < pool->retry_ms) {
-        schedule_retry(pool);
-        return;
-    }
-    bool placed = pool_hold(pool->shared, worker, pool_max(pool->shared));
-    pool->denied = !placed;
-    atomic_store_explicit(&pool->lane->starved, !placed, memory_order_relaxed);
-    struct pg_conn *c = placed ? pg_conn_new(pool) : NULL;
-    if (c && connect_start(c)) {
-        struct pg_conn **end = &pool->conns;
-        while (*end) {
-            c->prev = *end;
-            end = &(*end)->next;
-        }
-        *end = c;
-        pool->conn_count++;
-        pool->opening++;
-    } else if (placed) {
-        free(c);
-        pool_release(pool->shared, worker);
-    }
-}
-
-void pool_opened(struct pg_conn *c, PGconn *pq)
-{
-    struct pg_pool *pool = c->pool;
-    struct pg *all = pool->all;
-    struct pg_error why = {0};
-    io_now(all->io);
-    if (!pg_conn_begin(c, pq)) {
-        PQfinish(pq);
-        pg_error_set(&why, "53000", "out of descriptors");
-        pool_refused(c, &why);
-        pg_error_clear(&why);
-        return;
-    }
-    pool->opening--;
-    lane_add(&pool->lane->opened, 1);
-    if (pool->down_ms)
-        log_line(LOG_INFO, "database %s is reached again (%s)", pool->spec.name, pool->where);
-    pool->down_ms = pool->backoff_ms = pool->retry_ms = 0;
-    pg_error_clear(&pool->down);
-    pool_set_health(pool->shared, POOL_UP, "");
-    pool_dispatch(pool);
-    pool_deliver(all);
-}
-
-void pool_refused(struct pg_conn *c, const struct pg_error *why)
-{
-    struct pg_pool *pool = c->pool;
-    struct pg *all = pool->all;
-    bool has_others = pool->conn_count > pool->opening;
-    uint64_t first = (uint64_t)pg_setting(pool, SETTING_POOL_DB_BACKOFF_MS);
-    uint64_t most = (uint64_t)pg_setting(pool, SETTING_POOL_DB_BACKOFF_MAX_MS);
-    char shown[POOL_REASON];
-    io_now(all->io);
-    pool->opening--;
-    pg_conn_close(c, "", "");
-    if (atomic_load(&all->stopping))
-        return;
-    lane_add(&pool->lane->refused, 1);
-    pool->backoff_ms = pool->backoff_ms ? pool->backoff_ms * 2 : first;
-    if (pool->backoff_ms > most)
-        pool->backoff_ms = most;
-    pool->retry_ms = now_ms(pool) + pool->backoff_ms;
-    pg_error_set(&pool->down, why->sqlstate, "%s", why->message ? why->message : "?");
-    snprintf(shown, sizeof shown, "%s", pool->down.message ? pool->down.message : "");
-    if (!has_others) {
-        if (!pool->down_ms) {
-            pool->down_ms = now_ms(pool);
-            log_line(LOG_WARN, "database %s cannot be reached (%s): %s", pool->spec.name, pool->where, shown);
-        }
-        pool_set_health(pool->shared, POOL_DOWN, shown);
-    }
-    if (is_hopeless(pool))
-        fail_all(pool);
-    pool_dispatch(pool);
-    pool_deliver(all);
 }
 
 /* ---- dispatch ---- */
@@ -389,7 +278,7 @@ static bool give_lease(struct pg_pool *pool)
     struct pg_conn *c = find_idle(pool);
     if (!c) {
         if (pool->opening < pool->lease_count)
-            grow(pool);
+            pool_grow(pool);
         reserve(pool);
         return false;
     }
@@ -407,7 +296,7 @@ static bool give_job(struct pg_pool *pool)
     struct pg_conn *c = find_shared(pool, job);
     if (!c || c->jobs.count >= (unsigned)pg_setting(pool, SETTING_POOL_DB_SPREAD))
         if (!pool->opening)
-            grow(pool);
+            pool_grow(pool);
     if (!c)
         return false;
     jobs_remove(&pool->waiting, job);
@@ -497,9 +386,9 @@ void pg_submit(struct pg_job *job)
         submit_to_lease(job);
         return;
     }
-    if (is_hopeless(pool)) {
+    if (pool_is_hopeless(pool)) {
         fail_job(job);
-        grow(pool);
+        pool_grow(pool);
         return;
     }
     if (pool->waiting.count + pool->lease_count >= (unsigned)pg_setting(pool, SETTING_POOL_DB_QUEUE)) {
@@ -562,9 +451,9 @@ struct pg_lease *pg_lease_new(struct pg_pool *pool, void (*done)(struct pg_lease
     lease->queued_ns = pool->all->io->now_ns;
     lease->order = ++pool->next_order;
     lease->timer.on_fire = on_lease_late;
-    if (is_hopeless(pool)) {
+    if (pool_is_hopeless(pool)) {
         fail_lease(lease);
-        grow(pool);
+        pool_grow(pool);
         return lease;
     }
     lease_add(pool, lease);
@@ -599,240 +488,4 @@ void pg_lease_end(struct pg_lease *lease)
 char pg_lease_status(const struct pg_lease *lease)
 {
     return lease->conn ? lease->conn->status : 0;
-}
-
-/* ---- upkeep ---- */
-
-static uint32_t share_of(uint32_t total, uint32_t worker, uint32_t workers)
-{
-    return total / workers + (worker < total % workers);
-}
-
-/* Gives places to workers that have none: what is above our share, idle ones first. */
-static void share_places(struct pg_pool *pool)
-{
-    const struct pg *all = pool->all;
-    uint32_t share = pool_max(pool->shared) / all->board->workers;
-    if (pool->conn_count <= share || !pool_others_starve(pool->shared, all->worker))
-        return;
-    struct pg_conn *best = NULL;
-    for (struct pg_conn *c = pool->conns; c; c = c->next) {
-        if (c->draining)
-            return; /* one at a time */
-        if (c->state == CONN_READY && (!best || pg_conn_is_idle(c)))
-            best = c;
-    }
-    if (best)
-        best->draining = true;
-}
-
-static void keep_conn(struct pg_pool *pool, struct pg_conn *c, uint32_t least)
-{
-    uint64_t idle = pool->spec.idle_ms ? (uint64_t)pool->spec.idle_ms : (uint64_t)pg_setting(pool, SETTING_POOL_DB_IDLE_MS);
-    uint64_t check = (uint64_t)pg_setting(pool, SETTING_RESOURCE_HEALTH_INTERVAL_S) * 1000;
-    if (c->state != CONN_READY)
-        return;
-    c->draining = c->draining || now_ms(pool) >= c->die_ms || !is_used(pool);
-    if (!pg_conn_is_idle(c))
-        return;
-    uint64_t quiet = now_ms(pool) - c->idle_ms;
-    if (pool->conn_count > least && quiet >= idle)
-        c->draining = true;
-    else if (quiet >= check && !c->draining)
-        pg_conn_check(c);
-}
-
-static void show(struct pg_pool *pool)
-{
-    uint32_t idle = 0;
-    for (const struct pg_conn *c = pool->conns; c; c = c->next)
-        idle += pg_conn_is_idle(c);
-    atomic_store_explicit(&pool->lane->idle, idle, memory_order_relaxed);
-    atomic_store_explicit(&pool->lane->waiting, pool->waiting.count + pool->lease_count, memory_order_relaxed);
-    if (!pool->waiting.count && !pool->lease_count)
-        atomic_store_explicit(&pool->lane->starved, 0, memory_order_relaxed);
-}
-
-static void show_bounds(struct pg_pool *pool)
-{
-    const struct pg_spec *spec = &pool->spec;
-    atomic_store_explicit(&pool->shared->max, spec->max ? (uint32_t)spec->max : (uint32_t)pg_setting(pool, SETTING_POOL_DB_MAX),
-                          memory_order_relaxed);
-    atomic_store_explicit(&pool->shared->min, spec->min >= 0 ? (uint32_t)spec->min : (uint32_t)pg_setting(pool, SETTING_POOL_DB_MIN),
-                          memory_order_relaxed);
-}
-
-static void keep(struct pg_pool *pool)
-{
-    const struct pg *all = pool->all;
-    pool->denied = false;
-    if (is_used(pool))
-        show_bounds(pool);
-    uint32_t least = share_of(pool_min(pool->shared), all->worker, all->board->workers);
-    for (struct pg_conn *c = pool->conns; c; c = c->next)
-        keep_conn(pool, c, least);
-    if (pool_held(pool->shared) > pool_max(pool->shared) && pool->conns && pool->conns->state == CONN_READY)
-        pool->conns->draining = true; /* the cap was lowered */
-    share_places(pool);
-    if (is_used(pool) && pool->conn_count < least)
-        grow(pool);
-    if (is_hopeless(pool))
-        fail_all(pool);
-    pool_dispatch(pool);
-    show(pool);
-}
-
-static void pool_free(struct pg_pool *pool)
-{
-    wheel_clear(&pool->retry);
-    texts_done(&pool->texts);
-    pg_error_clear(&pool->down);
-    free(pool->strings);
-    free(pool->where);
-    free(pool);
-}
-
-void pg_tick(struct pg *all)
-{
-    if (all->io->now_ms < all->second)
-        return;
-    all->second = all->io->now_ms + SLOW_TICK_MS;
-    for (struct pg_pool *pool = all->pools; pool; pool = pool->next)
-        keep(pool);
-    pool_deliver(all);
-    for (struct pg_pool **at = &all->pools; *at;) {
-        struct pg_pool *pool = *at;
-        if (is_used(pool) || pool->conn_count || pool->waiting.count || pool->leases) {
-            at = &pool->next;
-            continue;
-        }
-        *at = pool->next;
-        pool_free(pool);
-    }
-}
-
-/* ---- life ---- */
-
-static void on_prepare(uv_prepare_t *prepare)
-{
-    struct pg *all = prepare->data;
-    pool_deliver(all);
-    while (all->dirty) {
-        struct pg_conn *c = all->dirty;
-        all->dirty = c->next_dirty;
-        c->dirty = false;
-        pg_conn_resume(c);
-        if (c->state == CONN_READY)
-            pg_conn_flush(c);
-        pool_deliver(all);
-    }
-}
-
-struct pg *pg_new(struct io *io, struct board *board, uint32_t worker)
-{
-    struct pg *all = calloc(1, sizeof *all);
-    struct tasks_opts opts = {.io = io, .threads = THREADS};
-    if (!all)
-        return NULL;
-    all->io = io;
-    all->board = board;
-    all->worker = worker;
-    all->granted_end = &all->granted;
-    all->tasks = tasks_new(&opts);
-    if (!all->tasks) {
-        free(all);
-        return NULL;
-    }
-    uv_prepare_init(&io->loop, &all->prepare);
-    all->prepare.data = all;
-    uv_prepare_start(&all->prepare, on_prepare);
-    uv_unref((uv_handle_t *)&all->prepare);
-    return all;
-}
-
-void pg_stop(struct pg *all)
-{
-    atomic_store(&all->stopping, true);
-    tasks_stop(all->tasks);
-    for (struct pg_pool *pool = all->pools; pool; pool = pool->next)
-        while (pool->conns)
-            pg_conn_close(pool->conns, "57P01", "shutting down");
-    for (struct pg_job *job; (job = all->finished.first);) {
-        jobs_remove(&all->finished, job);
-        pg_job_free(job);
-    }
-    uv_prepare_stop(&all->prepare);
-}
-
-void pg_free(struct pg *all)
-{
-    if (!all)
-        return;
-    tasks_free(all->tasks);
-    while (all->pools) {
-        struct pg_pool *pool = all->pools;
-        all->pools = pool->next;
-        pool_free(pool);
-    }
-    free(all);
-}
-
-static bool is_same_text(const char *a, const char *b)
-{
-    return strcmp(a, b) == 0;
-}
-
-static bool is_same(const struct pg_spec *a, const struct pg_spec *b)
-{
-    return is_same_text(a->name, b->name) && is_same_text(a->dsn, b->dsn) && a->min == b->min && a->max == b->max &&
-           a->wait_ms == b->wait_ms && a->statement_ms == b->statement_ms && a->connect_ms == b->connect_ms &&
-           a->idle_ms == b->idle_ms && a->lifetime_ms == b->lifetime_ms && a->pooler == b->pooler;
-}
-
-static bool copy_spec(struct pg_pool *pool, const struct pg_spec *spec)
-{
-    char where[PG_WHY];
-    size_t name = strlen(spec->name) + 1, dsn = strlen(spec->dsn) + 1;
-    pg_dsn_show(spec->dsn, where, sizeof where);
-    pool->where = strdup(where);
-    pool->strings = malloc(name + dsn);
-    if (!pool->strings || !pool->where)
-        return false;
-    pool->spec = *spec;
-    pool->spec.name = memcpy(pool->strings, spec->name, name);
-    pool->spec.dsn = memcpy(pool->strings + name, spec->dsn, dsn);
-    return true;
-}
-
-struct pg_pool *pg_open(struct pg *all, const struct pg_spec *spec)
-{
-    for (struct pg_pool *pool = all->pools; pool; pool = pool->next)
-        if (is_same(&pool->spec, spec)) {
-            pool->refs++;
-            return pool;
-        }
-    struct pg_pool *pool = calloc(1, sizeof *pool);
-    if (!pool || !copy_spec(pool, spec) || !(pool->shared = pools_open(&all->board->pools, str_from(spec->name)))) {
-        if (pool)
-            pool_free(pool);
-        return NULL;
-    }
-    pool->all = all;
-    pool->refs = 1;
-    pool->lane = &pool->shared->lanes[all->worker];
-    pool->retry.on_fire = on_retry;
-    pool->next = all->pools;
-    all->pools = pool;
-    show_bounds(pool);
-    return pool;
-}
-
-void pg_release(struct pg_pool *pool)
-{
-    pool->refs--; /* its end comes with a tick: somebody may be in the middle of it */
-}
-
-const struct pg_spec *pg_pool_spec(const struct pg_pool *pool)
-{
-    return &pool->spec;
 }

@@ -37,7 +37,7 @@ static void finds_a_pool_again_by_its_name(void **state)
     assert_ptr_not_equal(a, b);
     assert_ptr_equal(pools_open(all, STR("main")), a);
     for (int i = 2; i < POOLS_MAX; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "p%d", i);
         assert_non_null(pools_open(all, str_from(name)));
     }
