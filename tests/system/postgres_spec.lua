@@ -1,5 +1,6 @@
 --- Handlers and a real PostgreSQL 15.
 local engine = require "tests.support.engine"
+local files = require "tests.support.files"
 local json = require "dkjson"
 local loop = require "tests.support.loop"
 local postgres = require "tests.support.postgres"
@@ -206,5 +207,48 @@ describe("a database", function()
       run(served, [[return db:query("do $$ begin execute 'deallocate all'; end $$")]])
       assert.same({ { { a = 1, b = 2 } } }, run(served, [[return db:query("select * from shape")]]))
     end)
+  end)
+
+  it("keeps its connections over a reload, and leaves them when the configuration names another server", function()
+    local own = start(pg)
+    loop.run(function()
+      local function pid() return run(own, [[return db:one("select pg_backend_pid() pid").pid]])[1] end
+      local before = pid()
+      own:write_rule("routes/other.lua", [[local app = require("perilune").app() app:get("/other", function() return "x" end) return app]])
+      loop.wait_until(function() return own:get("/other").status == 200 end)
+      assert.equal(before, pid())
+      pg:sql("create database elsewhere")
+      files.write(own.folder .. "/perilune.lua", ("return { postgres = { main = { dsn = %q } } }"):format(pg.url:gsub("/postgres$", "/elsewhere")))
+      loop.wait_until(function() return run(own, [[return db:one("select current_database() d").d]])[1] == "elsewhere" end)
+      loop.wait_until(function() return pg:sql("select count(*) from pg_stat_activity where pid = " .. before) == "0" end)
+    end)
+    own:stop()
+  end)
+
+  it("must be in the configuration, which is checked, and never shown", function()
+    local folder = files.temporary("perilune-check")
+    local function check(config, route)
+      files.write_tree(folder, { ["perilune.lua"] = config, ["rules/routes/a.lua"] = route or "return require('perilune').app()" })
+      local code, out = engine.run { args = { "check", "--config", folder .. "/perilune.lua" } }
+      return code, out
+    end
+    local code, out = check("return {}", 'local p = require "perilune"\nlocal db = p.postgres("shop")\nreturn p.app()')
+    assert.equal(2, code)
+    assert.matches("a%.lua:2: there is no database 'shop'", out)
+    for config, text in pairs {
+      ['postgres = { main = "postgresql://app:hush@[1" }'] = "postgres.main: the connection string cannot be used",
+      ['postgres = { main = "host=x password=hush replication=database" }'] = "keyword 'replication' cannot be used here",
+      ['postgres = { main = { dsn = "host=x", maxx = 3 } }'] = "unknown key 'maxx', did you mean 'max'?",
+      ['postgres = { main = { dsn = "host=x", max = 0 } }'] = "'max' is a whole number from 1 to 10000",
+      ['postgres = { main = { max = 2 } }'] = "it is missing",
+      ['postgres = { main = { dsn = "host=x", min = 5, max = 2 } }'] = "min is above max",
+      ['postgres = "x"'] = "it must be a table",
+    } do
+      code, out = check("return { " .. config .. " }")
+      assert.equal(2, code, config)
+      assert.is_truthy(out:find(text, 1, true), out)
+      assert.is_nil(out:find("hush", 1, true))
+    end
+    files.remove(folder)
   end)
 end)
