@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "cache/writer.h"
+#include "script/push.h"
 
 #include <lauxlib.h>
 #include <stdlib.h>
@@ -47,18 +48,6 @@ void cache_desk_free(struct cache_desk *d)
     free(d);
 }
 
-static void set_number(lua_State *L, const char *name, double value)
-{
-    lua_pushnumber(L, value);
-    lua_setfield(L, -2, name);
-}
-
-static void set_text(lua_State *L, const char *name, const char *value)
-{
-    lua_pushstring(L, value);
-    lua_setfield(L, -2, name);
-}
-
 static struct cache_desk *desk_of(lua_State *L)
 {
     return lua_touserdata(L, lua_upvalueindex(1));
@@ -77,9 +66,7 @@ static bool usage_of(struct cache_desk *d, struct store_usage *usage)
 static void push_routes(lua_State *L, struct cache_desk *d)
 {
     int n = 0;
-    lua_newtable(L);
-    luaL_getmetatable(L, "perilune.json.array");
-    lua_setmetatable(L, -2);
+    new_list(L);
     for (uint32_t r = 0; r < d->shared->routes_max; r++) {
         const struct board_route *route = &d->board->routes[r];
         uint64_t counts[CACHE_COUNTS], total = 0;

@@ -2,6 +2,7 @@
 #include "script/bind_compression.h"
 
 #include "codec/codec.h"
+#include "script/push.h"
 #include "stats/compression.h"
 
 #include <lauxlib.h>
@@ -19,25 +20,6 @@ static const char *const skip_names[SKIP_COUNT] = {
     SKIP_LIST(X)
 #undef X
 };
-
-static void set_number(lua_State *L, const char *name, double value)
-{
-    lua_pushnumber(L, value);
-    lua_setfield(L, -2, name);
-}
-
-static void set_text(lua_State *L, const char *name, const char *value)
-{
-    lua_pushstring(L, value);
-    lua_setfield(L, -2, name);
-}
-
-static void new_list(lua_State *L)
-{
-    lua_newtable(L);
-    luaL_getmetatable(L, "perilune.json.array");
-    lua_setmetatable(L, -2);
-}
 
 static void add_lane(struct sums *s, const struct compression_lane *lane)
 {

@@ -3,6 +3,7 @@
 
 #include "board/board.h"
 #include "script/json_text.h"
+#include "script/push.h"
 #include "script/state.h"
 
 #include <stdio.h>
@@ -36,18 +37,6 @@ static void add_lane(struct totals *t, struct pool_lane *lane)
         t->wait[i] += atomic_load_explicit(&lane->wait.bucket[i], memory_order_relaxed);
         t->use[i] += atomic_load_explicit(&lane->use.bucket[i], memory_order_relaxed);
     }
-}
-
-static void set_number(lua_State *L, const char *name, double value)
-{
-    lua_pushnumber(L, value);
-    lua_setfield(L, -2, name);
-}
-
-static void set_text(lua_State *L, const char *name, const char *value)
-{
-    lua_pushstring(L, value);
-    lua_setfield(L, -2, name);
 }
 
 static void set_times(lua_State *L, const char *name, const uint32_t *counts, uint64_t sum_ns)

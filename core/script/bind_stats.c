@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "script/json.h"
+#include "script/push.h"
 #include "stats/report.h"
 #include "sys/process_info.h"
 
@@ -28,18 +29,6 @@ static const struct binding *self(lua_State *L)
 
 /* ---- small pushes: each sets a field of the table on top ------------------- */
 
-static void set_number(lua_State *L, const char *name, double value)
-{
-    lua_pushnumber(L, value);
-    lua_setfield(L, -2, name);
-}
-
-static void set_text(lua_State *L, const char *name, const char *value)
-{
-    lua_pushstring(L, value);
-    lua_setfield(L, -2, name);
-}
-
 static void set_rounded(lua_State *L, const char *name, double value, double steps)
 {
     set_number(L, name, round(value * steps) / steps);
@@ -60,7 +49,7 @@ static void set_share(lua_State *L, const char *name, double part, double whole)
     set_rounded(L, name, share(part, whole), 1e6);
 }
 
-static void new_list(lua_State *L, uint32_t size)
+static void new_sized_list(lua_State *L, uint32_t size)
 {
     lua_createtable(L, (int)size, 0);
     luaL_getmetatable(L, ARRAY);
@@ -153,7 +142,7 @@ static void set_routes(lua_State *L, struct board *board, struct stats_view *vie
 {
     if (view->route_count)
         qsort(view->routes, view->route_count, sizeof *view->routes, by_time);
-    new_list(L, view->route_count);
+    new_sized_list(L, view->route_count);
     for (uint32_t i = 0; i < view->route_count; i++) {
         push_route(L, board, view, &view->routes[i]);
         lua_rawseti(L, -2, (int)i + 1);
@@ -186,7 +175,7 @@ static void push_process(lua_State *L, struct board *board, uint32_t index, int3
 static void set_processes(lua_State *L, struct board *board, uint64_t *open_fds)
 {
     int count = 0;
-    new_list(L, board->workers + 2);
+    new_sized_list(L, board->workers + 2);
     *open_fds = 0;
     for (uint32_t i = 0; i < board->workers + 2; i++) {
         int32_t pid = atomic_load_explicit(&board->processes[i].pid, memory_order_relaxed);
@@ -225,7 +214,7 @@ static void set_slow(lua_State *L, struct board *board)
 {
     struct slow_sample slow[SLOW_SHOWN];
     uint32_t count = stats_slowest(board, slow, SLOW_SHOWN);
-    new_list(L, count);
+    new_sized_list(L, count);
     for (uint32_t i = 0; i < count; i++) {
         push_slow(L, board, &slow[i]);
         lua_rawseti(L, -2, (int)i + 1);
@@ -245,7 +234,7 @@ static void set_system(lua_State *L, const struct machine *m, uint64_t open_fds)
     if (m && m->disk_available)
         set_rounded(L, "disk_share", m->disk_share, 1e6);
     if (m && m->load_available) {
-        new_list(L, 3);
+        new_sized_list(L, 3);
         for (int i = 0; i < 3; i++) {
             lua_pushnumber(L, m->load[i]);
             lua_rawseti(L, -2, i + 1);
@@ -322,7 +311,7 @@ static void push_histogram(lua_State *L, struct board *board, const struct stats
     set_status(L, r);
     set_number(L, "bytes_in", (double)r->bytes_in);
     set_number(L, "bytes_out", (double)r->bytes_out);
-    new_list(L, BOUNDS);
+    new_sized_list(L, BOUNDS);
     for (int i = 0; i < BOUNDS; i++) {
         lua_createtable(L, 0, 2);
         set_number(L, "le_seconds", bounds_s[i]);
@@ -335,7 +324,7 @@ static void push_histogram(lua_State *L, struct board *board, const struct stats
 static int stats_histograms(lua_State *L)
 {
     struct stats_view *view = push_view(L, 0);
-    new_list(L, view->route_count);
+    new_sized_list(L, view->route_count);
     for (uint32_t i = 0; i < view->route_count; i++) {
         push_histogram(L, self(L)->board, &view->routes[i]);
         lua_rawseti(L, -2, (int)i + 1);
@@ -380,7 +369,7 @@ static void push_setting(lua_State *L, const struct settings *settings, int id)
 
 static int stats_settings(lua_State *L)
 {
-    new_list(L, SETTING_COUNT);
+    new_sized_list(L, SETTING_COUNT);
     for (int i = 0; i < SETTING_COUNT; i++) {
         push_setting(L, &self(L)->board->settings, i);
         lua_rawseti(L, -2, i + 1);
@@ -404,7 +393,7 @@ static int stats_generation(lua_State *L)
 static int stats_counters(lua_State *L)
 {
     struct board *board = self(L)->board;
-    new_list(L, COUNTER_COUNT);
+    new_sized_list(L, COUNTER_COUNT);
     for (int i = 0; i < COUNTER_COUNT; i++) {
         uint64_t sum = 0;
         for (uint32_t w = 0; w < board->workers; w++)

@@ -2,26 +2,8 @@
 #include "script/bind_upstreams.h"
 
 #include "proxy/view.h"
+#include "script/push.h"
 #include "script/state.h"
-
-static void set_text(lua_State *L, const char *name, const char *value)
-{
-    lua_pushstring(L, value);
-    lua_setfield(L, -2, name);
-}
-
-static void set_number(lua_State *L, const char *name, double value)
-{
-    lua_pushnumber(L, value);
-    lua_setfield(L, -2, name);
-}
-
-static void new_list(lua_State *L)
-{
-    lua_newtable(L);
-    luaL_getmetatable(L, "perilune.json.array");
-    lua_setmetatable(L, -2);
-}
 
 static void push_peer(lua_State *L, const struct peer_view *v)
 {
