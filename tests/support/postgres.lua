@@ -11,12 +11,13 @@ postgres.__index = postgres
 
 local BIN = "/usr/lib/postgresql/15/bin/"
 
--- setpriv becomes the program, so that its pid is the server's.
+-- setpriv becomes the program, so that its pid is the server's; it ends with the
+-- test process, also when that breaks off.
 local function as_user(command, args)
-  if uv.getuid() ~= 0 then return command, args end
+  if uv.getuid() ~= 0 then return "/usr/bin/setpriv", { "--pdeathsig=INT", "--", command, unpack(args) } end
   local user = files.read("/etc/passwd"):find("\npostgres:") and "postgres" or "nobody"
   local group = files.read("/etc/group"):find("\n" .. user .. ":") and user or "nogroup"
-  return "/usr/bin/setpriv", { "--reuid=" .. user, "--regid=" .. group, "--clear-groups", "--", command, unpack(args) }
+  return "/usr/bin/setpriv", { "--reuid=" .. user, "--regid=" .. group, "--clear-groups", "--pdeathsig=INT", "--", command, unpack(args) }
 end
 
 local function run(command, args)
