@@ -109,11 +109,12 @@ static void read_accept(struct accept *accept, const struct head *head)
             accept_read(accept, head->fields[i].value);
 }
 
-/* From cpu_high on levels fall evenly, to the lightest that is worth it at cpu_full. */
+/* From cpu_high on levels fall evenly, to the lightest that is worth it at cpu_full. A share of 1 is never
+ * too much: that turns it off. */
 static void lower(struct verdict *v, const struct compress_rules *rules, double share)
 {
     double span = rules->cpu_full - rules->cpu_high;
-    if (v->level <= LEVEL_LIGHT || share < rules->cpu_high)
+    if (v->level <= LEVEL_LIGHT || rules->cpu_high >= 1 || share < rules->cpu_high)
         return;
     double part = span > 0 && share < rules->cpu_full ? (share - rules->cpu_high) / span : 1;
     v->level -= (int)(part * (v->level - LEVEL_LIGHT) + 0.999);
@@ -181,7 +182,7 @@ void compress_judge(struct verdict *v, const struct exchange *ex, const struct c
         v->skip = SKIP_NOT_ACCEPTED;
         return;
     }
-    if (load->cpu_share >= rules->cpu_full && load->lag_ns >= rules->lag_full_ns) {
+    if (rules->cpu_full < 1 && load->cpu_share >= rules->cpu_full && load->lag_ns >= rules->lag_full_ns) {
         v->skip = SKIP_CPU;
         return;
     }
