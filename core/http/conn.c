@@ -46,6 +46,7 @@ struct conn *conn_new(struct server *s, int fd, const char *peer, uint64_t clien
     }
     c->server = s;
     c->client = client;
+    c->secure = secure;
     if (client)
         clients_enter(&s->board->clients[s->worker], client);
     c->stream.stamped = MEASURE;

@@ -34,6 +34,7 @@ struct conn {
     uint64_t eof_ms;          /* the client closed its sending side; 0: not */
     uint32_t requests;
     uint64_t client;          /* key of the address in the table of clients; 0: not in it */
+    bool secure;              /* came over TLS */
     bool processing;          /* inside conn_process(): answers wait for its flush */
     bool pending_record;      /* the answer is complete but not all taken */
     char peer[46];

@@ -22,7 +22,7 @@ static bool copy_request(struct exchange *ex, const struct exchange *like)
     conn->processing = true;
     conn->server = ex->server;
     memcpy(conn->peer, like->conn->peer, sizeof conn->peer);
-    conn->stream.tls = like->conn->stream.tls; /* for exchange_is_secure() only */
+    conn->secure = like->conn->secure;
     head->method = STR("GET");
     head->method_id = METHOD_GET;
     ex->head = head;

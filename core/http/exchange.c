@@ -71,7 +71,7 @@ const char *exchange_peer(const struct exchange *ex)
 
 bool exchange_is_secure(const struct exchange *ex)
 {
-    return ex->conn->stream.tls != NULL;
+    return ex->conn->secure;
 }
 
 bool exchange_has_body(const struct exchange *ex)
