@@ -184,6 +184,8 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
       "what compresses within this runs on the loop, the rest on task threads")                    \
     X(COMPRESSION_STREAM_BYTES, "compression.stream_bytes", INTEGER, "bytes", 134217728, 0,        \
       17179869184.0, true, NULL, "memory of a worker for streams under compression; above it they go as they are")\
+    X(COMPRESSION_DECODE_RATIO, "compression.decode_ratio", INTEGER, "", 100, 1, 100000, true, NULL, \
+      "a request body that decodes to more than this times its size is refused, where a policy has them decoded")\
     X(TASKS_ENABLED, "tasks.enabled", BOOLEAN, "", 1, 0, 1, true,                                  \
       "PERFORMANCE_ASYNC_POOL_ENABLED", "run long work on task threads; off: on the loop")         \
     X(TASKS_MAX, "tasks.max", INTEGER, "tasks", 50, 1, 100000, true,                               \

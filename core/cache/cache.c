@@ -113,13 +113,8 @@ static bool has_foreign_cookies(const struct head *head, const struct cache_poli
 
 /* ---- looking up ---- */
 
-/* Whether nothing about this record says that it must not be served. */
-static bool is_valid(struct cache *c, const struct record_view *view)
+bool cache_is_sound(struct cache *c, const struct record_view *view)
 {
-    uint64_t invalid = atomic_load_explicit(&c->shared->invalid_ms[cache_slot(cache_target(view->key))],
-                                            memory_order_relaxed);
-    if (view->r.requested_ms <= invalid)
-        return false;
     uint64_t *seen = &c->sound[view->r.id % SEEN];
     if (*seen == view->r.id && view->r.id)
         return true;
@@ -129,15 +124,28 @@ static bool is_valid(struct cache *c, const struct record_view *view)
     return true;
 }
 
-static bool get(struct cache *c, struct record_view *view)
+/* Whether nothing about this record says that it must not be served. */
+static bool is_valid(struct cache *c, const struct record_view *view)
 {
-    struct str text = buf_str(&c->key), bytes;
+    uint64_t invalid = atomic_load_explicit(&c->shared->invalid_ms[cache_slot(cache_target(view->key))],
+                                            memory_order_relaxed);
+    return view->r.requested_ms > invalid && cache_is_sound(c, view);
+}
+
+bool cache_get(struct cache *c, struct str text, struct record_view *view)
+{
     struct cache_key key = record_key(text);
+    struct str bytes;
     c->hash = key.low;
     if (!store_get(c->store, key, &bytes) || !record_read(bytes, text, view))
         return false;
     store_used(c->store, key);
     return true;
+}
+
+static bool get(struct cache *c, struct record_view *view)
+{
+    return cache_get(c, buf_str(&c->key), view);
 }
 
 /* The record for this request: of its key, or of the variant that Vary selects. */
@@ -343,17 +351,19 @@ static enum decision decide(struct cache_visit *v, struct record_view *view, enu
     return v->capture ? fetch_or_wait(v) : DECIDE_GO;
 }
 
-static bool enter_store(struct cache *c)
+bool cache_enter(struct cache *c)
 {
     if (atomic_load_explicit(&c->shared->broken, memory_order_relaxed) || !store_begin(c->store))
         return false;
-    atomic_store_explicit(&c->shared->inside[2 + c->worker], 1, memory_order_relaxed);
+    if (!c->entered++)
+        atomic_store_explicit(&c->shared->inside[2 + c->worker], 1, memory_order_relaxed);
     return true;
 }
 
-static void leave_store(struct cache *c)
+void cache_exit(struct cache *c)
 {
-    atomic_store_explicit(&c->shared->inside[2 + c->worker], 0, memory_order_relaxed);
+    if (!--c->entered)
+        atomic_store_explicit(&c->shared->inside[2 + c->worker], 0, memory_order_relaxed);
     store_end(c->store);
 }
 
@@ -396,7 +406,7 @@ enum cache_verdict cache_visit(struct cache_visit *v)
         cache_count(c, v->ex, CACHE_BYPASSED);
         return CACHE_GO;
     }
-    if (exchange_has_body(v->ex) || !enter_store(c)) {
+    if (exchange_has_body(v->ex) || !cache_enter(c)) {
         v->forward = "bypass";
         cache_count(c, v->ex, CACHE_BYPASSED);
         return CACHE_GO;
@@ -406,7 +416,7 @@ enum cache_verdict cache_visit(struct cache_visit *v)
         serve(v, v->ex, &view, how);
     else if (d == DECIDE_TIMEOUT)
         refuse(v->ex);
-    leave_store(c);
+    cache_exit(c);
     return d == DECIDE_GO ? CACHE_GO : d == DECIDE_WAIT ? CACHE_WAIT : CACHE_ANSWERED;
 }
 
@@ -418,7 +428,7 @@ void visit_again(struct cache_visit *v)
     struct exchange *ex = v->ex;
     void (*release)(void *token) = v->host->release;
     cache_leave(v);
-    if (!enter_store(c)) {
+    if (!cache_enter(c)) {
         v->host->go(v);
         return;
     }
@@ -429,11 +439,11 @@ void visit_again(struct cache_visit *v)
             serve(v, ex, &view, how);
         else
             refuse(ex);
-        leave_store(c);
+        cache_exit(c);
         release(token);
         return;
     }
-    leave_store(c);
+    cache_exit(c);
     if (d == DECIDE_GO)
         v->host->go(v);
 }

@@ -2,12 +2,14 @@
  *
  *     cache.c   key, look-up, verdict          flight.c  who waits for whom
  *     serve.c   a record becomes an answer     fetch.c   an answer becomes a record
+ *     coded.c   its body in content codings
  */
 // SPDX-License-Identifier: MIT
 #pragma once
 
 #include "cache/cache.h"
 #include "cache/writer.h"
+#include "http/coded.h"
 
 enum { FLIGHTS = 1024, SEEN = 8192, KEY_BYTES_MAX = 16384 };
 
@@ -36,6 +38,7 @@ struct cache {
     uint64_t sound[SEEN];    /* ids of records whose checksum was found right */
     struct buf key;          /* scratch */
     uint64_t hash;           /* of the key that was looked up last */
+    unsigned entered;        /* how often the store was entered and not left */
     uint64_t *seen;          /* by route: requests that its curve has not been told of */
 };
 
@@ -49,6 +52,17 @@ struct serve_opts {
     enum serve_how how;
     const char *forward;      /* for SERVE_STALE and SERVE_REVALIDATED: why the origin was asked */
 };
+
+/* The store, for as long as what is found there is looked at; nests. */
+bool cache_enter(struct cache *c);
+void cache_exit(struct cache *c);
+
+/* The record of a key, inside of the store; and whether its bytes are those that were written. */
+bool cache_get(struct cache *c, struct str key, struct record_view *view);
+bool cache_is_sound(struct cache *c, const struct record_view *view);
+
+/* Lets the filter that compresses keep what it makes of this answer. */
+void coded_offer(struct cache *c, struct exchange *ex, const struct record_view *v);
 
 void cache_count(struct cache *c, struct exchange *ex, enum cache_count what);
 

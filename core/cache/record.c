@@ -62,6 +62,7 @@ bool record_write(const struct record_view *v, struct buf *out)
         *lengths[i] = (uint32_t)parts[i].len;
     }
     r.magic = RECORD_MAGIC;
+    r.body_hash = XXH3_64bits(v->body.p, v->body.len);
     r.total_bytes = (uint32_t)total;
     buf_room(out, total);
     buf_add(out, &r, sizeof r);

@@ -7,7 +7,8 @@
  * `head` is the header lines as they go out, Date among them, without Age,
  * Content-Length and what belongs to one connection. A record of kind
  * RECORD_VARY has no answer: it names the fields that tell the variants of its
- * key apart. A checksum tells what a disk has damaged; the key as text tells
+ * key apart; one of RECORD_CODED_BODY is the body of an answer in a content
+ * coding. A checksum tells what a disk has damaged; the key as text tells
  * two keys with one hash apart.
  *
  * Owner:   whoever holds the bytes. Threads: any; no state.
@@ -18,9 +19,9 @@
 #include "base/buf.h"
 #include "cache/facts.h"
 
-enum { RECORD_MAGIC = 0x324c5250, RECORD_HEADERS_MAX = 128 };
+enum { RECORD_MAGIC = 0x334c5250, RECORD_HEADERS_MAX = 128 };
 
-enum record_kind { RECORD_ANSWER, RECORD_VARY };
+enum record_kind { RECORD_ANSWER, RECORD_VARY, RECORD_CODED_BODY };
 
 enum record_flag {
     RECORD_NEVER_STALE = 1,
@@ -37,6 +38,7 @@ struct record {
     uint64_t requested_ms, responded_ms; /* unix time */
     uint64_t fresh_until_ms, stale_while_ms, stale_error_ms;
     uint64_t last_modified_ms; /* 0: none */
+    uint64_t body_hash;        /* XXH3 of the body, filled in when written */
     uint32_t initial_age_s;
     uint32_t fetch_ms; /* what it took to get it, for early refresh */
     uint16_t kind, status, flags, reserved;

@@ -190,8 +190,10 @@ void serve_record(struct cache *c, struct exchange *ex, const struct record_view
     case RANGE_NONE:
         break;
     }
-    if (o->in_filter ? o->through != NULL : ex->filters != NULL)
+    if (o->in_filter ? o->through != NULL : ex->filters != NULL) {
+        coded_offer(c, ex, v);
         serve_apart(ex, v, o, &a, body);
-    else
+    } else {
         say(ex, o, &a, body);
+    }
 }

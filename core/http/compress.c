@@ -2,6 +2,7 @@
 #include "http/compress_parts.h"
 
 #include "base/err.h"
+#include "http/coded.h"
 #include "http/conn.h"
 #include "http/filter.h"
 #include "task/task.h"
@@ -64,6 +65,7 @@ struct press {
     size_t stream_bytes;    /* what it counts for */
     size_t inside;          /* fed to the stream since it last gave output */
     bool flush_wanted, ended, failed;
+    bool kept;              /* the coded body was found, not made */
     struct timer timer;     /* of the pause that flushes */
     uint64_t unflushed_ms;  /* since when; 0: nothing */
     uint64_t bytes_in, bytes_out, cpu_ns;
@@ -243,6 +245,12 @@ static bool offload(struct press *p, struct str bytes, enum codec_flush flush, s
     return false;
 }
 
+/* HEAD: what GET would say, as far as that is known without doing it. */
+static bool is_head(const struct exchange *ex)
+{
+    return ex->head->method_id == METHOD_HEAD;
+}
+
 /* ---- whole bodies ---- */
 
 static void pass_answer(struct press *p, const struct answer *answer, struct str body)
@@ -258,6 +266,14 @@ static void pass_answer(struct press *p, const struct answer *answer, struct str
     filter_answer(p->ex, p->filter.next, &out, body);
 }
 
+/* What has been made may serve the answers to come; one that the load made lighter would stay so. */
+static void keep(struct press *p, struct str coded)
+{
+    struct coded *place = p->ex->coded;
+    if (place && p->verdict.level == p->verdict.full_level)
+        place->keep(place, p->verdict.id, p->verdict.level, coded);
+}
+
 static void send_whole(struct press *p, const struct answer *head, struct str plain, struct str coded, int err)
 {
     struct answer out;
@@ -270,8 +286,35 @@ static void send_whole(struct press *p, const struct answer *head, struct str pl
     p->bytes_in = plain.len;
     p->bytes_out = coded.len;
     count_body(p);
+    if (!p->kept)
+        keep(p, coded);
     out.length = (int64_t)coded.len;
     filter_answer(p->ex, p->filter.next, &out, coded);
+}
+
+struct whole { /* an answer as the application said it */
+    struct press *press;
+    const struct answer *answer;
+    struct str body;
+};
+
+static void send_kept(void *user, struct str coded)
+{
+    const struct whole *w = user;
+    struct press *p = w->press;
+    p->kept = true;
+    p->verdict.lowered = false;
+    lane_add(&lane_of(p)->reused, 1);
+    send_whole(p, w->answer, w->body, coded, 0);
+}
+
+/* Says an answer whose coded body is kept; that costs so little that no load stands against it. */
+static bool send_from_keep(struct press *p, const struct answer *answer, struct str body)
+{
+    struct coded *place = p->ex->coded;
+    struct whole whole = {p, answer, body};
+    return place && (p->verdict.skip == SKIP_NOT || p->verdict.skip == SKIP_CPU) && !is_head(p->ex) &&
+           place->find(place, p->verdict.id, p->verdict.full_level, send_kept, &whole);
 }
 
 static void whole_over(struct press *p, struct job *job)
@@ -327,14 +370,12 @@ static void judge(struct press *p, const struct answer *answer, int64_t length)
         .lag_ns = atomic_load_explicit(&c->process->loop_lag_ns, memory_order_relaxed),
     };
     compress_judge(&p->verdict, p->ex, p->rules, &c->board->settings, &load, answer, length);
-    if (p->verdict.skip != SKIP_NOT)
-        count_skip(p, p->verdict.skip);
 }
 
-/* HEAD: what GET would say, as far as that is known without doing it. */
-static bool is_head(const struct exchange *ex)
+static void count_verdict(struct press *p)
 {
-    return ex->head->method_id == METHOD_HEAD;
+    if (p->verdict.skip != SKIP_NOT)
+        count_skip(p, p->verdict.skip);
 }
 
 static void begin_as(struct press *p, const struct answer *answer, bool coded)
@@ -355,6 +396,9 @@ static void on_answer(struct exchange *ex, struct filter *f, const struct answer
 {
     struct press *p = (struct press *)f;
     judge(p, answer, (int64_t)body.len);
+    if (send_from_keep(p, answer, body))
+        return;
+    count_verdict(p);
     if (p->verdict.skip == SKIP_NOT && !is_head(ex)) {
         press_whole(p, answer, body, false);
         return;
@@ -506,6 +550,7 @@ static void on_begin(struct exchange *ex, struct filter *f, const struct answer 
 {
     struct press *p = (struct press *)f;
     judge(p, answer, answer->length);
+    count_verdict(p);
     uint64_t most = setting(p->c, SETTING_COMPRESSION_GATHER_BYTES);
     bool fits = answer->length < 0 || (uint64_t)answer->length <= most;
     if (p->verdict.skip != SKIP_NOT)

@@ -25,6 +25,14 @@
 #include "codec/accept.h"
 #include "http/server.h"
 
+enum { LEVEL_STEPS = 4 };
+
+/* A level for bodies up to a size. The last that is given has no end. */
+struct level_step {
+    uint64_t up_to_bytes;
+    int level;
+};
+
 /* The policy of a route. Shared by its answers in flight, which may outlive the
  * generation that made it. */
 struct compress_rules {
@@ -32,12 +40,13 @@ struct compress_rules {
     int64_t min_bytes; /* -1: the setting */
     enum codec_id order[CODEC_COUNT];
     unsigned order_count;
-    int level[CODEC_COUNT];
+    struct level_step steps[CODEC_COUNT][LEVEL_STEPS];
     char **types; /* "text/html", "text/" (all of text), "+json" (all with that suffix) */
     unsigned type_count;
     double cpu_high, cpu_full; /* shares of CPU */
     uint64_t lag_full_ns;
     bool skip_set_cookie, skip_cross_site;
+    bool decode_requests;
 };
 
 struct compress_rules *compress_rules_new(void); /* NULL: out of memory */

@@ -121,6 +121,15 @@ static void lower(struct verdict *v, const struct compress_rules *rules, double 
     v->lowered = true;
 }
 
+/* The level for a body; one of unknown length is taken for the largest. */
+static int level_for(const struct compress_rules *rules, enum codec_id id, int64_t length)
+{
+    const struct level_step *step = rules->steps[id];
+    while (length < 0 ? step->up_to_bytes != UINT64_MAX : (uint64_t)length > step->up_to_bytes)
+        step++;
+    return step->level;
+}
+
 uint64_t compress_min_bytes(const struct compress_rules *rules, const struct settings *settings)
 {
     return rules->min_bytes >= 0 ? (uint64_t)rules->min_bytes
@@ -182,14 +191,13 @@ void compress_judge(struct verdict *v, const struct exchange *ex, const struct c
         v->skip = SKIP_NOT_ACCEPTED;
         return;
     }
+    int most = (int)setting_integer(settings, SETTING_COMPRESSION_LEVEL), level = level_for(rules, v->id, length);
+    v->level = v->full_level = codec_level(v->id, level < most ? level : most);
     if (rules->cpu_full < 1 && load->cpu_share >= rules->cpu_full && load->lag_ns >= rules->lag_full_ns) {
         v->skip = SKIP_CPU;
         return;
     }
-    v->level = rules->level[v->id];
     lower(v, rules, load->cpu_share);
-    int most = (int)setting_integer(settings, SETTING_COMPRESSION_LEVEL);
-    v->level = codec_level(v->id, v->level < most ? v->level : most);
 }
 
 /* ---- heads ---- */

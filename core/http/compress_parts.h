@@ -16,6 +16,7 @@ struct verdict {
     bool needs_coding; /* the client refuses the plain body */
     enum codec_id id;
     int level;
+    int full_level;   /* what it would be without load */
 };
 
 struct load {

@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "base/measure.h"
+#include "http/decode.h"
 #include "http/opinion.h"
 #include "http/path.h"
 #include "http/status.h"
@@ -346,7 +347,9 @@ void conn_feed_body(struct conn *c)
     while (c->ex == ex && c->cur.len && !ex->body_ended && !ex->body_paused &&
            (ex->sink || ex->body_dropped)) {
         struct str payload;
-        size_t used = body_feed(&ex->body, c->cur.p, c->cur.len, &payload);
+        bool decodes = ex->decode && ex->sink;
+        size_t piece = decodes && c->cur.len > DECODE_PIECE ? DECODE_PIECE : c->cur.len;
+        size_t used = body_feed(&ex->body, c->cur.p, piece, &payload);
         c->cur.p += used;
         c->cur.len -= used;
         c->read_progress_ms = c->server->io->now_ms;
@@ -360,6 +363,12 @@ void conn_feed_body(struct conn *c)
             return;
         }
         bool done = ex->body.done;
+        const char *what;
+        int status = decodes ? decode_piece(ex, payload, done, &payload, &what) : 0;
+        if (status) {
+            conn_refuse(c, status, what, "9110 8.4");
+            return;
+        }
         if (done)
             ex->body_ended = true;
         if (payload.len && ex->sink)

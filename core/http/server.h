@@ -22,6 +22,8 @@
 struct server;
 struct conn;
 struct exchange;
+struct coded;
+struct decode;
 
 struct http_header {
     struct str name, value;
@@ -65,9 +67,11 @@ struct exchange {
     enum answer_state answer;   /* what the app has said */
     struct filter *filters;     /* between the app and the wire; see filter.h */
     struct ending *endings;     /* the same */
+    struct coded *coded;        /* app: where coded bodies of this answer are kept, or NULL; see coded.h */
     bool close_after;           /* app may set: no further request */
     bool detached;              /* has no client, see exchange_detached_new() */
     /* private */
+    struct decode *decode;      /* of the request body, see decode.h */
     struct exchange *next, *prev; /* of the detached ones */
     struct body_reader body;
     const struct body_sink *sink;

@@ -11,7 +11,7 @@
 struct sums {
     uint64_t bodies[CODING_COUNT], in[CODING_COUNT], out[CODING_COUNT], cpu_ns[CODING_COUNT];
     uint64_t skipped[SKIP_COUNT];
-    uint64_t offloaded, lowered;
+    uint64_t offloaded, reused, lowered;
     uint64_t total; /* answers compressed or not: 0 when there is nothing to show */
 };
 
@@ -36,6 +36,7 @@ static void add_lane(struct sums *s, const struct compression_lane *lane)
         s->total += lane_get(&lane->skipped[i]);
     }
     s->offloaded += lane_get(&lane->offloaded);
+    s->reused += lane_get(&lane->reused);
     s->lowered += lane_get(&lane->lowered);
 }
 
@@ -62,6 +63,7 @@ static void push_route(lua_State *L, const struct board_route *route, const stru
     set_text(L, "route", route->name);
     set_text(L, "method", route->method);
     set_number(L, "offloaded", (double)s->offloaded);
+    set_number(L, "reused", (double)s->reused);
     set_number(L, "lowered", (double)s->lowered);
     push_codings(L, s);
     lua_setfield(L, -2, "codings");

@@ -1,7 +1,7 @@
 /* bind_compression.h - what was counted of compressed answers, for the control API's Lua.
  *
  *     core.compression.routes()   a list of { route, method, codings, skipped,
- *                                 offloaded, lowered }, of routes that have any;
+ *                                 offloaded, reused, lowered }, of routes that have any;
  *                                 codings: { coding, bodies, bytes_in, bytes_out, cpu_s }
  *
  * Sums over all workers since the start.

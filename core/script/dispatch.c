@@ -10,6 +10,7 @@
 #include "script/dispatch.h"
 
 #include "http/compress.h"
+#include "http/decode.h"
 #include "proxy/forward.h"
 
 static uint32_t board_index(struct script *s, uint32_t *cache, const struct head *head,
@@ -192,6 +193,12 @@ void dispatch_again(struct script *s, struct exchange *ex)
         exchange_problem(ex, 503, "out_of_memory", "the server is out of memory", NULL, 0);
 }
 
+static bool decodes_requests(const struct route *route)
+{
+    const struct compress_rules *rules = route->policies[POLICY_COMPRESSION];
+    return rules && rules->decode_requests;
+}
+
 void script_request(struct script *s, struct exchange *ex)
 {
     struct router_match match;
@@ -210,6 +217,8 @@ void script_request(struct script *s, struct exchange *ex)
                          "this route is out of service until its script is changed", NULL, 0);
         return;
     }
+    if (ex->head->first[FIELD_CONTENT_ENCODING] && decodes_requests(route) && !decode_request(ex))
+        return;
     if (ex->head->first[FIELD_ACCEPT_ENCODING] && s->compress && route->policies[POLICY_COMPRESSION])
         compress_push(s->compress, ex, route->policies[POLICY_COMPRESSION]);
     if (!route->has_policies) {

@@ -56,10 +56,27 @@ static void read_order(lua_State *L, struct compress_rules *r)
     lua_pop(L, 1);
 }
 
+/* A level, or a list of { level =, up_to = } that the schema has judged. */
+static void read_steps(lua_State *L, struct level_step *steps)
+{
+    size_t n = lua_istable(L, -1) ? lua_objlen(L, -1) : 0;
+    for (size_t i = 0; i < n && i < LEVEL_STEPS; i++) {
+        lua_rawgeti(L, -1, (int)i + 1);
+        steps[i].level = (int)number(L, "level");
+        steps[i].up_to_bytes = i + 1 < n ? (uint64_t)number(L, "up_to") : UINT64_MAX;
+        lua_pop(L, 1);
+    }
+    if (!n)
+        steps[0] = (struct level_step){UINT64_MAX, (int)lua_tonumber(L, -1)};
+}
+
 static void read_levels(lua_State *L, struct compress_rules *r)
 {
-    for (enum codec_id id = CODEC_GZIP; id < CODEC_COUNT; id++)
-        r->level[id] = (int)number(L, codec_name(id));
+    for (enum codec_id id = CODEC_GZIP; id < CODEC_COUNT; id++) {
+        lua_getfield(L, -1, codec_name(id));
+        read_steps(L, r->steps[id]);
+        lua_pop(L, 1);
+    }
 }
 
 static void *read_compression(lua_State *L, struct script *s, const struct route *route)
@@ -85,6 +102,7 @@ static void *read_compression(lua_State *L, struct script *s, const struct route
     r->lag_full_ns = (uint64_t)(number(L, "lag_full_ms") * 1e6);
     r->skip_set_cookie = flag(L, "skip_set_cookie");
     r->skip_cross_site = flag(L, "skip_cross_site");
+    r->decode_requests = flag(L, "decode_requests");
     return r;
 }
 

@@ -42,5 +42,6 @@ struct compression_lane {
     struct coding_lane codings[CODING_COUNT];
     _Atomic uint64_t skipped[SKIP_COUNT];
     _Atomic uint64_t offloaded; /* bodies, or pieces of streams, done by task threads */
+    _Atomic uint64_t reused;    /* bodies that were found beside a cached answer, made before */
     _Atomic uint64_t lowered;   /* bodies at a lower level because the CPU was busy */
 };

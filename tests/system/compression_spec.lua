@@ -25,6 +25,7 @@ app:get("/image", function() return 200, body(100), { ["Content-Type"] = "image/
 app:get("/coded", function() return 200, body(100), { ["Content-Type"] = "application/json", ["Content-Encoding"] = "x-own" } end)
 app:get("/part", function() return 206, body(100), { ["Content-Type"] = "application/json", ["Content-Range"] = "bytes 0-99/1000" } end)
 app:get("/unchanged", function() return 304, nil, { ETag = '"v1"' } end)
+app:get("/nothing", function() return 204, nil, { ["Content-Type"] = "application/json" } end)
 app:get("/off", function() return 200, body(100), JSON end)
 app:get("/stream/:n", function(req)
   local n = tonumber(req.params.n)
@@ -178,6 +179,12 @@ describe("an answer", function()
     end
   end)
 
+  it_works("without a body stays without one", function()
+    local r = ask(served, "/nothing", "gzip")
+    assert.equal(204, r.status)
+    assert.same({ nil, nil, "" }, { r.headers["content-encoding"], r.headers["content-length"], r.body })
+  end)
+
   it_works("may lose its client at any time", function()
     for i = 1, 60 do
       local c = served:connect()
@@ -271,6 +278,40 @@ describe("compression of what others answer", function()
     end, 30000)
   end)
 
+  it("keeps an event stream of an upstream alive: each is there before the next is sent", function()
+    loop.run(function()
+      local said, heard = 0, 0
+      local origin = peer.start { connection = function(conn)
+        if not conn:take_through("\r\n\r\n", loop.now_ms() + 5000) then return end
+        conn:send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for i = 1, 5 do
+          local event = ("data: event %d\n\n"):format(i)
+          if not conn:send(("%x\r\n%s\r\n"):format(#event, event)) then return end
+          said = i
+          loop.wait_until(function() return heard == i end)
+        end
+        conn:send("0\r\n\r\n")
+      end }
+      local served = engine.start { rules = { ["policies/compression.lua"] = CALM["policies/compression.lua"] },
+        args = { "--upstream", "http://" .. origin.address } }
+      for _, coding in ipairs { "gzip", "br", "zstd" } do
+        said, heard = 0, 0
+        local c = served:connect()
+        c:send(http.build { path = "/events", headers = { ["Accept-Encoding"] = coding } })
+        assert.matches("[Cc]ontent%-[Ee]ncoding: " .. coding, c:take_through("\r\n\r\n", loop.now_ms() + 5000))
+        for i = 1, 5 do
+          assert.is_true(#c.buffer > 0 or c:fill(5000) == true, ("event %d in %s"):format(i, coding))
+          assert.equal(i, said)
+          c.buffer = ""
+          heard = i
+        end
+        c:close()
+      end
+      served:stop()
+      origin:stop(true)
+    end, 30000)
+  end)
+
   it("takes constant memory, and a cut answer stays visibly cut", function()
     loop.run(function()
       local piece = ("0123456789abcdef"):rep(4096)
@@ -299,6 +340,80 @@ describe("compression of what others answer", function()
       served:stop()
       origin:stop()
     end, 60000)
+  end)
+
+  it("makes each coded body of a cached answer once", function()
+    loop.run(function()
+      local asked, text = 0, ("a line of an answer that is cached\n"):rep(3000)
+      local origin = peer.start { answer = function()
+        asked = asked + 1
+        return { headers = { ["Content-Type"] = "text/plain", ["Cache-Control"] = "max-age=60", ETag = '"v' .. asked .. '"' },
+          body = text .. asked }
+      end }
+      local served = engine.start { rules = { ["policies/cache.lua"] = 'return { mode = "on" }',
+        ["policies/compression.lua"] = 'return { gzip = 6, br = 5, cpu_high = 1, cpu_full = 1 }' },
+        args = { "--upstream", "http://" .. origin.address } }
+      local function reused() return served:admin_get("~/compression").json.data.routes[1].reused end
+      local function seconds() return served:admin_get("~/compression").json.data.total.cpu_s end
+      local function until_reused(coding, version)
+        local before, r = reused(), nil
+        loop.wait_until(function()
+          r = ask(served, "/text", coding)
+          return reused() > before
+        end, 5000, coding .. " from the store")
+        assert.equal(coding, r.headers["content-encoding"])
+        assert.equal(('W/"v%d"'):format(version), r.headers.etag)
+        assert.equal("Accept-Encoding", r.headers.vary)
+        assert.matches("hit", r.headers["cache-status"])
+        assert.is_true(decode(coding, r.body) == text .. version)
+      end
+      ask(served, "/text", "gzip")
+      for _, coding in ipairs { "gzip", "br", "gzip" } do until_reused(coding, 1) end
+      local spent, times = seconds(), reused()
+      for _ = 1, 20 do ask(served, "/text", "gzip") end
+      assert.same({ times + 20, spent }, { reused(), seconds() })
+      assert.equal(1, asked)
+      assert.is_true(served:get("/text").body == text .. 1)
+      local purged = served:admin_request { method = "POST", path = "/api/v1/performance-optimization/cache/purge",
+        json = { url = "http://localhost/text" } }
+      assert.equal(3, purged.json.data.purged) -- the answer and its two codings
+      ask(served, "/text", "br")
+      until_reused("br", 2)
+      served:stop()
+      origin:stop(true)
+    end, 30000)
+  end)
+
+  it("has levels for sizes", function()
+    loop.run(function()
+      local served = engine.start { rules = { ["routes/app.lua"] = APP, ["policies/compression.lua"] =
+        "return { gzip = { { level = 6, up_to = 20000 }, { level = 1 } }, zstd = 6, cpu_high = 1, cpu_full = 1 }" } }
+      local function sizes() return { #ask(served, "/json/200", "gzip").body, #ask(served, "/json/2000", "gzip").body } end
+      local mixed = sizes()
+      local function until_file(text)
+        local before = served:admin_get("~/generations").json.data.active
+        files.write(served.rules .. "/policies/compression.lua", text)
+        loop.wait_until(function() return served:admin_get("~/generations").json.data.active ~= before end)
+      end
+      until_file("return { gzip = 1, cpu_high = 1, cpu_full = 1 }")
+      local light
+      loop.wait_until(function() light = sizes() return light[1] > mixed[1] end)
+      until_file("return { gzip = 6, cpu_high = 1, cpu_full = 1 }")
+      local dense
+      loop.wait_until(function() dense = sizes() return dense[2] < light[2] end)
+      assert.same({ dense[1], light[2] }, mixed)
+      for text, message in pairs {
+        ["{ { level = 6 }, { level = 1 } }"] = "'gzip' number 1 needs 'up_to', in bytes and more than that before it",
+        ["{ { level = 6, up_to = 100 } }"] = "'gzip' number 1 is for all larger bodies and has no 'up_to'",
+        ["{ { level = 60 } }"] = "'gzip' number 1 is { level = 0 to 12, up_to = bytes }",
+        ["{}"] = "'gzip' lists one to 4 levels, not 0",
+        ["'six'"] = "'gzip' is a whole number from 0 to 12, or a list of levels by size",
+      } do
+        files.write(served.rules .. "/policies/compression.lua", "return { gzip = " .. text .. " }")
+        served:wait_log(message)
+      end
+      served:stop()
+    end, 30000)
   end)
 
   it("follows its settings and its file while it runs", function()
