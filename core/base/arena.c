@@ -27,7 +27,12 @@ void arena_done(struct arena *a)
 
 void arena_reset(struct arena *a)
 {
-    struct arena_block *keep = NULL;
+    struct arena_block *keep = a->head;
+    if (keep && !keep->next && keep->size == BLOCK_BYTES) { /* nearly always */
+        a->used = 0;
+        return;
+    }
+    keep = NULL;
     for (struct arena_block *b = a->head, *next; b; b = next) {
         next = b->next;
         if (!keep && b->size == BLOCK_BYTES)

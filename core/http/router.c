@@ -185,11 +185,29 @@ static void add_allow(struct search *s, struct str method)
                                        "%s%.*s", s->allow_len ? ", " : "", STR_ARG(method));
 }
 
+/* str_equal() without a call, for the few bytes of a segment or method. */
+static inline bool is_same(struct str a, struct str b)
+{
+    uint32_t x, y;
+    if (a.len != b.len || a.len < 4)
+        return a.len == b.len && (!a.len || (a.p[0] == b.p[0] && a.p[a.len / 2] == b.p[a.len / 2] &&
+                                             a.p[a.len - 1] == b.p[a.len - 1]));
+    for (size_t at = 0; at + 4 < a.len; at += 4) {
+        memcpy(&x, a.p + at, 4);
+        memcpy(&y, b.p + at, 4);
+        if (x != y)
+            return false;
+    }
+    memcpy(&x, a.p + a.len - 4, 4);
+    memcpy(&y, b.p + a.len - 4, 4);
+    return x == y;
+}
+
 static bool take(struct search *s, struct end *ends, unsigned params)
 {
     struct end *any = NULL, *get = NULL;
     for (struct end *end = ends; end; end = end->next) {
-        if (str_equal(end->method, s->method)) {
+        if (is_same(end->method, s->method)) {
             any = end;
             break;
         }
@@ -222,7 +240,7 @@ static bool walk(struct search *s, const struct node *node, struct str path, uns
         return take(s, node->ends, params);
     struct str segment = next_segment(&path);
     for (const struct node *child = node->fixed; child; child = child->next)
-        if (str_equal(child->segment, segment)) {
+        if (is_same(child->segment, segment)) {
             if (walk(s, child, path, params))
                 return true;
             break;

@@ -116,14 +116,14 @@ static inline void measure(struct route_lane *route, const struct sample *sample
     const uint64_t *phases = sample->phase_ns;
     if (!phases)
         return;
-    struct sketch_coarse *sketch = route->phases;
-    for (int i = 0; i < PHASE_COUNT; i++, sketch++) {
+#pragma GCC unroll 16 /* most phases of a request are zero: a compare and a jump each */
+    for (int i = 0; i < PHASE_COUNT; i++) {
         uint64_t ns = phases[i];
         if (!ns)
             continue;
         lane_add(&route->phase_count[i], 1);
         lane_add(&route->phase_sum_ns[i], ns);
-        sketch_coarse_record(sketch, ns);
+        sketch_coarse_record(&route->phases[i], ns);
     }
 }
 
