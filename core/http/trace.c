@@ -38,10 +38,24 @@ bool trace_parse(struct str v, struct trace *out)
     return true;
 }
 
+/* Eight digits at a time, a byte for each: those above nine are moved on to the letters. */
+static void hex_of_32(char out[8], uint64_t value)
+{
+    value = (value | value << 16) & 0x0000ffff0000ffffULL;
+    value = (value | value << 8) & 0x00ff00ff00ff00ffULL;
+    value = (value | value << 4) & 0x0f0f0f0f0f0f0f0fULL;
+    uint64_t letters = (value + 0x0606060606060606ULL) >> 4 & 0x0101010101010101ULL;
+    value = __builtin_bswap64(value + 0x3030303030303030ULL + letters * ('a' - '0' - 10));
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    value = __builtin_bswap64(value);
+#endif
+    memcpy(out, &value, 8);
+}
+
 void trace_hex(char out[16], uint64_t value)
 {
-    for (int i = 15; i >= 0; i--, value >>= 4)
-        out[i] = "0123456789abcdef"[value & 15];
+    hex_of_32(out, value >> 32);
+    hex_of_32(out + 8, value & UINT32_MAX);
 }
 
 void trace_write(char out[TRACEPARENT], const char *id, uint64_t parent, unsigned flags)

@@ -11,7 +11,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { TRIED_MAX = UPSTREAM_RETRIES_LIMIT + 2 };
+enum {
+    TRIED_MAX = UPSTREAM_RETRIES_LIMIT + 2,
+    SPARE_MAX = 256,      /* calls kept for reuse */
+    SPARE_BYTES = 4096,   /* of head that one may keep */
+};
 
 struct call {
     const struct call_events *events;
@@ -22,7 +26,7 @@ struct call {
     struct attempt *hedge;    /* NULL without one */
     struct attempt *current;  /* whose response is shown, or will be */
     struct timer hedge_timer;
-    struct call *next_failed; /* in all->failed */
+    struct call *next_failed; /* in all->failed, or all->spare */
     int failed_err;           /* 0: not in that list */
     const char *failed_why;
     struct peer *pinned;
@@ -155,21 +159,58 @@ static void forget_failure(struct call *call)
         }
 }
 
+/* A call with nothing in it but perhaps room for a head. */
+static struct call *call_take(struct upstreams *all)
+{
+    struct call *call = all->spare;
+    if (!call)
+        return calloc(1, sizeof *call);
+    struct buf head = call->head;
+    all->spare = call->next_failed;
+    all->spare_count--;
+    memset(call, 0, sizeof *call);
+    call->head = head;
+    return call;
+}
+
+static void call_put(struct call *call, struct upstreams *all)
+{
+    if (!all || all->spare_count == SPARE_MAX || !buf_ok(&call->head) || call->head.size > SPARE_BYTES) {
+        buf_done(&call->head);
+        free(call);
+        return;
+    }
+    buf_clear(&call->head);
+    call->next_failed = all->spare;
+    all->spare = call;
+    all->spare_count++;
+}
+
+void calls_drop_spare(struct upstreams *all)
+{
+    while (all->spare) {
+        struct call *call = all->spare;
+        all->spare = call->next_failed;
+        buf_done(&call->head);
+        free(call);
+    }
+}
+
 static void call_free(struct call *call)
 {
+    struct upstreams *all = call->all->ended ? NULL : call->all; /* it goes with its last peer then */
     attempt_cancel(&call->own);
     if (call->hedge)
         attempt_cancel(call->hedge);
     if (call->failed_err)
         forget_failure(call);
     wheel_clear(&call->hedge_timer);
-    buf_done(&call->head);
     buf_done(&call->queue);
     for (unsigned i = 0; i < call->tried_count; i++)
         peer_release(call->tried[i]);
     upstream_release(call->upstream);
     free(call->hedge);
-    free(call);
+    call_put(call, all);
 }
 
 void call_cancel(struct call *call)
@@ -586,33 +627,45 @@ void call_resume(struct call *call)
 
 /* ---- starting ---- */
 
+/* Appends to a head; the caller made room. */
+static inline char *put(char *to, struct str s)
+{
+    return s.len ? mempcpy(to, s.p, s.len) : to;
+}
+
+/* No head is longer. */
+static size_t head_room(const struct call_opts *opts)
+{
+    size_t room = opts->method.len + opts->target.len + opts->host.len + 128;
+    for (size_t i = 0; i < opts->header_count; i++)
+        room += opts->headers[i].name.len + opts->headers[i].value.len + 4;
+    return room;
+}
+
 static void render_head(struct call *call, const struct call_opts *opts)
 {
-    struct buf *out = &call->head;
-    buf_add_str(out, opts->method);
-    buf_add_char(out, ' ');
-    buf_add_str(out, opts->target);
-    buf_add_str(out, STR(" HTTP/1.1\r\nHost: "));
-    buf_add_str(out, opts->host);
-    buf_add_str(out, STR("\r\n"));
+    char *start = buf_room(&call->head, head_room(opts)), *to = start;
+    if (!start)
+        return; /* the buffer knows */
+    to = put(put(put(to, opts->method), STR(" ")), opts->target);
+    to = put(put(put(to, STR(" HTTP/1.1\r\nHost: ")), opts->host), STR("\r\n"));
     for (size_t i = 0; i < opts->header_count; i++) {
-        buf_add_str(out, opts->headers[i].name);
-        buf_add_str(out, STR(": "));
-        buf_add_str(out, opts->headers[i].value);
-        buf_add_str(out, STR("\r\n"));
+        const struct http_header *h = &opts->headers[i];
+        to = put(put(put(put(to, h->name), STR(": ")), h->value), STR("\r\n"));
     }
     if (opts->websocket_key.p)
-        buf_add_str(out, STR("Connection: Upgrade\r\nUpgrade: websocket\r\n"));
+        to = put(to, STR("Connection: Upgrade\r\nUpgrade: websocket\r\n"));
     if (opts->body == FRAMING_CHUNKED)
-        buf_add_str(out, STR("Transfer-Encoding: chunked\r\n"));
+        to = put(to, STR("Transfer-Encoding: chunked\r\n"));
     else if (opts->body == FRAMING_FIXED || call->method == METHOD_POST || call->method == METHOD_PUT)
-        buf_printf(out, "Content-Length: %llu\r\n", (unsigned long long)opts->body_length);
-    buf_add_str(out, STR("\r\n"));
+        to += sprintf(to, "Content-Length: %llu\r\n", (unsigned long long)opts->body_length);
+    to = put(to, STR("\r\n"));
+    buf_wrote(&call->head, (size_t)(to - start));
 }
 
 struct call *call_new(const struct call_opts *opts)
 {
-    struct call *call = calloc(1, sizeof *call);
+    struct call *call = call_take(opts->all);
     if (!call)
         return NULL;
     call->events = opts->events;

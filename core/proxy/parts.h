@@ -91,6 +91,8 @@ struct upstreams {
     struct upstream *first;
     struct peer *peers;
     struct tls_context *tls; /* trusts what the system does; NULL before it is needed */
+    struct call *spare;   /* ended ones, to be used again */
+    unsigned spare_count;
     struct call *failed;  /* calls that have failed before they were returned */
     uv_timer_t *teller;   /* tells them from the loop */
     uint64_t random;
@@ -99,6 +101,9 @@ struct upstreams {
     const char *servers;       /* of DNS; "": the system's */
     bool ended; /* goes with its last peer, whose connections close from the loop */
 };
+
+/* Frees the calls that are kept to be used again. */
+void calls_drop_spare(struct upstreams *all);
 
 /* A peer has been freed. */
 void upstreams_peer_gone(struct upstreams *all);

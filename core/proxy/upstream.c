@@ -63,6 +63,7 @@ void upstreams_free(struct upstreams *all)
     resolver_free(resolver);
     all->first = NULL;
     all->ended = true;
+    calls_drop_spare(all);
     upstreams_peer_gone(all);
 }
 
