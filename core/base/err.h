@@ -20,6 +20,7 @@
     X(CANCELLED, "cancelled", "cancelled")                                     \
     X(BUSY, "busy", "busy")                                                    \
     X(SCRIPT, "script", "a script failed")                                     \
+    X(INTERRUPTED, "interrupted", "a script was interrupted")                  \
     X(IO, "io", "input or output failed")
 
 enum err {

@@ -23,6 +23,7 @@
 #include "board/rates.h"
 #include "board/settings.h"
 #include "board/statements.h"
+#include "board/task_lanes.h"
 #include "io/tls.h"
 #include "stats/lane.h"
 
@@ -102,6 +103,7 @@ struct board {
     struct limiters limiters;
     struct pools pools;
     struct statements statements;
+    struct task_lanes tasks;
     struct tls_tickets tickets; /* control */
     uint64_t lane_bytes; /* size of one lane */
     uint64_t lanes_offset;

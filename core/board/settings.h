@@ -187,13 +187,25 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
     X(COMPRESSION_DECODE_RATIO, "compression.decode_ratio", INTEGER, "", 100, 1, 100000, true, NULL, \
       "a request body that decodes to more than this times its size is refused, where a policy has them decoded")\
     X(TASKS_ENABLED, "tasks.enabled", BOOLEAN, "", 1, 0, 1, true,                                  \
-      "PERFORMANCE_ASYNC_POOL_ENABLED", "run long work on task threads; off: on the loop")         \
+      "PERFORMANCE_ASYNC_POOL_ENABLED", "run long work on task threads; off: on the loop, one task a turn") \
     X(TASKS_MAX, "tasks.max", INTEGER, "tasks", 50, 1, 100000, true,                               \
-      "PERFORMANCE_MAX_CONCURRENT_TASKS", "tasks of a worker queued or running; above it long work is left out")\
-    X(TASKS_THREADS, "tasks.threads", INTEGER, "threads", 2, 1, 64, false, NULL,                   \
+      "PERFORMANCE_MAX_CONCURRENT_TASKS", "tasks of a worker queued or running; above it tasks:run gives \"busy\"")\
+    X(TASKS_THREADS, "tasks.threads", INTEGER, "threads", 2, 1, 64, true, NULL,                    \
       "task threads of a worker, started when first needed")                                       \
-    X(TASKS_AGING_MS, "tasks.aging_ms", INTEGER, "ms", 20, 1, 60000, false, NULL,                  \
+    X(TASKS_AGING_MS, "tasks.aging_ms", INTEGER, "ms", 20, 1, 60000, true, NULL,                   \
       "a task that has waited this long counts as one priority higher")                            \
+    X(TASKS_AGED_EVERY, "tasks.aged_every", INTEGER, "tasks", 4, 1, 1000, true, NULL,              \
+      "one task in so many may be one that rose by waiting; the others go by their own priority")  \
+    X(TASKS_DEADLINE_MS, "tasks.deadline_ms", INTEGER, "ms", 30000, 1, 86400000, true, NULL,       \
+      "a task that names no deadline_ms is given up after this")                                   \
+    X(TASKS_CPU_MS, "tasks.cpu_ms", INTEGER, "ms", 2000, 10, 600000, true, NULL,                   \
+      "CPU time a Lua task may use before it is interrupted")                                      \
+    X(TASKS_COPY_BYTES, "tasks.copy_bytes", INTEGER, "bytes", 16777216, 1024, 1073741824, true,    \
+      NULL, "largest data copied to a task, and back from it")                                     \
+    X(TASKS_CANCEL_GONE, "tasks.cancel_gone", BOOLEAN, "", 1, 0, 1, true, NULL,                    \
+      "a handler that waits for a task when its client goes away is ended, and the task cancelled") \
+    X(TASKS_LOST_MS, "tasks.lost_ms", INTEGER, "ms", 5000, 100, 600000, true, NULL,                \
+      "a thread that has not left its task this long after being told to is replaced")             \
     X(POOL_DB_MIN, "pool.db.min", INTEGER, "connections", 5, 0, 10000, true, "DB_POOL_MIN_SIZE",     \
       "PostgreSQL connections kept open by all workers together")                                  \
     X(POOL_DB_MAX, "pool.db.max", INTEGER, "connections", 20, 1, 10000, true, "DB_POOL_MAX_SIZE",    \

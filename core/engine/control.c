@@ -15,6 +15,7 @@
 #include "script/bind_compression.h"
 #include "script/bind_pools.h"
 #include "script/bind_stats.h"
+#include "script/bind_task_stats.h"
 #include "script/bind_upstreams.h"
 #include "script/limits.h"
 #include "sys/machine.h"
@@ -207,6 +208,7 @@ static void bind_control(lua_State *L, void *user)
     lua_setfield(L, -2, "stats");
     bind_upstreams_open(L);
     bind_pools_open(L);
+    bind_task_stats_open(L);
     bind_compression_open(L, c->board);
     bind_cache_open(L, c->cache);
 }

@@ -66,7 +66,8 @@ struct generation_opts {
     struct lane *lane;
     struct upstreams *upstreams; /* NULL: load only */
     struct compress *compress;   /* NULL: answers are not compressed */
-    struct pg *pg;               /* the same */
+    struct tasks *tasks;         /* NULL: no task can be run */
+    struct pg *pg;               /* NULL: load only */
     struct cache *cache;         /* the same */
     uint64_t number;
     bool control;                /* the control API's routes instead of the data plane's */

@@ -25,6 +25,7 @@ struct script *generation_load(const struct generation_opts *opts, const struct 
             .lane = opts->lane,
             .upstreams = opts->upstreams,
             .compress = opts->compress,
+            .tasks = opts->tasks,
             .cache = opts->cache,
             .generation = opts->number,
             .sources = bundle->files,

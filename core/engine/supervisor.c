@@ -114,6 +114,7 @@ static void close_books(struct supervisor *s, struct child *c)
     limiters_forget_worker(&s->board->limiters, (uint32_t)c->index);
     peers_clear_worker(board_peers(s->board), (uint32_t)c->index);
     pools_forget_worker(&s->board->pools, (uint32_t)c->index);
+    task_lanes_forget(&s->board->tasks.processes[c->index]);
 }
 
 /* Remembers a route whose script took a worker down. */

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { ORPHAN_GRACE_MS = 2000, LAG_WINDOW_MS = 1000 };
+enum { ORPHAN_GRACE_MS = 2000, LAG_WINDOW_MS = 1000, TASKS_GRACE_MS = 1000 };
 
 struct worker {
     struct io *io;
@@ -26,6 +26,7 @@ struct worker {
     struct lane *lane;
     struct server *server;
     struct upstreams *upstreams;
+    struct tasks *tasks;
     struct compress *compress;
     struct pg *pg;
     struct cache *cache;
@@ -83,6 +84,7 @@ static struct script *load(struct worker *w, uint64_t number, struct tls_context
         .options = w->engine->options, .board = w->board,   .io = w->io,
         .process = w->process,         .lane = w->lane,     .upstreams = w->upstreams,
         .compress = w->compress,
+        .tasks = w->tasks,
         .pg = w->pg,
         .cache = w->cache,
         .number = number,
@@ -187,6 +189,7 @@ static void on_tick(struct io *io)
     if (w->script)
         atomic_store_explicit(&w->process->lua_bytes, script_heap_bytes(w->script), memory_order_relaxed);
     switch_generation(w);
+    tasks_tick(w->tasks);
     upstreams_tick(w->upstreams);
     pg_tick(w->pg);
     if (getppid() != w->engine->supervisor_pid)
@@ -199,8 +202,12 @@ static void on_tick(struct io *io)
 
 static int start(struct worker *w)
 {
-    struct compress_opts compress = {.io = w->io, .board = w->board, .process = w->process, .lane = w->lane};
-    w->compress = compress_new(&compress);
+    struct tasks_opts tasks = {.io = w->io, .settings = &w->board->settings,
+                               .lane = &w->board->tasks.processes[w->process - board_worker(w->board, 0)]};
+    w->tasks = tasks_new(&tasks);
+    struct compress_opts compress = {
+        .io = w->io, .board = w->board, .process = w->process, .lane = w->lane, .tasks = w->tasks};
+    w->compress = w->tasks ? compress_new(&compress) : NULL;
     w->upstreams = upstreams_new(w->io, w->board, (int)(w->process - board_worker(w->board, 0)),
                                  w->engine->config.key[CONFIG_RESOLVER].text);
     w->pg = pg_new(w->io, w->board, (uint32_t)(w->process - board_worker(w->board, 0)));
@@ -261,16 +268,21 @@ int worker_run(struct engine *engine, unsigned index)
     atomic_store(&w->process->ready, 0);
     io->on_tick = NULL;
     server_free(w->server);
-    compress_stop(w->compress);
     script_end(w->script);
+    bool ended = tasks_stop(w->tasks, TASKS_GRACE_MS);
     tls_context_release(w->tls);
     upstreams_free(w->upstreams);
     pg_stop(w->pg);
     if (w->cache)
         cache_close(w->cache);
     limits_stop();
+    if (!ended) {
+        log_line(LOG_WARN, "a task thread did not end; leaving it behind");
+        _exit(0);
+    }
     io_done(io);
     compress_free(w->compress);
+    tasks_free(w->tasks);
     pg_free(w->pg);
     free(io);
     free(w);

@@ -183,7 +183,7 @@ static void job_done(struct task *task)
 {
     struct job *job = (struct job *)task;
     struct press *p = job->press;
-    if (!p || task->cancelled) {
+    if (!p || task->outcome != TASK_DONE) {
         if (p)
             p->job = NULL;
         job_free(job);
@@ -210,6 +210,9 @@ static void local_free(void *local)
     codec_free(local);
 }
 
+static const struct task_class job_class = {
+    .kind = TASK_COMPRESS, .run = run_job, .done = job_done, .local_new = local_new, .local_free = local_free};
+
 /* Hands bytes to a thread; false: it has to be done here. */
 static bool offload(struct press *p, struct str bytes, enum codec_flush flush, size_t most)
 {
@@ -217,7 +220,7 @@ static bool offload(struct press *p, struct str bytes, enum codec_flush flush, s
     struct job *job;
     if (!setting(c, SETTING_TASKS_ENABLED) || !(job = calloc(1, sizeof *job)))
         return false;
-    job->task = (struct task){.run = run_job, .done = job_done, .priority = TASK_NORMAL};
+    job->task = (struct task){.class = &job_class, .priority = TASK_NORMAL};
     job->press = p;
     job->id = p->verdict.id;
     job->level = p->verdict.level;
@@ -231,7 +234,7 @@ static bool offload(struct press *p, struct str bytes, enum codec_flush flush, s
         buf_add_str(&job->in, bytes);
     }
     job->stream = p->stream;
-    if (buf_ok(&job->in) && tasks_submit(c->tasks, &job->task, (unsigned)setting(c, SETTING_TASKS_MAX))) {
+    if (buf_ok(&job->in) && tasks_submit(c->tasks, &job->task, 0)) {
         p->job = job;
         p->stream = NULL; /* the thread's until it gives it back */
         return true;
@@ -721,33 +724,19 @@ struct compress *compress_new(const struct compress_opts *opts)
     c->board = opts->board;
     c->process = opts->process;
     c->lane = opts->lane;
-    struct tasks_opts tasks = {
-        .io = c->io,
-        .threads = (unsigned)setting(c, SETTING_TASKS_THREADS),
-        .aging_ms = (unsigned)setting(c, SETTING_TASKS_AGING_MS),
-        .local_new = local_new,
-        .local_free = local_free,
-    };
     for (enum codec_id id = CODEC_GZIP; id < CODEC_COUNT; id++)
         for (int at = 0; at < COSTS; at++)
             c->ns_per_byte[id][at] = first_guess(id, codec_level_min(id) + at);
     c->codec = codec_new();
-    c->tasks = tasks_new(&tasks);
-    if (c->codec && c->tasks)
+    c->tasks = opts->tasks;
+    if (c->codec)
         return c;
-    codec_free(c->codec);
     free(c);
     return NULL;
 }
 
-void compress_stop(struct compress *c)
-{
-    tasks_stop(c->tasks);
-}
-
 void compress_free(struct compress *c)
 {
-    tasks_free(c->tasks);
     codec_free(c->codec);
     buf_done(&c->scratch);
     free(c);

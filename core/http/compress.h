@@ -16,7 +16,7 @@
  * the work to end and be dropped.
  *
  * Sources: RFC 9110 8.4, 8.8.3.3, 12.5.3, 12.5.5; RFC 9111 5.2.2.6; RFC 9530.
- * Owner:   the worker; compress_new() to compress_stop() and compress_free().
+ * Owner:   the worker; compress_new() to compress_free().
  * Threads: the loop's.
  */
 // SPDX-License-Identifier: MIT
@@ -24,6 +24,7 @@
 
 #include "codec/accept.h"
 #include "http/server.h"
+#include "task/task.h"
 
 enum { LEVEL_STEPS = 4 };
 
@@ -59,6 +60,7 @@ struct compress_opts {
     struct board *board;
     struct board_process *process;
     struct lane *lane;
+    struct tasks *tasks;
 };
 
 struct compress *compress_new(const struct compress_opts *opts);
@@ -66,6 +68,5 @@ struct compress *compress_new(const struct compress_opts *opts);
 /* Puts the filter between the answer to come and the wire. */
 void compress_push(struct compress *c, struct exchange *ex, struct compress_rules *rules);
 
-/* Ends the task threads; exchanges must be gone. compress_free() after io_done(). */
-void compress_stop(struct compress *c);
+/* Exchanges must be gone, and what the task threads had of theirs. */
 void compress_free(struct compress *c);

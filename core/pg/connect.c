@@ -152,7 +152,7 @@ static void opening_done(struct task *task)
 {
     struct opening *o = (struct opening *)task;
     struct pg_conn *c = o->conn;
-    if (task->cancelled)
+    if (task->outcome == TASK_CANCELLED)
         pg_error_set(&o->error, "57P01", "shutting down");
     if (o->error.sqlstate[0]) {
         PQfinish(o->pq);
@@ -165,13 +165,15 @@ static void opening_done(struct task *task)
     free(o);
 }
 
+static const struct task_class opening_class = {.kind = TASK_CONNECT, .run = run_opening, .done = opening_done};
+
 bool connect_start(struct pg_conn *c)
 {
     const struct pg_pool *pool = c->pool;
     struct opening *o = calloc(1, sizeof *o);
     if (!o)
         return false;
-    o->task = (struct task){.run = run_opening, .done = opening_done, .priority = TASK_NORMAL};
+    o->task = (struct task){.class = &opening_class, .priority = TASK_NORMAL};
     o->conn = c;
     o->stopping = &pool->all->stopping;
     o->dsn = strdup(pool->spec.dsn);
@@ -222,12 +224,14 @@ static void cancel_done(struct task *task)
     pool_deliver(c->pool->all);
 }
 
+static const struct task_class cancel_class = {.kind = TASK_CONNECT, .run = run_cancel, .done = cancel_done};
+
 bool cancel_start(struct pg_conn *c)
 {
     struct cancelling *k = calloc(1, sizeof *k);
     if (!k)
         return false;
-    k->task = (struct task){.run = run_cancel, .done = cancel_done, .priority = TASK_HIGH};
+    k->task = (struct task){.class = &cancel_class, .priority = TASK_HIGH};
     k->conn = c;
     k->cancel = PQgetCancel(c->pq);
     if (!k->cancel || !tasks_submit(c->pool->all->tasks, &k->task, CANCELS_MOST)) {

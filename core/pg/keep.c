@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { SLOW_TICK_MS = 100, OPENING_MOST = 4, THREADS = 2 };
+enum { SLOW_TICK_MS = 100, OPENING_MOST = 4, THREADS = 2, STOP_MS = 60000 };
 
 static uint64_t now_ms(const struct pg_pool *pool)
 {
@@ -254,7 +254,7 @@ static void on_prepare(uv_prepare_t *prepare)
 struct pg *pg_new(struct io *io, struct board *board, uint32_t worker)
 {
     struct pg *all = calloc(1, sizeof *all);
-    struct tasks_opts opts = {.io = io, .threads = THREADS};
+    struct tasks_opts opts = {.io = io, .threads = THREADS, .lane = &board->tasks.processes[worker]};
     if (!all)
         return NULL;
     all->io = io;
@@ -276,7 +276,7 @@ struct pg *pg_new(struct io *io, struct board *board, uint32_t worker)
 void pg_stop(struct pg *all)
 {
     atomic_store(&all->stopping, true);
-    tasks_stop(all->tasks);
+    tasks_stop(all->tasks, STOP_MS);
     for (struct pg_pool *pool = all->pools; pool; pool = pool->next)
         while (pool->conns)
             pg_conn_close(pool->conns, "57P01", "shutting down");

@@ -6,7 +6,7 @@
 static int phase_of(struct str name)
 {
     static const enum phase taken[] = {PHASE_QUEUE, PHASE_LUA,   PHASE_POOL_WAIT, PHASE_DB,
-                                       PHASE_REDIS, PHASE_CACHE, PHASE_COMPRESS};
+                                       PHASE_REDIS, PHASE_TASK,  PHASE_CACHE,     PHASE_COMPRESS};
     for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
         if (str_iequal(name, str_from(phase_name(taken[i]))))
             return (int)taken[i];

@@ -101,6 +101,7 @@ static void park(struct fiber *f)
     struct script *s = f->script;
     unlink_active(f);
     db_request_over(f);
+    tasks_request_over(f);
     if (f->box)
         f->box->fiber = NULL;
     if (f->ex) {

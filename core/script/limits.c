@@ -5,6 +5,8 @@
 
 #include <errno.h>
 #include <lauxlib.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -13,8 +15,9 @@
 
 enum { TICK_MS = 5, STACK_BYTES = 64 << 20 };
 
-/* File-scope, because a signal handler has no other way to its state. */
-static struct {
+/* File-scope, because a signal handler has no other way to its state. In the
+ * executable itself, so a handler's access allocates nothing. */
+static _Thread_local struct {
     timer_t timer;
     bool started;
     struct heap *volatile heap; /* of the state that runs; NULL: none */
@@ -26,20 +29,25 @@ static struct {
     volatile sig_atomic_t memory;
     volatile sig_atomic_t armed;
     unsigned budget_ms;
+    const char *setting;             /* that the budget comes from */
+    const _Atomic bool *volatile stop; /* set: nobody wants the run any more; NULL: it is always wanted */
+    volatile sig_atomic_t stopped;
 } limits;
+
+static const char *const cpu_setting = "script.cpu_ms (script.load_ms while loading)";
 
 static void disarm(lua_State *L)
 {
     lua_sethook(L, NULL, 0, 0);
-    limits.armed = limits.memory = limits.expired = 0;
+    limits.armed = limits.memory = limits.expired = limits.stopped = 0;
 }
 
 /* Raises an error that begins with the line the script is at. */
-static void interrupt(lua_State *L, lua_Debug *ar, const char *format, int number)
+static void interrupt(lua_State *L, lua_Debug *ar, const char *format, int number, const char *word)
 {
     lua_getinfo(L, "Sl", ar);
     lua_pushfstring(L, "%s:%d: ", ar->short_src, ar->currentline);
-    lua_pushfstring(L, format, number);
+    lua_pushfstring(L, format, number, word);
     lua_concat(L, 2);
     lua_error(L);
 }
@@ -51,6 +59,8 @@ static void on_hook(lua_State *L, lua_Debug *ar)
         disarm(L);
         return;
     }
+    if (limits.stopped)
+        interrupt(L, ar, "the script was interrupted: nobody waits for it any more", 0, NULL);
     if (limits.memory && !limits.expired) {
         lua_gc(L, LUA_GCCOLLECT, 0);
         if (heap->used_bytes < heap->soft_bytes) {
@@ -60,12 +70,12 @@ static void on_hook(lua_State *L, lua_Debug *ar)
         interrupt(L, ar,
                   "the script was interrupted: the Lua heap is above script.memory_bytes (%d MiB); "
                   "keep less in memory or raise the setting",
-                  (int)(heap->soft_bytes >> 20));
+                  (int)(heap->soft_bytes >> 20), NULL);
     }
     interrupt(L, ar,
               "the script was interrupted: it used more than %d ms of CPU time without yielding; do "
-              "less, or raise script.cpu_ms (script.load_ms while loading)",
-              (int)limits.budget_ms);
+              "less, or raise %s",
+              (int)limits.budget_ms, limits.setting);
 }
 
 /* Setting a hook is what LuaJIT allows a signal handler to do. */
@@ -84,6 +94,11 @@ static void on_tick(int sig)
     if (limits.seen != limits.run) {
         limits.seen = limits.run;
         limits.ticks = 0;
+    }
+    const _Atomic bool *stop = limits.stop;
+    if (stop && !limits.stopped && atomic_load_explicit(stop, memory_order_relaxed)) {
+        limits.stopped = 1;
+        arm(heap);
     }
     if (++limits.ticks > limits.budget_ticks && !limits.expired) {
         limits.expired = 1;
@@ -130,11 +145,12 @@ void heap_close(struct heap *heap)
 /* LuaJIT bounds the depth of calls by the 65,500 slots of its own stack only. A
  * recursion through string.format and __tostring is 16,000 levels deep by then and
  * needs about 8 MB of the C stack: with the usual limit that is a crash, not an
- * error. The main thread's stack grows up to the limit of the moment. */
+ * error. The main thread's stack grows up to the limit of the moment; those of
+ * others were made large enough. */
 static void raise_stack(void)
 {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_STACK, &limit) < 0 || limit.rlim_cur >= STACK_BYTES)
+    if (syscall(SYS_gettid) != getpid() || getrlimit(RLIMIT_STACK, &limit) < 0 || limit.rlim_cur >= STACK_BYTES)
         return;
     limit.rlim_cur = limit.rlim_max < STACK_BYTES ? limit.rlim_max : STACK_BYTES;
     setrlimit(RLIMIT_STACK, &limit);
@@ -145,9 +161,13 @@ int limits_start(void)
     struct sigaction action = {.sa_handler = on_tick, .sa_flags = SA_RESTART};
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGRTMIN + 3};
     struct itimerspec every = {.it_interval = {0, TICK_MS * 1000000L}, .it_value = {0, TICK_MS * 1000000L}};
+    sigset_t ours;
     event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
     memset(&limits, 0, sizeof limits);
     raise_stack();
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGRTMIN + 3);
+    pthread_sigmask(SIG_UNBLOCK, &ours, NULL);
     if (sigaction(SIGRTMIN + 3, &action, NULL) < 0 ||
         timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &limits.timer) < 0)
         return ERR_IO;
@@ -164,6 +184,13 @@ void limits_stop(void)
 
 void limits_enter(struct heap *heap, unsigned budget_ms)
 {
+    limits_enter_task(heap, budget_ms, cpu_setting, NULL);
+}
+
+void limits_enter_task(struct heap *heap, unsigned budget_ms, const char *setting, const _Atomic bool *stop)
+{
+    limits.setting = setting;
+    limits.stop = stop;
     limits.budget_ms = budget_ms;
     limits.budget_ticks = (sig_atomic_t)((budget_ms + TICK_MS - 1) / TICK_MS);
     limits.run = limits.run + 1;
@@ -174,6 +201,7 @@ bool limits_leave(void)
 {
     struct heap *heap = limits.heap;
     limits.heap = NULL;
+    limits.stop = NULL;
     if (!limits.armed)
         return false;
     disarm(heap->L);

@@ -1,6 +1,6 @@
 /* limits.h - takes the processor and the memory back from a script.
  *
- * Processor: a timer on the CPU time of the loop's thread ticks only while it
+ * Processor: a timer on the CPU time of a thread ticks only while that
  * burns CPU, so an idle process never wakes for it and a request pays two
  * plain stores. When one and the same run is still on after its budget, the
  * tick arms a count hook: from then on every instruction of the script raises an
@@ -13,8 +13,8 @@
  * Both need the JIT compiler off: compiled traces check no hooks, and running out of memory
  * inside one cannot be unwound.
  *
- * Owner:   the process (one struct limits), and each state its struct heap.
- * Threads: the loop's; the timer's signal is handled on the same thread.
+ * Owner:   each thread that runs Lua (its timer), and each state its struct heap.
+ * Threads: any; the timer's signal is handled on the thread that it is about.
  */
 // SPDX-License-Identifier: MIT
 #pragma once
@@ -40,12 +40,16 @@ void heap_open(struct heap *heap, lua_State *L, size_t soft_bytes, size_t hard_b
 /* Gives the allocator back; must come right before lua_close(). */
 void heap_close(struct heap *heap);
 
-/* Starts the process's CPU timer. Returns 0 or ERR_IO. */
+/* Starts the CPU timer of the calling thread. Returns 0 or ERR_IO. */
 int limits_start(void);
 void limits_stop(void);
 
 /* A script of this state runs from here on, for at most budget_ms of CPU time. */
 void limits_enter(struct heap *heap, unsigned budget_ms);
+
+/* The same for a task: `setting` names where the budget comes from; once *stop is
+ * set, the run is interrupted as well. */
+void limits_enter_task(struct heap *heap, unsigned budget_ms, const char *setting, const _Atomic bool *stop);
 
 /* It has returned or yielded. True if it was interrupted meanwhile. */
 bool limits_leave(void);

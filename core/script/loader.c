@@ -121,6 +121,7 @@ static void make_core(lua_State *L, struct loading *loading)
     awaitables_open(L);
     bind_http_open(L);
     bind_db_open(L);
+    bind_tasks_open(L);
     json_open(L);
     lua_setfield(L, -2, "json");
     text_open(L);
@@ -153,6 +154,8 @@ static int boot(lua_State *L)
     s->collect = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_getfield(L, -1, "prepare");
     s->sandbox = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_getfield(L, -1, "module");
+    s->module = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_getfield(L, -1, "policy");
     s->policy = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
@@ -404,4 +407,30 @@ bool loader_run(struct script *s, const struct script_opts *opts, struct problem
     lua_pushnil(L);
     lua_setfield(L, LUA_REGISTRYINDEX, "perilune.loading");
     return ok;
+}
+
+/* ---- modules of tasks ---- */
+
+void loader_push_module(struct script *s, const struct script_opts *opts, const char *name)
+{
+    lua_State *L = s->L;
+    struct loading *loading = lua_newuserdata(L, sizeof *loading);
+    *loading = (struct loading){.s = s, .opts = opts};
+    lua_setfield(L, LUA_REGISTRYINDEX, "perilune.loading");
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->module);
+    lua_pushstring(L, name);
+    lua_call(L, 1, 1);
+}
+
+static int forget_loading(lua_State *L)
+{
+    lua_pushnil(L);
+    lua_setfield(L, LUA_REGISTRYINDEX, "perilune.loading");
+    return 0;
+}
+
+void loader_push_over(struct script *s)
+{
+    if (lua_cpcall(s->L, forget_loading, NULL) != 0)
+        lua_pop(s->L, 1); /* the next one sets it anew */
 }

@@ -17,6 +17,7 @@
 #include "http/server.h"
 #include "pg/pg.h"
 #include "proxy/call.h"
+#include "task/task.h"
 
 #include <lua.h>
 
@@ -40,6 +41,7 @@ struct script_opts {
     struct board_process *process; /* where heartbeat and running script are shown */
     struct lane *lane;
     struct compress *compress;     /* NULL: answers are not compressed */
+    struct tasks *tasks;           /* NULL: no task can be run */
     struct upstreams *upstreams;   /* NULL: load only, nothing can be called */
     struct cache *cache;           /* NULL: the cache policy has no effect */
     uint64_t generation;
@@ -54,6 +56,7 @@ struct script_opts {
     size_t database_count;
     bool policies;                 /* load rules/policies/, too */
     const char *default_upstream;  /* takes what no route takes; NULL: 404 */
+    bool in_task;                  /* a state for task threads: no routes, nothing can wait */
     script_bind *bind;
     void *bind_user;
 };

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "script/json.h"
+#include "script/task_states.h"
 
 #include <luajit.h>
 #include <stdio.h>
@@ -23,6 +24,8 @@ struct script *state_of(lua_State *L)
 struct fiber *fiber_running(lua_State *L)
 {
     struct script *s = state_of(L);
+    if (s->in_task)
+        luaL_error(L, "this waits, which a task cannot do: let the handler wait and give the task its data");
     if (!s->running)
         luaL_error(L, "this waits, so it can only be called while a request is handled, "
                       "not while a file is loaded");
@@ -112,6 +115,11 @@ static void script_free(struct script *s)
         free(r->prefix_rest);
         free(r);
     }
+    if (s->task_code) {
+        task_code_retire(s->task_code);
+        task_code_put(s->task_code);
+        tasks_tidy(s->tasks);
+    }
     close_named(s);
     close_databases(s);
     buf_done(&s->json);
@@ -139,7 +147,10 @@ struct script *script_new(const struct script_opts *opts, struct problems *probl
     s->generation = opts->generation;
     s->routes_under = opts->routes_under;
     s->routes_except = opts->routes_except;
-    if (!open_named(s, opts) || !open_databases(s, opts)) {
+    s->in_task = opts->in_task;
+    s->tasks = opts->tasks;
+    s->task_code = opts->tasks ? task_code_new(opts) : NULL;
+    if ((opts->tasks && !s->task_code) || !open_named(s, opts) || !open_databases(s, opts)) {
         problems_add(problems, "", 0, "out of memory");
         script_free(s);
         return NULL;

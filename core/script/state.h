@@ -4,6 +4,7 @@
 
 #include "http/router.h"
 #include "script/bind_db.h"
+#include "script/bind_tasks.h"
 #include "script/limits.h"
 #include "script/policy.h"
 #include "script/script.h"
@@ -68,7 +69,11 @@ struct script {
     struct fiber *active; /* not parked */
     unsigned fibers;      /* how many those are */
     bool retired;
-    int trampoline;  /* registry references */
+    bool in_task;    /* made on a task thread: nothing in it can wait */
+    struct tasks *tasks; /* NULL: no task can be run */
+    struct task_code *task_code;
+    int module;      /* registry references */
+    int trampoline;
     int collect;
     int sandbox;
     int policy;
@@ -99,6 +104,7 @@ struct fiber {
     struct wait wait;
     struct db_lease *leases; /* connections of databases that it holds */
     struct db_calls calls;
+    struct task_handle *tasks; /* that it has started and not given up */
     uint64_t resumed_ns;
     struct buf body;      /* request body for the script */
     bool body_whole;
@@ -169,3 +175,8 @@ void policies_free(struct route *route);
 
 /* ---- loader.c ---- */
 bool loader_run(struct script *s, const struct script_opts *opts, struct problems *problems);
+
+/* Pushes what a module returned, loading it and what it requires; raises. After the
+ * protected call in which this was, also a failed one, loader_push_over(). */
+void loader_push_module(struct script *s, const struct script_opts *opts, const char *name);
+void loader_push_over(struct script *s);

@@ -25,6 +25,7 @@
     X(POOL_WAIT, "pool_wait")                 /* waiting for a pooled resource */ \
     X(DB, "db")                               /* in the database */             \
     X(REDIS, "redis")                         /* in Redis */                    \
+    X(TASK, "task")                           /* waiting for a task */          \
     X(CONNECT, "upstream_connect")            /* name, TCP, TLS */              \
     X(FIRST_BYTE, "upstream_first_byte")      /* request sent to first byte */  \
     X(BODY, "upstream_body")                  /* first byte to last */          \

@@ -206,6 +206,47 @@ local function write_cache(w, cache)
   w:counter("perilune_cache_evictions", "Entries that made room for others, since the store was made.", cache.evictions)
 end
 
+local task_counters = {
+  { "done", "Tasks that were done." }, { "failed", "Tasks that failed." }, { "cancelled", "Tasks that nobody awaited any more." },
+  { "expired", "Tasks that were not done by their deadline." }, { "refused", "Tasks turned away because the queue was full." },
+}
+
+local function write_tasks(w, tasks)
+  local function each(fn)
+    for _, one in ipairs(tasks.kinds) do fn({ { "kind", one.kind }, { "priority", one.priority } }, one) end
+  end
+  for _, c in ipairs(task_counters) do
+    local name = "perilune_tasks_" .. c[1]
+    w:family(name, "counter", c[2])
+    each(function(labels, one) w:sample(name .. "_total", labels, one[c[1]]) end)
+  end
+  for _, name in ipairs { "queued", "running" } do
+    w:family("perilune_tasks_" .. name, "gauge", ("Tasks %s now."):format(name))
+    each(function(labels, one) w:sample("perilune_tasks_" .. name, labels, one[name]) end)
+  end
+  for _, c in ipairs { { "wait", "Time from asked for to begun." }, { "run", "Time on a thread." } } do
+    local name = ("perilune_task_%s_seconds"):format(c[1])
+    w:family(name, "summary", c[2], "seconds")
+    each(function(labels, one)
+      local times = one[c[1] .. "_time_ms"]
+      for _, q in ipairs { { "0.5", "p50" }, { "0.95", "p95" }, { "0.99", "p99" } } do
+        w:sample(name, { labels[1], labels[2], { "quantile", q[1] } }, times[q[2]] / 1000)
+      end
+      w:sample(name .. "_sum", labels, times.mean * times.count / 1000)
+      w:sample(name .. "_count", labels, times.count)
+    end)
+  end
+  for _, c in ipairs { { "threads", "Task threads that there are." }, { "lost", "Task threads that do not come back from their task." } } do
+    local name = c[1] == "lost" and "perilune_task_threads_lost" or "perilune_task_threads"
+    w:family(name, "gauge", c[2])
+    for _, process in ipairs(tasks.processes) do w:sample(name, { { "process", process.name } }, process[c[1]]) end
+  end
+  w:family("perilune_task_utilization_ratio", "gauge", "Share of the task threads' time spent in tasks, last second.", "ratio")
+  for _, process in ipairs(tasks.processes) do
+    w:sample("perilune_task_utilization_ratio", { { "process", process.name } }, process.utilization)
+  end
+end
+
 ---@class perilune.prometheus.snapshot
 ---@field stats table       what stats.stats() returns
 ---@field histograms table  what stats.histograms() returns
@@ -213,6 +254,7 @@ end
 ---@field counters? table  what stats.counters() returns
 ---@field upstreams? table  what upstreams.list() returns
 ---@field compression? table  what compression.routes() returns
+---@field tasks? table  what task_stats() returns
 ---@field cache? table  what cache.view() returns; nil: there is none
 
 --- Renders a scrape.
@@ -237,6 +279,7 @@ function M.render(snapshot, openmetrics)
   write_processes(w, stats.processes)
   if snapshot.upstreams and #snapshot.upstreams > 0 then write_upstreams(w, snapshot.upstreams) end
   if snapshot.compression and #snapshot.compression > 0 then write_compression(w, snapshot.compression) end
+  if snapshot.tasks then write_tasks(w, snapshot.tasks) end
   if snapshot.cache then write_cache(w, snapshot.cache) end
   w:gauge("perilune_open_fds", "Open descriptors of all processes.", system.open_fds)
   w:gauge("perilune_machine_cpu_ratio", "CPU in use, of what we may use.", system.cpu_share, "ratio")

@@ -107,5 +107,7 @@ return {
   prepare = function(text, name) return core.load_text(text, "@" .. name, file_environment()) end,
   --- The routes of what a route file returned; or nil and why.
   collect = app.collect,
+  --- What a module returned, for tasks.
+  module = function(name) return (find(name)) end,
   policy = policy,
 }

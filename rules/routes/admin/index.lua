@@ -6,7 +6,7 @@ app:get("/", function()
   local base = admin.path ""
   return {
     stats = base .. "stats", metrics = "/metrics", generations = base .. "generations", config = base .. "config",
-    upstreams = base .. "upstreams",
+    upstreams = base .. "upstreams", tasks = base .. "resources/tasks",
     health = "/healthz", ready = "/readyz",
   }
 end)

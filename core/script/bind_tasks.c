@@ -1,0 +1,496 @@
+// SPDX-License-Identifier: MIT
+#include "script/bind_tasks.h"
+
+#include "base/err.h"
+#include "script/json_text.h"
+#include "script/plain.h"
+#include "script/push.h"
+#include "script/state.h"
+#include "script/task_states.h"
+#include "task/kernel.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define HANDLE_TYPE "perilune.task"
+
+enum { NAME_MAX_BYTES = 120 };
+
+/* Work for a thread. On its own, because the request may end before it does. */
+struct task_job {
+    struct task task;
+    struct task_handle *handle; /* NULL: nobody wants the result */
+    struct lane *lane;
+    struct task_code *code;     /* Lua */
+    const struct kernel *kernel; /* or this */
+    char module[NAME_MAX_BYTES], function[NAME_MAX_BYTES];
+    bool map, interrupted;
+    double number;              /* parameters of a kernel */
+    struct buf text;
+    struct buf in, out;
+    size_t max_bytes;
+    int err;
+    char *why; /* malloc'ed, or NULL */
+};
+
+enum handle_state { HANDLE_NEW, HANDLE_PENDING, HANDLE_ENDED, HANDLE_TAKEN };
+
+/* A task as Lua holds it. */
+struct task_handle {
+    struct task_handle *next, *prev; /* of the fiber */
+    struct fiber *fiber;             /* NULL: its request is over */
+    struct task_job *job;            /* while it is pending */
+    enum handle_state state;
+    bool waits;
+    uint64_t waits_ns;
+    bool numbers; /* what a kernel gave */
+    bool plain;   /* what Lua gave */
+    struct buf out;
+    int err;
+    char *why;
+};
+
+/* ---- on a thread ---- */
+
+static void run_lua(struct task *task, void *local)
+{
+    struct task_job *job = (struct task_job *)task;
+    struct task_call call = {.module = job->module, .function = job->function, .map = job->map,
+                             .arguments = buf_str(&job->in), .max_bytes = job->max_bytes, .stop = &task->stop};
+    job->err = local ? task_states_call(local, job->code, &call) : ERR_NOMEM;
+    job->out = call.out;
+    job->why = call.why;
+    job->interrupted = call.interrupted;
+    task->failed = job->err < 0;
+}
+
+static void *kernel_local_new(void)
+{
+    return codec_new();
+}
+
+static void kernel_local_free(void *local)
+{
+    codec_free(local);
+}
+
+static void run_kernel(struct task *task, void *local)
+{
+    struct task_job *job = (struct task_job *)task;
+    struct kernel_call call = {.data = buf_str(&job->in), .text = buf_str(&job->text), .number = job->number,
+                               .max_bytes = job->max_bytes, .codec = local, .stop = &task->stop, .out = &job->out};
+    job->err = job->kernel->run(job->kernel, &call);
+    if (job->err == 0 && !buf_ok(&job->out))
+        job->err = ERR_NOMEM;
+    task->failed = job->err < 0;
+}
+
+/* ---- the end of a task ---- */
+
+static void job_free(struct task_job *job)
+{
+    task_code_put(job->code);
+    buf_done(&job->text);
+    buf_done(&job->in);
+    buf_done(&job->out);
+    free(job->why);
+    free(job);
+}
+
+static const char *message_of(const struct task_handle *h)
+{
+    switch (h->err) {
+    case ERR_TIMEOUT:
+        return "the task was not done by its deadline";
+    case ERR_CANCELLED:
+        return "the task was cancelled";
+    case ERR_TOO_LARGE:
+        return "the result is larger than tasks.copy_bytes";
+    default:
+        return err_text(h->err);
+    }
+}
+
+static int push_numbers(lua_State *L, struct str bytes)
+{
+    int n = (int)(bytes.len / sizeof(double));
+    lua_createtable(L, n, 0);
+    json_push_array_metatable(L);
+    lua_setmetatable(L, -2);
+    for (int i = 0; i < n; i++) {
+        double value;
+        memcpy(&value, bytes.p + (size_t)i * sizeof value, sizeof value);
+        lua_pushnumber(L, value);
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
+}
+
+static int push_result(lua_State *L, void *user)
+{
+    const struct task_handle *h = user;
+    struct str out = buf_str(&h->out);
+    if (h->err < 0) {
+        lua_pushnil(L);
+        lua_pushstring(L, h->why ? h->why : message_of(h));
+        lua_pushstring(L, err_word(h->err));
+        return 3;
+    }
+    if (h->plain)
+        return plain_decode(L, out);
+    if (h->numbers)
+        return push_numbers(L, out);
+    lua_pushlstring(L, out.len ? out.p : "", out.len);
+    return 1;
+}
+
+static void clear_result(struct task_handle *h)
+{
+    buf_done(&h->out);
+    free(h->why);
+    h->why = NULL;
+}
+
+/* The result is there; whoever waits for it goes on. */
+static void resolve(struct task_handle *h)
+{
+    struct fiber *f = h->fiber;
+    h->state = HANDLE_ENDED;
+    if (!h->waits)
+        return;
+    h->waits = false;
+    h->state = HANDLE_TAKEN;
+    io_now(f->script->io);
+    if (f->ex)
+        f->ex->phase_ns[PHASE_TASK] += f->script->io->now_ns - h->waits_ns;
+    fiber_resume(f, push_result, h);
+}
+
+static int error_of(const struct task_job *job)
+{
+    switch (job->task.outcome) {
+    case TASK_EXPIRED:
+        return ERR_TIMEOUT;
+    case TASK_CANCELLED:
+        return ERR_CANCELLED;
+    default:
+        return job->err;
+    }
+}
+
+static void on_done(struct task *task)
+{
+    struct task_job *job = (struct task_job *)task;
+    struct task_handle *h = job->handle;
+    if (job->interrupted && task->outcome == TASK_FAILED)
+        lane_add(&job->lane->script_interrupts, 1);
+    if (h) {
+        h->job = NULL;
+        h->err = error_of(job);
+        h->out = job->out;
+        h->why = h->err == job->err ? job->why : NULL;
+        h->plain = !job->kernel;
+        h->numbers = job->kernel && job->kernel->gives == KERNEL_NUMBERS;
+        job->out = (struct buf){0};
+        if (h->why)
+            job->why = NULL;
+    }
+    job_free(job);
+    if (h)
+        resolve(h);
+}
+
+/* It runs on, but nobody waits for that. */
+static void on_expired(struct task *task)
+{
+    struct task_job *job = (struct task_job *)task;
+    struct task_handle *h = job->handle;
+    if (!h)
+        return;
+    job->handle = NULL;
+    h->job = NULL;
+    h->err = ERR_TIMEOUT;
+    resolve(h);
+}
+
+static const char *name_of(const struct task *task)
+{
+    const struct task_job *job = (const struct task_job *)task;
+    return job->kernel ? job->kernel->name : job->module;
+}
+
+static const struct task_class lua_class = {
+    .kind = TASK_LUA, .run = run_lua, .done = on_done, .expired = on_expired, .name = name_of,
+    .local_new = task_states_new, .local_tidy = task_states_tidy, .local_free = task_states_free};
+
+static const struct task_class kernel_class = {
+    .kind = TASK_KERNEL, .run = run_kernel, .done = on_done, .expired = on_expired, .name = name_of,
+    .local_new = kernel_local_new, .local_free = kernel_local_free};
+
+/* ---- handles ---- */
+
+/* Nobody awaits it any more. True: it was still under way. */
+static bool give_up(struct task_handle *h, struct tasks *tasks)
+{
+    struct task_job *job = h->job;
+    if (!job)
+        return false;
+    h->job = NULL;
+    job->handle = NULL;
+    if (h->state == HANDLE_NEW || tasks_cancel(tasks, &job->task))
+        job_free(job);
+    h->err = ERR_CANCELLED;
+    h->state = HANDLE_ENDED;
+    return true;
+}
+
+static void leave_fiber(struct task_handle *h)
+{
+    if (!h->fiber)
+        return;
+    *(h->prev ? &h->prev->next : &h->fiber->tasks) = h->next;
+    if (h->next)
+        h->next->prev = h->prev;
+    h->fiber = NULL;
+    h->waits = false;
+}
+
+void tasks_request_over(struct fiber *f)
+{
+    struct task_handle *h;
+    while ((h = f->tasks)) {
+        give_up(h, f->script->tasks);
+        clear_result(h);
+        leave_fiber(h);
+    }
+}
+
+static int handle_gc(lua_State *L)
+{
+    struct task_handle *h = luaL_checkudata(L, 1, HANDLE_TYPE);
+    give_up(h, h->fiber ? h->fiber->script->tasks : NULL);
+    clear_result(h);
+    leave_fiber(h);
+    return 0;
+}
+
+static struct task_handle *new_handle(lua_State *L, struct fiber *f)
+{
+    struct task_handle *h = lua_newuserdata(L, sizeof *h);
+    memset(h, 0, sizeof *h);
+    luaL_getmetatable(L, HANDLE_TYPE);
+    lua_setmetatable(L, -2);
+    h->fiber = f;
+    h->next = f->tasks;
+    if (f->tasks)
+        f->tasks->prev = h;
+    f->tasks = h;
+    return h;
+}
+
+/* ---- starting ---- */
+
+static int failure(lua_State *L, int err, const char *message)
+{
+    lua_pushnil(L);
+    lua_pushstring(L, message);
+    lua_pushstring(L, err_word(err));
+    return 3;
+}
+
+/* A job in a handle that is on top of the stack. What may raise comes before anything is queued. */
+static struct task_job *new_job(lua_State *L, const struct task_class *class, int priority_at, int deadline_at)
+{
+    struct fiber *f = fiber_running(L);
+    struct script *s = f->script;
+    size_t len;
+    const char *name = luaL_optlstring(L, priority_at, "normal", &len);
+    enum task_priority priority = task_priority_find((struct str){name, len});
+    double deadline_ms = luaL_optnumber(L, deadline_at, setting_number(&s->board->settings, SETTING_TASKS_DEADLINE_MS));
+    if (!s->tasks)
+        luaL_error(L, "tasks are for the handlers of routes; there are no task threads here");
+    if (priority == TASK_PRIORITIES)
+        luaL_error(L, "there is no priority '%s'; there are critical, high, normal and low", name);
+    if (!(deadline_ms > 0 && deadline_ms <= 86400000))
+        luaL_error(L, "deadline_ms is above 0 and at most 86400000, not %f", deadline_ms);
+    struct task_handle *h = new_handle(L, f);
+    struct task_job *job = h->job = calloc(1, sizeof *job);
+    if (!job) {
+        luaL_error(L, "out of memory");
+        return NULL;
+    }
+    job->task.class = class;
+    job->task.priority = priority;
+    job->task.deadline_ns = clock_now_ns() + (uint64_t)(deadline_ms * 1e6);
+    job->handle = h;
+    job->lane = s->lane;
+    job->max_bytes = setting_integer(&s->board->settings, SETTING_TASKS_COPY_BYTES);
+    return job;
+}
+
+/* Queues the job of the handle on top of the stack, and returns that. */
+static int submit(lua_State *L, struct task_job *job)
+{
+    struct task_handle *h = job->handle;
+    struct tasks *tasks = h->fiber->script->tasks;
+    if (!buf_ok(&job->in) || !buf_ok(&job->text))
+        return luaL_error(L, "out of memory");
+    if (!tasks_submit(tasks, &job->task, 0)) {
+        give_up(h, tasks);
+        return failure(L, ERR_BUSY, "task queue full");
+    }
+    h->state = HANDLE_PENDING;
+    return 1;
+}
+
+static int lua_start_lua(lua_State *L)
+{
+    struct fiber *f = fiber_running(L);
+    const char *module = luaL_checkstring(L, 1), *function = luaL_checkstring(L, 2);
+    char why[PLAIN_WHY];
+    if (strlen(module) >= NAME_MAX_BYTES || strlen(function) >= NAME_MAX_BYTES)
+        return luaL_error(L, "names of modules and functions have at most %d bytes", NAME_MAX_BYTES - 1);
+    if (f->script->task_code && !task_code_has(f->script->task_code, module))
+        return luaL_error(L, "there is no module '%s': put it below the rules folder as lib/name.lua and name it 'lib.name'",
+                          module);
+    int last = lua_gettop(L);
+    struct task_job *job = new_job(L, &lua_class, 4, 5);
+    job->map = lua_toboolean(L, 3);
+    snprintf(job->module, sizeof job->module, "%s", module);
+    snprintf(job->function, sizeof job->function, "%s", function);
+    job->code = task_code_hold(f->script->task_code);
+    int err = plain_encode(L, 6, last, "argument", job->max_bytes, &job->in, why);
+    if (err == ERR_TOO_LARGE || err == ERR_NOMEM) {
+        give_up(job->handle, f->script->tasks);
+        return failure(L, err, why);
+    }
+    return err < 0 ? luaL_error(L, "%s; tasks take and give numbers, strings, booleans, json.null and tables of them", why)
+                   : submit(L, job);
+}
+
+/* The list at `index` as doubles. */
+static void add_numbers(lua_State *L, int index, struct buf *out)
+{
+    int n = (int)lua_objlen(L, index);
+    for (int i = 1; i <= n; i++) {
+        lua_rawgeti(L, index, i);
+        double value = lua_tonumber(L, -1);
+        if (lua_type(L, -1) != LUA_TNUMBER)
+            luaL_error(L, "value %d of the list is a %s, it must be a number", i, luaL_typename(L, -1));
+        lua_pop(L, 1);
+        buf_add(out, &value, sizeof value);
+    }
+}
+
+static int lua_start_kernel(lua_State *L)
+{
+    size_t len;
+    const char *name = luaL_checklstring(L, 1, &len);
+    const struct kernel *kernel = kernel_find((struct str){name, len});
+    if (!kernel)
+        return luaL_error(L, "there is no kernel '%s'", name);
+    luaL_checktype(L, 2, kernel->takes == KERNEL_BYTES ? LUA_TSTRING : LUA_TTABLE);
+    lua_settop(L, 6);
+    struct task_job *job = new_job(L, &kernel_class, 5, 6);
+    job->kernel = kernel;
+    job->number = luaL_optnumber(L, 4, NAN);
+    const char *p = lua_tolstring(L, 3, &len);
+    if (p)
+        buf_add(&job->text, p, len);
+    if (kernel->takes == KERNEL_BYTES) {
+        p = lua_tolstring(L, 2, &len);
+        buf_add(&job->in, p, len);
+    } else {
+        add_numbers(L, 2, &job->in);
+    }
+    if (buf_len(&job->in) <= job->max_bytes)
+        return submit(L, job);
+    give_up(job->handle, job->handle->fiber->script->tasks);
+    return failure(L, ERR_TOO_LARGE, "the data is larger than tasks.copy_bytes");
+}
+
+/* ---- waiting ---- */
+
+static struct task_handle *handle_at(lua_State *L, const struct fiber *f)
+{
+    struct task_handle *h = luaL_checkudata(L, 1, HANDLE_TYPE);
+    if (h->fiber != f)
+        luaL_error(L, "a task belongs to the request that started it, and that one is over");
+    return h;
+}
+
+static void cancel_wait(struct fiber *f)
+{
+    struct task_handle *h = f->wait.op;
+    h->waits = false; /* the task goes with the fiber */
+}
+
+static int lua_await(lua_State *L)
+{
+    struct fiber *f = fiber_running(L);
+    struct task_handle *h = handle_at(L, f);
+    switch (h->state) {
+    case HANDLE_TAKEN:
+        return luaL_error(L, "this task was awaited before; keep what it gave");
+    case HANDLE_ENDED:
+        h->state = HANDLE_TAKEN;
+        return push_result(L, h);
+    default:
+        break;
+    }
+    h->waits = true;
+    h->waits_ns = io_now(f->script->io);
+    int yields = fiber_wait(L, f, cancel_wait, h);
+    f->wait.needs_client = setting_number(&f->script->board->settings, SETTING_TASKS_CANCEL_GONE) != 0;
+    return yields;
+}
+
+static int lua_cancel(lua_State *L)
+{
+    struct fiber *f = fiber_running(L);
+    struct task_handle *h = handle_at(L, f);
+    lua_pushboolean(L, give_up(h, f->script->tasks));
+    return 1;
+}
+
+/* ---- what there is ---- */
+
+static int lua_kernels(lua_State *L)
+{
+    const struct kernel *k;
+    new_list(L);
+    for (unsigned i = 0; (k = kernel_at(i)); i++) {
+        lua_createtable(L, 0, 5);
+        set_text(L, "name", k->name);
+        set_text(L, "takes", k->takes == KERNEL_BYTES ? "string" : "table");
+        set_text(L, "text", k->text);
+        set_text(L, "number", k->number);
+        lua_pushboolean(L, k->text_needed);
+        lua_setfield(L, -2, "text_needed");
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    return 1;
+}
+
+static int lua_threads(lua_State *L)
+{
+    lua_pushnumber(L, setting_number(&state_of(L)->board->settings, SETTING_TASKS_THREADS));
+    return 1;
+}
+
+void bind_tasks_open(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        {"lua", lua_start_lua}, {"kernel", lua_start_kernel}, {"await", lua_await}, {"cancel", lua_cancel},
+        {"kernels", lua_kernels}, {"threads", lua_threads}, {0}};
+    luaL_newmetatable(L, HANDLE_TYPE);
+    lua_pushcfunction(L, handle_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    lua_pop(L, 1);
+    lua_newtable(L);
+    luaL_register(L, NULL, functions);
+    lua_setfield(L, -2, "tasks");
+}

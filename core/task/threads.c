@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT
+#include "task/parts.h"
+
+#include "base/clock.h"
+
+#include <signal.h>
+#include <time.h>
+
+/* Deep recursion of a script needs as much as on the loop's thread (script/limits.c);
+ * only what is touched takes memory. */
+enum { STACK_BYTES = 64 << 20 };
+
+static uint64_t thread_cpu_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000U + (uint64_t)t.tv_nsec;
+}
+
+static void *local_of(struct task_locals *locals, const struct task_class *class)
+{
+    if (!class->local_new)
+        return NULL;
+    for (unsigned i = 0; i < locals->count; i++)
+        if (locals->list[i].class == class)
+            return locals->list[i].value;
+    void *value = class->local_new();
+    if (value && locals->count < TASK_CLASSES) {
+        locals->list[locals->count].class = class;
+        locals->list[locals->count++].value = value;
+        return value;
+    }
+    if (value)
+        class->local_free(value);
+    return NULL;
+}
+
+void locals_tidy(struct task_locals *locals, unsigned round)
+{
+    locals->tidied = round;
+    for (unsigned i = 0; i < locals->count; i++)
+        if (locals->list[i].class->local_tidy)
+            locals->list[i].class->local_tidy(locals->list[i].value);
+}
+
+void locals_free(struct task_locals *locals)
+{
+    for (unsigned i = 0; i < locals->count; i++)
+        locals->list[i].class->local_free(locals->list[i].value);
+    locals->count = 0;
+}
+
+void task_run(struct tasks *t, struct task *task, struct task_locals *locals)
+{
+    (void)t;
+    void *local = local_of(locals, task->class);
+    uint64_t began = thread_cpu_ns();
+    task->class->run(task, local);
+    task->cpu_ns = thread_cpu_ns() - began;
+    task->ended_ns = clock_now_ns();
+}
+
+static struct task_lane *lane_of(struct tasks *t, const struct task *task)
+{
+    return &t->lane->lanes[task->class->kind][task->priority];
+}
+
+static void end(struct tasks *t, struct task *task)
+{
+    bool first = !t->ended.first;
+    task->state = TASK_ENDED;
+    list_append(&t->ended, task);
+    if (first)
+        uv_async_send(&t->wake);
+}
+
+/* Runs a task that was just taken from the queue. With the mutex, which it gives up meanwhile. */
+static void serve(struct task_thread *thread, struct task *task, uint64_t now_ns)
+{
+    struct tasks *t = thread->pool;
+    struct task_lane *lane = lane_of(t, task);
+    atomic_fetch_sub_explicit(&lane->queued, 1, memory_order_relaxed);
+    if (task->deadline_ns && now_ns >= task->deadline_ns) {
+        task->given_up = TASK_EXPIRED;
+        end(t, task);
+        return;
+    }
+    task->state = TASK_RUNNING;
+    task->started_ns = thread->since_ns = now_ns;
+    thread->current = task;
+    atomic_fetch_add_explicit(&lane->running, 1, memory_order_relaxed);
+    pthread_mutex_unlock(&t->mutex);
+    task_run(t, task, &thread->locals);
+    pthread_mutex_lock(&t->mutex);
+    atomic_fetch_sub_explicit(&lane->running, 1, memory_order_relaxed);
+    thread->current = NULL;
+    t->busy_ns += task->ended_ns - task->started_ns;
+    end(t, task);
+}
+
+static bool is_surplus(const struct task_thread *thread)
+{
+    const struct tasks *t = thread->pool;
+    return t->stop || thread->lost || t->alive > t->width;
+}
+
+static void *thread_main(void *user)
+{
+    struct task_thread *thread = user;
+    struct tasks *t = thread->pool;
+    pthread_mutex_lock(&t->mutex);
+    while (!is_surplus(thread)) {
+        uint64_t now_ns = clock_now_ns();
+        struct task *task = queue_take(t, now_ns);
+        if (task) {
+            serve(thread, task, now_ns);
+        } else if (thread->locals.tidied != t->tidy_round) {
+            unsigned round = t->tidy_round;
+            pthread_mutex_unlock(&t->mutex);
+            locals_tidy(&thread->locals, round);
+            pthread_mutex_lock(&t->mutex);
+        } else {
+            t->idle++;
+            pthread_cond_wait(&t->work, &t->mutex);
+            t->idle--;
+        }
+    }
+    if (!thread->lost)
+        t->alive--;
+    pthread_mutex_unlock(&t->mutex);
+    locals_free(&thread->locals);
+    pthread_mutex_lock(&t->mutex);
+    thread->state = THREAD_ENDED;
+    pthread_cond_broadcast(&t->left);
+    pthread_mutex_unlock(&t->mutex);
+    return NULL;
+}
+
+/* Signals are the loop's: the watchdog of scripts and the supervisor mean it. */
+static bool start_thread(struct tasks *t, struct task_thread *thread)
+{
+    sigset_t all, before;
+    pthread_attr_t attributes;
+    *thread = (struct task_thread){.pool = t, .locals.tidied = t->tidy_round};
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, STACK_BYTES);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool ok = pthread_create(&thread->id, &attributes, thread_main, thread) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    thread->state = ok ? THREAD_ALIVE : THREAD_FREE;
+    t->alive += ok;
+    return ok;
+}
+
+bool threads_start(struct tasks *t)
+{
+    for (int i = 0; i < THREADS_MAX && t->alive < t->width; i++)
+        if (t->threads[i].state == THREAD_FREE && !start_thread(t, &t->threads[i]))
+            break;
+    return t->alive > 0;
+}
+
+void threads_reap(struct tasks *t)
+{
+    for (int i = 0; i < THREADS_MAX; i++)
+        if (t->threads[i].state == THREAD_ENDED) {
+            pthread_join(t->threads[i].id, NULL); /* it has given the mutex back for good */
+            t->threads[i].state = THREAD_FREE;
+        }
+}
