@@ -82,6 +82,7 @@ bench: deps deps-test deps-bench ## measure against peers in one run, print rati
 	@tests/bench/unpack_peers build/deps/peers
 	@$(MAKE) --no-print-directory $(JOBS) build/release/perilune
 	@$(MAKE) --no-print-directory $(JOBS) MODE=bare build/bare/perilune
+	@$(MAKE) --no-print-directory $(B)/tests/bench/codings
 	PERILUNE=$(abspath build/release)/perilune BUILD=$(abspath build) tests/bench/run
 
 soak: all deps-test ## ten minutes of mixed work: does memory grow, does a request fail?
@@ -164,5 +165,11 @@ $(B)/tests/%: tests/core/%.c $(OBJS)
 	@mkdir -p $(@D)
 	@echo "  test $<"
 	$(Q)$(CC) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(OBJS) $(LIBS) -lcmocka
+
+# Programs that only the benchmark runs.
+$(B)/tests/bench/%: tests/bench/%.c $(OBJS)
+	@mkdir -p $(@D)
+	@echo "  bench $<"
+	$(Q)$(CC) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(OBJS) $(LIBS)
 
 -include $(OBJS:.o=.d) $(B)/main.d

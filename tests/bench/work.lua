@@ -34,6 +34,24 @@ core.register_service("hello", "http", function(applet)
   applet:send("hello, world\n")
 end)]]
 
+--- What is compressed: rows of JSON as an API answers them. Lua text that defines json(bytes).
+work.JSON = [[
+local function json(bytes)
+  local rows, size, i = {}, 0, 0
+  while size < bytes do
+    i = i + 1
+    rows[i] = ('{"id":%d,"name":"user %d","email":"user%d@example.org","active":%s,"score":%d.%d,"tags":["t%d","t%d"]}'):format(
+      i, i * 7919 % 1000, i, i % 3 == 0 and "true" or "false", i * 31 % 100, i * 17 % 10, i % 7, i % 11)
+    size = size + #rows[i] + 1
+  end
+  return "[" .. table.concat(rows, ",") .. "]"
+end
+]]
+
+function work.json(bytes)
+  return loadstring(work.JSON .. "return json(...)")(bytes)
+end
+
 --- Ours, with the routes above.
 function work.route(bench, program, prefix, options)
   local servers = bench.servers

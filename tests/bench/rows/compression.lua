@@ -1,17 +1,10 @@
 --- Compressing JSON: ours by policy, nginx by its gzip module, the same bytes in. Ours may not get
 --- lighter here, however busy the machine is: every answer has its level.
+local work = require "tests.bench.work"
+
 local ROUTES = [[
 local app = require("perilune").app()
-local function json(bytes)
-  local rows, size, i = {}, 0, 0
-  while size < bytes do
-    i = i + 1
-    rows[i] = ('{"id":%d,"name":"user %d","email":"user%d@example.org","active":%s,"score":%d.%d,"tags":["t%d","t%d"]}'):format(
-      i, i * 7919 % 1000, i, i % 3 == 0 and "true" or "false", i * 31 % 100, i * 17 % 10, i % 7, i % 11)
-    size = size + #rows[i] + 1
-  end
-  return "[" .. table.concat(rows, ",") .. "]"
-end
+JSON_FUNCTION
 local TYPE = { ["Content-Type"] = "application/json" }
 local small, large = json(10000), json(100000)
 app:get("/hello", function() return "hello" end)
@@ -19,6 +12,7 @@ app:get("/10k", function() return 200, small, TYPE end)
 app:get("/100k", function() return 200, large, TYPE end)
 return app
 ]]
+ROUTES = ROUTES:gsub("JSON_FUNCTION", function() return work.JSON end)
 
 return function(bench)
   local servers = bench.servers
