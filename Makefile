@@ -82,7 +82,7 @@ bench: deps deps-test deps-bench ## measure against peers in one run, print rati
 	@tests/bench/unpack_peers build/deps/peers
 	@$(MAKE) --no-print-directory $(JOBS) build/release/perilune
 	@$(MAKE) --no-print-directory $(JOBS) MODE=bare build/bare/perilune
-	@$(MAKE) --no-print-directory $(B)/tests/bench/codings
+	@$(MAKE) --no-print-directory $(B)/tests/bench/codings $(B)/tests/bench/tasks
 	PERILUNE=$(abspath build/release)/perilune BUILD=$(abspath build) tests/bench/run
 
 soak: all deps-test ## ten minutes of mixed work: does memory grow, does a request fail?

@@ -22,6 +22,13 @@ struct task_locals {
     unsigned tidied; /* round */
 };
 
+/* CPU time of a thread. Reading that clock is a system call, so what is short is taken to
+ * have used the processor all the while. */
+struct task_meter {
+    uint64_t read_ns;  /* last reading */
+    uint64_t since_ns; /* of short tasks since then */
+};
+
 enum thread_state { THREAD_FREE, THREAD_ALIVE, THREAD_ENDED };
 
 struct task_thread {
@@ -30,6 +37,8 @@ struct task_thread {
     enum thread_state state;
     struct task *current;  /* NULL: it waits */
     uint64_t since_ns;     /* since when it is busy */
+    uint64_t now_ns;       /* when its last task ended; 0: it has slept since */
+    struct task_meter meter;
     uint64_t told_ns;      /* when the loop saw first that it was told to stop; 0: not. The loop's */
     bool lost;
     struct task_locals locals;
@@ -43,6 +52,7 @@ struct tasks {
     unsigned pending;     /* the loop's own count */
     uv_async_t wake;
     struct task_locals loop_locals;
+    struct task_meter loop_meter;
     uint64_t shown_ns, shown_busy_ns; /* last look at the busy time */
     pthread_mutex_t mutex; /* guards all below */
     pthread_cond_t work;
@@ -78,7 +88,9 @@ bool threads_start(struct tasks *t);
 /* Joins those that have left. With the mutex. */
 void threads_reap(struct tasks *t);
 
-/* Runs a task in the calling thread. */
-void task_run(struct tasks *t, struct task *task, struct task_locals *locals);
+void meter_start(struct task_meter *meter);
+
+/* Runs a task in the calling thread, whose started_ns is set. */
+void task_run(struct task *task, struct task_locals *locals, struct task_meter *meter);
 void locals_tidy(struct task_locals *locals, unsigned round);
 void locals_free(struct task_locals *locals);

@@ -61,7 +61,8 @@ static void run_here(struct tasks *t)
     if (!task)
         return;
     task->started_ns = now_ns;
-    task_run(t, task, &t->loop_locals);
+    meter_start(&t->loop_meter);
+    task_run(task, &t->loop_locals, &t->loop_meter);
     finish(t, task);
 }
 

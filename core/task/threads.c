@@ -8,7 +8,7 @@
 
 /* Deep recursion of a script needs as much as on the loop's thread (script/limits.c);
  * only what is touched takes memory. */
-enum { STACK_BYTES = 64 << 20 };
+enum { STACK_BYTES = 64 << 20, SHORT_NS = 50000 };
 
 static uint64_t thread_cpu_ns(void)
 {
@@ -50,14 +50,28 @@ void locals_free(struct task_locals *locals)
     locals->count = 0;
 }
 
-void task_run(struct tasks *t, struct task *task, struct task_locals *locals)
+void meter_start(struct task_meter *meter)
 {
-    (void)t;
-    void *local = local_of(locals, task->class);
-    uint64_t began = thread_cpu_ns();
-    task->class->run(task, local);
-    task->cpu_ns = thread_cpu_ns() - began;
+    *meter = (struct task_meter){.read_ns = thread_cpu_ns()};
+}
+
+static uint64_t meter_add(struct task_meter *meter, uint64_t took_ns)
+{
+    if (took_ns < SHORT_NS) {
+        meter->since_ns += took_ns;
+        return took_ns;
+    }
+    uint64_t before_ns = meter->read_ns + meter->since_ns;
+    meter_start(meter);
+    uint64_t used_ns = meter->read_ns > before_ns ? meter->read_ns - before_ns : 0;
+    return used_ns < took_ns ? used_ns : took_ns;
+}
+
+void task_run(struct task *task, struct task_locals *locals, struct task_meter *meter)
+{
+    task->class->run(task, local_of(locals, task->class));
     task->ended_ns = clock_now_ns();
+    task->cpu_ns = meter_add(meter, task->ended_ns - task->started_ns);
 }
 
 static struct task_lane *lane_of(struct tasks *t, const struct task *task)
@@ -90,7 +104,8 @@ static void serve(struct task_thread *thread, struct task *task, uint64_t now_ns
     thread->current = task;
     atomic_fetch_add_explicit(&lane->running, 1, memory_order_relaxed);
     pthread_mutex_unlock(&t->mutex);
-    task_run(t, task, &thread->locals);
+    task_run(task, &thread->locals, &thread->meter);
+    thread->now_ns = task->ended_ns;
     pthread_mutex_lock(&t->mutex);
     atomic_fetch_sub_explicit(&lane->running, 1, memory_order_relaxed);
     thread->current = NULL;
@@ -108,9 +123,10 @@ static void *thread_main(void *user)
 {
     struct task_thread *thread = user;
     struct tasks *t = thread->pool;
+    meter_start(&thread->meter);
     pthread_mutex_lock(&t->mutex);
     while (!is_surplus(thread)) {
-        uint64_t now_ns = clock_now_ns();
+        uint64_t now_ns = thread->now_ns ? thread->now_ns : clock_now_ns(); /* one reading ends a task and begins the next */
         struct task *task = queue_take(t, now_ns);
         if (task) {
             serve(thread, task, now_ns);
@@ -118,8 +134,10 @@ static void *thread_main(void *user)
             unsigned round = t->tidy_round;
             pthread_mutex_unlock(&t->mutex);
             locals_tidy(&thread->locals, round);
+            thread->now_ns = 0;
             pthread_mutex_lock(&t->mutex);
         } else {
+            thread->now_ns = 0;
             t->idle++;
             pthread_cond_wait(&t->work, &t->mutex);
             t->idle--;
