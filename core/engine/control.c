@@ -13,6 +13,7 @@
 #include "proxy/health.h"
 #include "script/bind_cache.h"
 #include "script/bind_compression.h"
+#include "script/bind_limits.h"
 #include "script/bind_pools.h"
 #include "script/bind_stats.h"
 #include "script/bind_task_stats.h"
@@ -211,6 +212,7 @@ static void bind_control(lua_State *L, void *user)
     bind_task_stats_open(L);
     bind_compression_open(L, c->board);
     bind_cache_open(L, c->cache);
+    bind_limits_open(L, c->board);
 }
 
 /* ---- generations ---- */

@@ -199,6 +199,22 @@ local function write_compression(w, routes)
   end
 end
 
+local limit_families = {
+  { "perilune_limiter_limit", "gauge", "limit", "Requests of a class that may be under way." },
+  { "perilune_limiter_in_flight", "gauge", "in_flight", "Requests of a class that are under way." },
+  { "perilune_limiter_queued", "counter", "queued", "Requests of a class that had to wait for their turn." },
+  { "perilune_limiter_rejected", "counter", "rejected", "Requests of a class that were answered 503." },
+}
+
+local function write_limits(w, classes)
+  for _, family in ipairs(limit_families) do
+    w:family(family[1], family[2], family[4])
+    for _, one in ipairs(classes) do
+      w:sample(family[1] .. (family[2] == "counter" and "_total" or ""), { { "class", one.class } }, one[family[3]])
+    end
+  end
+end
+
 local function write_cache(w, cache)
   w:gauge("perilune_cache_stored_bytes", "Room that stored answers take.", cache.bytes, "bytes")
   w:gauge("perilune_cache_limit_bytes", "Room that stored answers may take.", cache.limit_bytes, "bytes")
@@ -255,6 +271,7 @@ end
 ---@field upstreams? table  what upstreams.list() returns
 ---@field compression? table  what compression.routes() returns
 ---@field tasks? table  what task_stats() returns
+---@field limits? table  what limits.classes() returns
 ---@field cache? table  what cache.view() returns; nil: there is none
 
 --- Renders a scrape.
@@ -280,6 +297,7 @@ function M.render(snapshot, openmetrics)
   if snapshot.upstreams and #snapshot.upstreams > 0 then write_upstreams(w, snapshot.upstreams) end
   if snapshot.compression and #snapshot.compression > 0 then write_compression(w, snapshot.compression) end
   if snapshot.tasks then write_tasks(w, snapshot.tasks) end
+  if snapshot.limits and #snapshot.limits > 0 then write_limits(w, snapshot.limits) end
   if snapshot.cache then write_cache(w, snapshot.cache) end
   w:gauge("perilune_open_fds", "Open descriptors of all processes.", system.open_fds)
   w:gauge("perilune_machine_cpu_ratio", "CPU in use, of what we may use.", system.cpu_share, "ratio")

@@ -248,6 +248,18 @@ return { concurrency = 2, queue = 2, queue_ms = 2000 }]], function(served)
     end
     assert.equal(2, served:admin_get("~/stats?window=all").json.data.counters.limit_refused)
     assert.equal(200, served:get("/slow").status)
+    local view = served:admin_get("~/limits").json.data
+    local class
+    for _, one in ipairs(view.concurrency) do
+      if one.class:find("/slow", 1, true) then class = one end
+    end
+    assert.same({ false, 2, 2, 2, 0 }, { class.adaptive, class.limit, class.queued, class.rejected, class.in_flight })
+    assert.equal(5, class.finished)
+    assert.is_true(class.waited_s > 0.5 and class.waited_s < 3)
+    assert.same({ 0, 0 }, { view.rate.refused, view.connections.refused })
+    local metrics = served:admin_get("/metrics").body
+    assert.matches(('perilune_limiter_limit{class="%s"} 2\n'):format(class.class), metrics, 1, true)
+    assert.matches(('perilune_limiter_rejected_total{class="%s"} 2\n'):format(class.class), metrics, 1, true)
   end))
 
   it("lets nobody wait for longer than he may", concurrent([[

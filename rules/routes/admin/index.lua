@@ -6,7 +6,9 @@ app:get("/", function()
   local base = admin.path ""
   return {
     stats = base .. "stats", metrics = "/metrics", generations = base .. "generations", config = base .. "config",
-    upstreams = base .. "upstreams", tasks = base .. "resources/tasks",
+    tasks = base .. "resources/tasks",
+    upstreams = base .. "upstreams", limits = base .. "limits", compression = base .. "compression", cache = base .. "cache",
+    pools = base .. "resources/pools",
     health = "/healthz", ready = "/readyz",
   }
 end)

@@ -10,7 +10,7 @@ local function metrics(req)
     stats = admin.stats.stats(60), histograms = admin.stats.histograms(), generation = admin.stats.generation(),
     counters = admin.stats.counters(),
     upstreams = admin.upstreams.list(), compression = admin.compression.routes(), cache = admin.cache.view(),
-    tasks = admin.task_stats(),
+    tasks = admin.task_stats(), limits = admin.limits.classes(),
   }, openmetrics)
   return 200, text, { ["Content-Type"] = content_type }
 end
