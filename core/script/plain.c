@@ -178,7 +178,7 @@ int plain_encode(lua_State *L, int first, int last, const char *what, size_t max
     struct encoding e = {.L = L, .out = out, .max_bytes = max_bytes, .what = what, .first = first, .why = why,
                          .array = json_array_metatable(L)};
     int err = 0, top = lua_gettop(L);
-    add_u32(out, (size_t)(last - first + 1));
+    add_u32(out, (size_t)last - (size_t)first + 1);
     for (e.argument = first; err == 0 && e.argument <= last; e.argument++) {
         err = add_value(&e, e.argument);
         lua_settop(L, top);

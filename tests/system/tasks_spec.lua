@@ -96,7 +96,7 @@ end
 
 describe("a task", function()
   local served
-  setup(function() served = start() end)
+  setup(function() served = start { ["tasks.copy_bytes"] = 1048576 } end)
   teardown(function() served:stop() end)
 
   it("runs a function of a module on a thread and gives what it returns", function()
@@ -384,12 +384,12 @@ end)
 describe("a task that runs away", function()
   local served
   setup(function()
-    served = start { ["tasks.cpu_ms"] = 60, ["tasks.threads"] = 2, ["script.memory_bytes"] = 16777216 }
+    served = start { ["tasks.cpu_ms"] = 250, ["tasks.threads"] = 2, ["script.memory_bytes"] = 16777216 }
   end)
   teardown(function() served:stop() end)
 
   for fn, wanted in pairs {
-    forever = "used more than 60 ms of CPU time.*tasks.cpu_ms", forever_caught = "used more than 60 ms of CPU time",
+    forever = "used more than 250 ms of CPU time.*tasks.cpu_ms", forever_caught = "used more than 250 ms of CPU time",
     grow = "script.memory_bytes", recurse = "stack overflow",
   } do
     it("is interrupted: " .. fn, function()
