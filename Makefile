@@ -24,13 +24,13 @@ LLHTTP  := build/deps/llhttp
 CFLAGS  := -std=gnu11 -Icore -I$(LLHTTP) -I/usr/include/luajit-2.1 -I/usr/include/postgresql -DLLHTTP_STRICT_MODE=1 -D_GNU_SOURCE \
            -DPERILUNE_VERSION='"$(VERSION)"' $(WARN) $(CFLAGS_$(MODE))
 LDFLAGS := $(filter -fsanitize%,$(CFLAGS_$(MODE))) -Wl,-z,relro,-z,now -rdynamic
-LIBS    := -lluajit-5.1 -luv -lcares -lssl -lcrypto -lm -lpthread -lisal -ldeflate -lzstd -lbrotlienc -lbrotlidec -lz -llmdb -lpq
+LIBS    := -lluajit-5.1 -luv -lcares -lssl -lcrypto -lm -lpthread -lisal -ldeflate -lzstd -lbrotlienc -lbrotlidec -lz -llmdb -lpq -lhiredis
 
 # V=1 shows the commands.
 Q       := $(if $(V),,@)
 JOBS    := -j$(shell nproc)
 
-LAYERS  := base ml io board stats sys codec task pg http cache proxy script engine
+LAYERS  := base ml io board stats sys codec task pg redis http cache proxy script engine
 SRCS    := $(foreach l,$(LAYERS),$(wildcard core/$(l)/*.c))
 OBJS    := $(SRCS:core/%.c=$(B)/%.o) $(B)/llhttp/llhttp.o $(B)/llhttp/api.o $(B)/llhttp/http.o $(B)/embedded.o
 TESTS   := $(wildcard tests/core/*/*_test.c)
@@ -38,8 +38,8 @@ TESTBIN := $(TESTS:tests/core/%.c=$(B)/tests/%)
 EMBED   := $(sort $(shell find lua rules -name '*.lua' 2>/dev/null))
 
 RUN_PACKAGES  := gcc libc6-dev libluajit-5.1-dev libuv1-dev libc-ares-dev libxxhash-dev liblmdb-dev libssl-dev \
-                 libisal-dev libdeflate-dev zlib1g-dev libzstd-dev libbrotli-dev libpq-dev
-TEST_PACKAGES := luajit lua-busted lua-luv libcmocka-dev wrk nghttp2-client curl openssl brotli zstd valgrind python3 python3-websockets nodejs chromium postgresql
+                 libisal-dev libdeflate-dev zlib1g-dev libzstd-dev libbrotli-dev libpq-dev libhiredis-dev
+TEST_PACKAGES := luajit lua-busted lua-luv libcmocka-dev wrk nghttp2-client curl openssl brotli zstd valgrind python3 python3-websockets nodejs chromium postgresql redis-tools
 HAPROXY       := haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1
 BENCH_PACKAGES := strace
 FUZZ_PACKAGES := clang-14 libclang-rt-14-dev

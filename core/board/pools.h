@@ -17,6 +17,8 @@
 
 enum { POOLS_MAX = 16, POOL_NAME = 64, POOL_REASON = 240, POOL_WORKERS = 64 };
 
+enum pool_kind { POOL_POSTGRES, POOL_REDIS };
+
 enum pool_health { POOL_UNKNOWN, POOL_UP, POOL_DOWN };
 
 /* One worker in one pool. Writer: that worker; the counters only grow. */
@@ -35,6 +37,7 @@ struct pool_lane {
 struct board_pool {
     _Alignas(64) _Atomic uint32_t state; /* as board_route.state */
     char name[POOL_NAME];
+    _Atomic uint32_t kind;             /* Writer: workers */
     _Atomic uint32_t min, max;         /* as configured. Writer: workers */
     _Atomic uint32_t min_set, max_set; /* by the API, plus one; 0: not. Writer: control */
     _Atomic uint32_t health;           /* Writer: workers */

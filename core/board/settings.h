@@ -243,7 +243,43 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
     X(POOL_DB_CANCEL_GONE, "pool.db.cancel_gone", BOOLEAN, "", 1, 0, 1, true, NULL,                 \
       "a statement whose client has gone is cancelled")                                            \
     X(POOL_REDIS_MAX, "pool.redis.max", INTEGER, "connections", 20, 1, 10000, true,                 \
-      "REDIS_POOL_MAX_CONNECTIONS", "most Redis connections; reserved, nothing reads it yet")      \
+      "REDIS_POOL_MAX_CONNECTIONS", "most Redis connections of all workers together")              \
+    X(POOL_REDIS_MIN, "pool.redis.min", INTEGER, "connections", 0, 0, 10000, true, NULL,            \
+      "Redis connections kept open by all workers together")                                       \
+    X(POOL_REDIS_SHARED, "pool.redis.shared", INTEGER, "connections", 1, 1, 64, true, NULL,         \
+      "connections of a worker that requests share")                                               \
+    X(POOL_REDIS_PIPELINE, "pool.redis.pipeline", INTEGER, "commands", 1024, 1, 100000, true, NULL, \
+      "commands and pipelines under way on one connection; further ones wait")                     \
+    X(POOL_REDIS_OUTPUT_BYTES, "pool.redis.output_bytes", INTEGER, "bytes", 1048576, 1024,          \
+      1073741824, true, NULL, "unsent bytes of a connection above which further commands wait")    \
+    X(POOL_REDIS_QUEUE, "pool.redis.queue", INTEGER, "requests", 10000, 1, 10000000, true, NULL,    \
+      "most requests of a worker that wait for a connection")                                      \
+    X(POOL_REDIS_COMMAND_MS, "pool.redis.command_ms", INTEGER, "ms", 1000, 1, 86400000, true, NULL, \
+      "longest a command takes, from asked to answered; a late reply is dropped")                  \
+    X(POOL_REDIS_WAIT_MS, "pool.redis.wait_ms", INTEGER, "ms", 5000, 1, 3600000, true, NULL,        \
+      "longest a request waits for a connection of its own, or for a subscription")                \
+    X(POOL_REDIS_STALL_MS, "pool.redis.stall_ms", INTEGER, "ms", 3000, 50, 3600000, true, NULL,     \
+      "a connection on which nothing was answered for this long is replaced")                      \
+    X(POOL_REDIS_CONNECT_MS, "pool.redis.connect_ms", INTEGER, "ms", 3000, 10, 600000, true, NULL,  \
+      "longest from looking up the server's name to its answer to PING")                           \
+    X(POOL_REDIS_IDLE_MS, "pool.redis.idle_ms", INTEGER, "ms", 600000, 100, 86400000, true, NULL,   \
+      "a connection above min that has nothing to do for this long is closed")                     \
+    X(POOL_REDIS_LIFETIME_MS, "pool.redis.lifetime_ms", INTEGER, "ms", 3600000, 100, 604800000,     \
+      true, NULL, "a connection is replaced at this age, give or take a tenth")                    \
+    X(POOL_REDIS_BACKOFF_MS, "pool.redis.backoff_ms", INTEGER, "ms", 50, 1, 600000, true, NULL,     \
+      "pause after a failure to connect, less up to half; it doubles up to backoff_max_ms")        \
+    X(POOL_REDIS_BACKOFF_MAX_MS, "pool.redis.backoff_max_ms", INTEGER, "ms", 1000, 1, 600000, true, \
+      NULL, "longest pause between attempts to connect")                                           \
+    X(POOL_REDIS_GRACE_MS, "pool.redis.grace_ms", INTEGER, "ms", 2000, 0, 3600000, true, NULL,      \
+      "requests wait for a server that is away for less than this; then they fail at once")        \
+    X(POOL_REDIS_RESULT_BYTES, "pool.redis.result_bytes", INTEGER, "bytes", 33554432, 1024,         \
+      1073741824, true, NULL, "largest reply, and largest message of a subscription")              \
+    X(POOL_REDIS_BACKLOG_BYTES, "pool.redis.backlog_bytes", INTEGER, "bytes", 1048576, 1024,        \
+      1073741824, true, NULL, "messages held for a subscriber that is slow; above it they are dropped") \
+    X(POOL_REDIS_RETRIES, "pool.redis.retries", INTEGER, "retries", 3, 0, 1000, true, NULL,         \
+      "a transaction whose watched keys changed is done again this often")                         \
+    X(POOL_REDIS_CANCEL_GONE, "pool.redis.cancel_gone", BOOLEAN, "", 1, 0, 1, true, NULL,           \
+      "a command whose client has gone is given up")                                               \
     X(ANALYSIS_WINDOW, "analysis.window", INTEGER, "frames", 100, 10, 100000, true,                 \
       "PERFORMANCE_ANALYSIS_WINDOW", "frames looked at together; reserved, nothing reads it yet")  \
     X(ANALYSIS_THRESHOLD, "analysis.anomaly_threshold", NUMBER, "", 0.1, 0, 1, true,                \

@@ -113,7 +113,7 @@ static void make_environment(lua_State *L)
 static void nearest_key(const char *word, char *out, size_t size)
 {
     unsigned best = 4;
-    static const char *const more[] = {"upstreams", "settings", "tls", "postgres"};
+    static const char *const more[] = {"upstreams", "settings", "tls", "postgres", "redis"};
     out[0] = 0;
     for (size_t i = 0; i < CONFIG_KEYS + sizeof more / sizeof *more; i++) {
         const char *name = i < CONFIG_KEYS ? keys[i].name : more[i - CONFIG_KEYS];
@@ -187,6 +187,10 @@ static void take_entry(lua_State *L, struct file_job *job)
             }
             return;
         }
+    if (strcmp(key, "redis") == 0) {
+        config_take_redis(L, job);
+        return;
+    }
     if (strcmp(key, "upstreams") == 0 || strcmp(key, "settings") == 0 || strcmp(key, "tls") == 0 || strcmp(key, "postgres") == 0) {
         if (lua_istable(L, -1) && strcmp(key, "tls") == 0)
             config_take_tls(L, job);
@@ -258,6 +262,8 @@ static void read_environment(struct config *c, struct problems *problems)
 {
     if (getenv("DATABASE_URL"))
         config_database_url(c, getenv("DATABASE_URL"), problems);
+    if (getenv("REDIS_URL"))
+        config_redis_url(c, getenv("REDIS_URL"), problems);
     for (int i = 0; i < CONFIG_KEYS; i++)
         if (getenv(keys[i].env))
             set_key(c, (enum config_key)i, getenv(keys[i].env), ORIGIN_ENV);
@@ -369,6 +375,7 @@ bool config_read(struct config *out, const struct options *options, struct str t
     choose_default_upstream(out, text.p ? name : "", problems);
     check_keys(out, text.p ? name : "", problems);
     config_check_upstreams(out, text.p ? name : "", problems);
+    config_check_redis(out, text.p ? name : "", problems);
     resolve_rules(out);
     return problems->count == before;
 }

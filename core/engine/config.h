@@ -56,6 +56,8 @@ struct config {
     const char *default_upstream; /* name of one of them, or NULL */
     struct pg_spec databases[CONFIG_DATABASES_MAX];
     size_t database_count;
+    struct redis_spec redises[CONFIG_DATABASES_MAX];
+    size_t redis_count;
     struct config_tls tls;
     double setting[SETTING_COUNT];
     unsigned char setting_origin[SETTING_COUNT];

@@ -25,6 +25,15 @@ void config_take_postgres(lua_State *L, struct file_job *job);
 /* DATABASE_URL is the database "main". */
 void config_database_url(struct config *c, const char *url, struct problems *problems);
 
+/* Takes the key `redis`, its value on top of the stack. */
+void config_take_redis(lua_State *L, struct file_job *job);
+
+/* REDIS_URL is the server "redis". */
+void config_redis_url(struct config *c, const char *url, struct problems *problems);
+
+/* Ids of pools are unique: no Redis is named as a database is. */
+void config_check_redis(const struct config *c, const char *file, struct problems *problems);
+
 /* ---- config_upstreams.c ---- */
 
 /* Takes the upstream `name` from the value on top of the stack. */

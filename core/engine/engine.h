@@ -68,6 +68,7 @@ struct generation_opts {
     struct compress *compress;   /* NULL: answers are not compressed */
     struct tasks *tasks;         /* NULL: no task can be run */
     struct pg *pg;               /* NULL: load only */
+    struct redis *redis;         /* the same */
     struct cache *cache;         /* the same */
     uint64_t number;
     bool control;                /* the control API's routes instead of the data plane's */

@@ -39,6 +39,9 @@ struct script *generation_load(const struct generation_opts *opts, const struct 
             .pg = opts->pg,
             .databases = c->databases,
             .database_count = c->database_count,
+            .redis = opts->redis,
+            .redises = c->redises,
+            .redis_count = c->redis_count,
             .bind = opts->bind,
             .bind_user = opts->bind_user,
         };
@@ -81,6 +84,8 @@ bool generation_check(const struct options *options, const struct bundle *bundle
             .default_upstream = control ? NULL : config.default_upstream,
             .databases = config.databases,
             .database_count = config.database_count,
+            .redises = config.redises,
+            .redis_count = config.redis_count,
         };
         struct script *script = script_new(&opts, problems);
         if (script && !control)

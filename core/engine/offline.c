@@ -169,6 +169,11 @@ int config_show_run(const struct options *o)
         pg_dsn_show(c.databases[i].dsn, where, sizeof where);
         printf("postgres.%-25s %s\n", c.databases[i].name, where);
     }
+    for (size_t i = 0; ok && i < c.redis_count; i++) {
+        char where[REDIS_WHY]; /* without the password */
+        redis_url_show(c.redises[i].url, where, sizeof where);
+        printf("redis.%-28s %s\n", c.redises[i].name, where);
+    }
     for (int i = 0; ok && i < SETTING_COUNT; i++) {
         const struct setting_info *info = &setting_infos[i];
         char value[32];

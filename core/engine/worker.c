@@ -29,6 +29,7 @@ struct worker {
     struct tasks *tasks;
     struct compress *compress;
     struct pg *pg;
+    struct redis *redis;
     struct cache *cache;
     struct script *script;
     uv_signal_t terminate;
@@ -86,6 +87,7 @@ static struct script *load(struct worker *w, uint64_t number, struct tls_context
         .compress = w->compress,
         .tasks = w->tasks,
         .pg = w->pg,
+        .redis = w->redis,
         .cache = w->cache,
         .number = number,
     };
@@ -192,6 +194,7 @@ static void on_tick(struct io *io)
     tasks_tick(w->tasks);
     upstreams_tick(w->upstreams);
     pg_tick(w->pg);
+    redis_tick(w->redis);
     if (getppid() != w->engine->supervisor_pid)
         drain(w, ORPHAN_GRACE_MS);
     if (w->drain_until_ms && (!server_connections(w->server) || io->now_ms >= w->drain_until_ms)) {
@@ -211,11 +214,12 @@ static int start(struct worker *w)
     w->upstreams = upstreams_new(w->io, w->board, (int)(w->process - board_worker(w->board, 0)),
                                  w->engine->config.key[CONFIG_RESOLVER].text);
     w->pg = pg_new(w->io, w->board, (uint32_t)(w->process - board_worker(w->board, 0)));
+    w->redis = redis_new(w->io, w->board, (uint32_t)(w->process - board_worker(w->board, 0)));
     struct cache_opts cache = {w->io, w->board, w->lane, w->engine->cache,
                                (uint32_t)(w->process - board_worker(w->board, 0))};
     if (w->engine->cache)
         w->cache = cache_open(&cache);
-    if (!w->compress || !w->upstreams || !w->pg || limits_start() < 0 || !switch_generation(w)) {
+    if (!w->compress || !w->upstreams || !w->pg || !w->redis || limits_start() < 0 || !switch_generation(w)) {
         log_line(LOG_ERROR, "cannot start");
         return 1;
     }
@@ -273,6 +277,7 @@ int worker_run(struct engine *engine, unsigned index)
     tls_context_release(w->tls);
     upstreams_free(w->upstreams);
     pg_stop(w->pg);
+    redis_stop(w->redis);
     if (w->cache)
         cache_close(w->cache);
     limits_stop();
@@ -284,6 +289,7 @@ int worker_run(struct engine *engine, unsigned index)
     compress_free(w->compress);
     tasks_free(w->tasks);
     pg_free(w->pg);
+    redis_free(w->redis);
     free(io);
     free(w);
     return 0;

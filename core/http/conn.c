@@ -151,6 +151,12 @@ bool conn_is_stale(const struct conn *c)
     return c->server->io->now_ms >= idle_until_ms(c);
 }
 
+/* The client sends no more, and there is nothing on its way to it. */
+static bool is_half_closed(const struct conn *c)
+{
+    return c->eof_ms && c->ex && (c->ex->answer == ANSWER_NONE || c->ex->endless);
+}
+
 void conn_arm(struct conn *c)
 {
     uint64_t at = 0;
@@ -167,7 +173,7 @@ void conn_arm(struct conn *c)
     case CONN_BUSY:
         if (is_reading_body(c))
             at = body_until_ms(c);
-        if (c->eof_ms && c->ex && c->ex->answer == ANSWER_NONE)
+        if (is_half_closed(c))
             earliest(&at, c->eof_ms + limit_ms(c, SETTING_SERVER_HALF_CLOSE_MS));
         break;
     case CONN_CLOSING:
@@ -254,8 +260,7 @@ static void on_deadline(struct timer *t)
             conn_refuse(c, 408, "the request body did not arrive in time", "9110 15.5.9");
             return;
         }
-        if (c->eof_ms && c->ex && c->ex->answer == ANSWER_NONE &&
-            now >= c->eof_ms + limit_ms(c, SETTING_SERVER_HALF_CLOSE_MS)) {
+        if (is_half_closed(c) && now >= c->eof_ms + limit_ms(c, SETTING_SERVER_HALF_CLOSE_MS)) {
             gone(c, false);
             return;
         }

@@ -90,6 +90,7 @@ struct exchange {
     bool no_body;               /* HEAD, 204, 304 */
     bool tunnel;                /* after a 101: bytes both ways, no filters */
     uint64_t tunnel_ns;         /* since when */
+    bool endless;               /* waits for what may never come: a client that closed its sending side has gone */
 };
 
 struct server_opts {

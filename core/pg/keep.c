@@ -340,6 +340,7 @@ struct pg_pool *pg_open(struct pg *all, const struct pg_spec *spec)
             pool_free(pool);
         return NULL;
     }
+    atomic_store_explicit(&pool->shared->kind, POOL_POSTGRES, memory_order_relaxed);
     pool->all = all;
     pool->refs = 1;
     pool->lane = &pool->shared->lanes[all->worker];

@@ -133,13 +133,10 @@ static void note_phases(const struct fiber *f, uint64_t queued_ns, uint64_t sent
         f->ex->phase_ns[PHASE_DB] += done_ns - sent_ns;
 }
 
-static void count_call(struct fiber *f, const struct pg_job *job)
+void db_count_call(struct fiber *f, uint32_t shape)
 {
     struct db_calls *all = &f->calls;
-    uint32_t shape = pg_statement_shape(job->statement);
     unsigned i = 0;
-    if (job->mode == PG_DESCRIBE)
-        return;
     if (f->ex)
         all->route = f->ex->route;
     while (i < all->count && all->list[i].shape != shape)
@@ -152,6 +149,12 @@ static void count_call(struct fiber *f, const struct pg_job *job)
         all->list[i].calls = 0;
     }
     all->list[i].calls++;
+}
+
+static void count_call(struct fiber *f, const struct pg_job *job)
+{
+    if (job->mode != PG_DESCRIBE)
+        db_count_call(f, pg_statement_shape(job->statement));
 }
 
 static void on_done(struct pg_job *job)

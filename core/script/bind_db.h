@@ -32,5 +32,8 @@ struct db_calls {
 /* Adds `db` to `core` on top of the stack. */
 void bind_db_open(lua_State *L);
 
+/* Its request has called the statement or command of a shape. */
+void db_count_call(struct fiber *f, uint32_t shape);
+
 /* The fiber's request is over: counts its statements, gives back what it holds. */
 void db_request_over(struct fiber *f);

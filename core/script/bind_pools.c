@@ -63,8 +63,9 @@ static void push_pool(lua_State *L, struct board_pool *p)
     pool_reason(p, reason);
     lua_createtable(L, 0, 24);
     set_text(L, "id", p->name);
-    set_text(L, "pool_type", "database");
-    set_text(L, "system", "postgresql");
+    bool redis = atomic_load_explicit(&p->kind, memory_order_relaxed) == POOL_REDIS;
+    set_text(L, "pool_type", redis ? "redis" : "database");
+    set_text(L, "system", redis ? "redis" : "postgresql");
     set_text(L, "health", healths[atomic_load(&p->health)]);
     set_text(L, "reason", reason);
     set_number(L, "max", pool_max(p));

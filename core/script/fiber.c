@@ -100,6 +100,7 @@ static void park(struct fiber *f)
 {
     struct script *s = f->script;
     unlink_active(f);
+    redis_request_over(f);
     db_request_over(f);
     tasks_request_over(f);
     if (f->box)

@@ -121,6 +121,7 @@ static void make_core(lua_State *L, struct loading *loading)
     awaitables_open(L);
     bind_http_open(L);
     bind_db_open(L);
+    bind_redis_open(L);
     bind_tasks_open(L);
     json_open(L);
     lua_setfield(L, -2, "json");

@@ -17,6 +17,7 @@
 #include "http/server.h"
 #include "pg/pg.h"
 #include "proxy/call.h"
+#include "redis/redis.h"
 #include "task/task.h"
 
 #include <lua.h>
@@ -54,6 +55,9 @@ struct script_opts {
     struct pg *pg;                 /* NULL: load only, no database can be asked */
     const struct pg_spec *databases;
     size_t database_count;
+    struct redis *redis;           /* NULL: load only, no Redis can be asked */
+    const struct redis_spec *redises;
+    size_t redis_count;
     bool policies;                 /* load rules/policies/, too */
     const char *default_upstream;  /* takes what no route takes; NULL: 404 */
     bool in_task;                  /* a state for task threads: no routes, nothing can wait */

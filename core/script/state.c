@@ -94,6 +94,30 @@ static void close_databases(struct script *s)
     free(s->databases);
 }
 
+static bool open_redises(struct script *s, const struct script_opts *opts)
+{
+    s->redises = calloc(opts->redis_count + 1, sizeof *s->redises);
+    for (size_t i = 0; s->redises && i < opts->redis_count; i++) {
+        struct script_redis *to = &s->redises[s->redis_count++];
+        to->name = strdup(opts->redises[i].name);
+        if (opts->redis)
+            to->pool = redis_open(opts->redis, &opts->redises[i]);
+        if (!to->name || (opts->redis && !to->pool))
+            return false;
+    }
+    return s->redises != NULL;
+}
+
+static void close_redises(struct script *s)
+{
+    for (size_t i = 0; i < s->redis_count; i++) {
+        free(s->redises[i].name);
+        if (s->redises[i].pool)
+            redis_release(s->redises[i].pool);
+    }
+    free(s->redises);
+}
+
 static void script_free(struct script *s)
 {
     for (struct fiber *f = s->spare, *next; f; f = next) {
@@ -122,8 +146,10 @@ static void script_free(struct script *s)
     }
     close_named(s);
     close_databases(s);
+    close_redises(s);
     buf_done(&s->json);
     buf_done(&s->params);
+    buf_done(&s->shapes);
     free(s);
 }
 
@@ -150,7 +176,8 @@ struct script *script_new(const struct script_opts *opts, struct problems *probl
     s->in_task = opts->in_task;
     s->tasks = opts->tasks;
     s->task_code = opts->tasks ? task_code_new(opts) : NULL;
-    if ((opts->tasks && !s->task_code) || !open_named(s, opts) || !open_databases(s, opts)) {
+    if ((opts->tasks && !s->task_code) || !open_named(s, opts) || !open_databases(s, opts) ||
+        !open_redises(s, opts)) {
         problems_add(problems, "", 0, "out of memory");
         script_free(s);
         return NULL;

@@ -4,6 +4,7 @@
 
 #include "http/router.h"
 #include "script/bind_db.h"
+#include "script/bind_redis.h"
 #include "script/bind_tasks.h"
 #include "script/limits.h"
 #include "script/policy.h"
@@ -21,6 +22,11 @@ struct script_upstream {
 struct script_database {
     char *name;
     struct pg_pool *pool; /* NULL when loading only */
+};
+
+struct script_redis {
+    char *name;
+    struct redis_pool *pool; /* NULL when loading only */
 };
 
 struct route {
@@ -63,6 +69,8 @@ struct script {
     struct route *fallback; /* for what no route takes: to the default upstream; or NULL */
     struct script_database *databases;
     size_t database_count;
+    struct script_redis *redises;
+    size_t redis_count;
     struct fiber *spare;
     unsigned spare_count;
     struct fiber *running;
@@ -80,7 +88,8 @@ struct script {
     int request_type;
     uint64_t streams; /* begun so far */
     struct buf json;  /* scratch for answers */
-    struct buf params; /* scratch for the parameters of statements */
+    struct buf params; /* scratch for the parameters of statements and commands */
+    struct buf shapes; /* scratch for the shapes of commands */
     struct problems *problems; /* while loading */
 };
 
@@ -103,6 +112,7 @@ struct fiber {
     struct request_box *box; /* the Lua request object, NULL when unused */
     struct wait wait;
     struct db_lease *leases; /* connections of databases that it holds */
+    struct redis_hold *holds; /* connections and subscriptions of Redis, the same */
     struct db_calls calls;
     struct task_handle *tasks; /* that it has started and not given up */
     uint64_t resumed_ns;

@@ -20,6 +20,8 @@ struct task_code {
     size_t count;
     struct pg_spec *databases; /* their names only: a module may name one when it loads */
     size_t database_count;
+    struct redis_spec *redises; /* the same */
+    size_t redis_count;
 };
 
 struct task_states {
@@ -59,11 +61,14 @@ struct task_code *task_code_new(const struct script_opts *opts)
     code->generation = opts->generation;
     code->sources = calloc(opts->source_count + 1, sizeof *code->sources);
     code->databases = calloc(opts->database_count + 1, sizeof *code->databases);
-    bool ok = code->sources && code->databases;
+    code->redises = calloc(opts->redis_count + 1, sizeof *code->redises);
+    bool ok = code->sources && code->databases && code->redises;
     for (size_t i = 0; ok && i < opts->source_count; i++)
         ok = !is_wanted(&opts->sources[i]) || copy_source(code, &opts->sources[i]);
     for (size_t i = 0; ok && i < opts->database_count; i++)
         ok = (code->databases[code->database_count++].name = strdup(opts->databases[i].name)) != NULL;
+    for (size_t i = 0; ok && i < opts->redis_count; i++)
+        ok = (code->redises[code->redis_count++].name = strdup(opts->redises[i].name)) != NULL;
     if (ok)
         return code;
     task_code_put(code);
@@ -87,7 +92,10 @@ void task_code_put(struct task_code *code)
     }
     for (size_t i = 0; i < code->database_count; i++)
         free((char *)code->databases[i].name);
+    for (size_t i = 0; i < code->redis_count; i++)
+        free((char *)code->redises[i].name);
     free(code->databases);
+    free(code->redises);
     free(code->sources);
     free(code);
 }
@@ -156,6 +164,8 @@ static struct script_opts options_of(const struct task_code *code)
         .routes_under = "/", /* none: paths begin with a name */
         .databases = code->databases,
         .database_count = code->database_count,
+        .redises = code->redises,
+        .redis_count = code->redis_count,
         .in_task = true,
     };
 }

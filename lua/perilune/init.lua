@@ -4,6 +4,7 @@
 --     p.sleep(seconds)           waits without holding up other requests
 --     p.http.get(url, options)   requests to other services, see perilune.http
 --     p.postgres(name)           a database of the configuration, see perilune.postgres
+--     p.redis(name)              a Redis of the configuration, see perilune.redis
 --     p.null                     NULL of databases and JSON
 --     p.forward(name, path)      answer with what an upstream answers
 --     p.json.encode / .decode / .null / .array
@@ -24,6 +25,7 @@ return {
   sleep = core.sleep,
   http = require "perilune.http",
   postgres = require "perilune.postgres",
+  redis = require "perilune.redis",
   null = core.json.null,
   forward = core.forward,
   json = core.json,

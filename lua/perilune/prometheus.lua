@@ -263,6 +263,59 @@ local function write_tasks(w, tasks)
   end
 end
 
+local pool_gauges = {
+  { "max", "max", "Most connections that may be open." },
+  { "idle_min", "min", "Fewest connections that are kept open." },
+  { "pending_requests", "pending_requests", "Requests that wait for a connection." },
+}
+
+local pool_counters = {
+  { "db_client_connection_timeouts", "rejected", "Requests that got no connection." },
+  { "perilune_pool_opened", "opened", "Connections that were opened." },
+  { "perilune_pool_refused", "refused", "Connections that could not be opened." },
+  { "perilune_pool_lost", "lost", "Connections that ended without our wish." },
+  { "perilune_pool_operations", "statements", "Statements or commands that were answered." },
+  { "perilune_pool_errors", "errors", "Statements or commands that failed." },
+  { "perilune_pool_timeouts", "timeouts", "Statements or commands that took too long." },
+}
+
+--- Names of OpenTelemetry's semantic conventions for database clients, where there are any.
+local function write_pools(w, pools)
+  local function each(fn)
+    for _, pool in ipairs(pools) do
+      fn(pool, function(name, value)
+        local labels = { { "db_system_name", pool.system }, { "db_client_connection_pool_name", pool.id } }
+        if name then labels[3] = { name, value } end
+        return labels
+      end)
+    end
+  end
+  w:family("db_client_connection_count", "gauge", "Open connections by what they do.")
+  each(function(pool, labels)
+    w:sample("db_client_connection_count", labels("db_client_connection_state", "idle"), pool.idle)
+    w:sample("db_client_connection_count", labels("db_client_connection_state", "used"), pool.used)
+  end)
+  for _, g in ipairs(pool_gauges) do
+    local name = "db_client_connection_" .. g[1]
+    w:family(name, "gauge", g[3])
+    each(function(pool, labels) w:sample(name, labels(), pool[g[2]]) end)
+  end
+  for _, c in ipairs(pool_counters) do
+    w:family(c[1], "counter", c[3])
+    each(function(pool, labels) w:sample(c[1] .. "_total", labels(), pool[c[2]]) end)
+  end
+  for name, field in pairs { wait = "wait_time_ms", use = "use_time_ms" } do
+    local family = ("db_client_connection_%s_time_seconds"):format(name)
+    w:family(family, "summary", name == "wait" and "Time until a connection took it." or "Time from sent to answered.", "seconds")
+    each(function(pool, labels)
+      w:sample(family .. "_sum", labels(), pool[field].mean * pool[field].count / 1000)
+      w:sample(family .. "_count", labels(), pool[field].count)
+    end)
+  end
+  w:family("perilune_pool_up", "gauge", "1: the server is reached; 0: it is not.")
+  each(function(pool, labels) w:sample("perilune_pool_up", labels(), pool.health ~= "unreachable" and 1 or 0) end)
+end
+
 ---@class perilune.prometheus.snapshot
 ---@field stats table       what stats.stats() returns
 ---@field histograms table  what stats.histograms() returns
@@ -272,6 +325,7 @@ end
 ---@field compression? table  what compression.routes() returns
 ---@field tasks? table  what task_stats() returns
 ---@field limits? table  what limits.classes() returns
+---@field pools? table  what pools.list() returns
 ---@field cache? table  what cache.view() returns; nil: there is none
 
 --- Renders a scrape.
@@ -297,6 +351,7 @@ function M.render(snapshot, openmetrics)
   if snapshot.upstreams and #snapshot.upstreams > 0 then write_upstreams(w, snapshot.upstreams) end
   if snapshot.compression and #snapshot.compression > 0 then write_compression(w, snapshot.compression) end
   if snapshot.tasks then write_tasks(w, snapshot.tasks) end
+  if snapshot.pools and #snapshot.pools > 0 then write_pools(w, snapshot.pools) end
   if snapshot.limits and #snapshot.limits > 0 then write_limits(w, snapshot.limits) end
   if snapshot.cache then write_cache(w, snapshot.cache) end
   w:gauge("perilune_open_fds", "Open descriptors of all processes.", system.open_fds)
