@@ -5,9 +5,10 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
-enum { SLOT_FREE = 0, SLOT_WRITING = 1, SLOT_READY = 2, SLOT_BITS = 3, SPINS = 2000 };
+enum { SLOT_FREE = 0, SLOT_WRITING = 1, SLOT_READY = 2, SLOT_BITS = 3, SPINS = 2000, UNUSED_TICKS = 20 };
 
 /* A writer that died leaves its slot to the next. */
 static uint32_t await_slot(struct board_pool *p)
@@ -25,7 +26,7 @@ static uint32_t await_slot(struct board_pool *p)
     return state;
 }
 
-struct board_pool *pools_open(struct pools *all, struct str name)
+static struct board_pool *entry_of(struct pools *all, struct str name)
 {
     if (name.len >= POOL_NAME)
         return NULL;
@@ -45,6 +46,68 @@ struct board_pool *pools_open(struct pools *all, struct str name)
         return p;
     }
     return NULL;
+}
+
+/* Says so first and looks after, as pools_tick() does the other way round. */
+static bool attach(struct board_pool *p, uint32_t worker)
+{
+    atomic_fetch_add(&p->lanes[worker].open, 1);
+    if (atomic_load(&p->state) == SLOT_READY)
+        return true;
+    atomic_fetch_sub(&p->lanes[worker].open, 1);
+    return false;
+}
+
+struct board_pool *pools_open(struct pools *all, struct str name, uint32_t worker, const char *where)
+{
+    struct board_pool *p;
+    do
+        p = entry_of(all, name);
+    while (p && !attach(p, worker));
+    if (!p)
+        return NULL;
+    atomic_store(&p->deleted, 0); /* it may have come back under its old name */
+    atomic_store(&p->forced, 0);
+    if (strcmp(p->where, where) != 0)
+        snprintf(p->where, sizeof p->where, "%s", where);
+    return p;
+}
+
+void pool_close(struct board_pool *p, uint32_t worker)
+{
+    atomic_fetch_sub(&p->lanes[worker].open, 1);
+}
+
+void pool_delete(struct board_pool *p, bool force)
+{
+    atomic_store(&p->forced, force);
+    atomic_store(&p->deleted, 1);
+}
+
+static bool is_open(const struct board_pool *p)
+{
+    for (int i = 0; i < POOL_WORKERS; i++)
+        if (atomic_load(&p->lanes[i].open))
+            return true;
+    return false;
+}
+
+void pools_tick(struct pools *all)
+{
+    for (int i = 0; i < POOLS_MAX; i++) {
+        struct board_pool *p = &all->list[i];
+        uint32_t state = SLOT_READY;
+        if (atomic_load(&p->state) != SLOT_READY || is_open(p)) {
+            p->unused_ticks = 0;
+            continue;
+        }
+        if ((!atomic_load(&p->deleted) && ++p->unused_ticks < UNUSED_TICKS) || !atomic_compare_exchange_strong(&p->state, &state, (uint32_t)getpid() << 2 | SLOT_WRITING))
+            continue;
+        bool reopened = is_open(p);
+        if (!reopened)
+            memset((char *)p + sizeof p->state, 0, sizeof *p - sizeof p->state);
+        atomic_store_explicit(&p->state, reopened ? SLOT_READY : SLOT_FREE, memory_order_release);
+    }
 }
 
 uint32_t pool_held(const struct board_pool *p)
@@ -119,5 +182,6 @@ void pools_forget_worker(struct pools *all, uint32_t worker)
         atomic_store(&lane->idle, 0);
         atomic_store(&lane->waiting, 0);
         atomic_store(&lane->starved, 0);
+        atomic_store(&lane->open, 0);
     }
 }

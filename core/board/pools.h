@@ -15,7 +15,7 @@
 #include "base/str.h"
 #include "stats/lane.h"
 
-enum { POOLS_MAX = 16, POOL_NAME = 64, POOL_REASON = 240, POOL_WORKERS = 64 };
+enum { POOLS_MAX = 16, POOL_NAME = 64, POOL_REASON = 240, POOL_WHERE = 160, POOL_WORKERS = 64 };
 
 enum pool_kind { POOL_POSTGRES, POOL_REDIS };
 
@@ -27,6 +27,7 @@ struct pool_lane {
     _Atomic uint32_t idle;              /* of them, with nothing to do */
     _Atomic uint32_t waiting;           /* requests for a connection */
     _Atomic uint32_t starved;           /* it waits for a place that others hold */
+    _Atomic uint32_t open;              /* how many pools of the worker use this entry */
     lane_counter opened, refused, lost; /* connections; refused: could not be opened; lost: not closed by us */
     lane_counter statements, rows, errors, timeouts, cancels, repeats, rejected;
     lane_counter wait_sum_ns, use_sum_ns;
@@ -41,8 +42,12 @@ struct board_pool {
     _Atomic uint32_t min, max;         /* as configured. Writer: workers */
     _Atomic uint32_t min_set, max_set; /* by the API, plus one; 0: not. Writer: control */
     _Atomic uint32_t health;           /* Writer: workers */
+    _Atomic uint32_t deleted;          /* it goes when no worker has it open any more. Writer: control */
+    _Atomic uint32_t forced;           /* and its connections close at once */
+    uint32_t unused_ticks;             /* for so long nobody has it open. Writer: control */
     _Atomic uint32_t sequence;         /* of reason: odd while it is written. Writer: workers */
     char reason[POOL_REASON];          /* why it is down, without secrets */
+    char where[POOL_WHERE];            /* "user@host:port/database". Writer: who opens it first */
     struct pool_lane lanes[POOL_WORKERS];
 };
 
@@ -50,8 +55,17 @@ struct pools {
     struct board_pool list[POOLS_MAX];
 };
 
-/* The pool of a name, made when new; NULL when there are too many. Any process. */
-struct board_pool *pools_open(struct pools *all, struct str name);
+/* The pool of a name, made when new, for a worker that says where its server is;
+ * NULL when there are too many. Each open has its close. */
+struct board_pool *pools_open(struct pools *all, struct str name, uint32_t worker, const char *where);
+void pool_close(struct board_pool *p, uint32_t worker);
+
+/* It is wanted no longer; `force`: whoever uses it is broken off. */
+void pool_delete(struct board_pool *p, bool force);
+
+/* Control, each second: gives the entries of deleted pools, and of those that nobody
+ * has had open for a while, back to the board. */
+void pools_tick(struct pools *all);
 
 /* Takes a place for a worker. False: the cap is reached. */
 bool pool_hold(struct board_pool *p, uint32_t worker, uint32_t max);

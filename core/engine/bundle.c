@@ -138,21 +138,64 @@ static bool add_tls(struct bundle *b, const struct config_tls *tls)
     return ok;
 }
 
-struct bundle *bundle_collect(const char *config, const char *rules, const struct config_tls *tls,
-                              struct problems *problems)
+static void add_overlay(struct bundle *b, const char *state, struct problems *problems)
+{
+    char path[4096];
+    config_overlay_path(state, path, sizeof path);
+    if (access(path, F_OK) == 0)
+        read_file(b, path, BUNDLE_OVERLAY, problems);
+}
+
+struct bundle *bundle_collect(const struct bundle_from *from, struct problems *problems)
 {
     struct bundle *b = calloc(1, sizeof *b);
     size_t before = problems->count;
     if (!b)
         return NULL;
-    if (config)
-        read_file(b, config, BUNDLE_CONFIG, problems);
-    walk(b, rules, "", 0, problems);
-    bool ok = !tls || !tls->count || add_tls(b, tls);
+    if (from->config)
+        read_file(b, from->config, BUNDLE_CONFIG, problems);
+    if (from->state)
+        add_overlay(b, from->state, problems);
+    if (from->rules)
+        walk(b, from->rules, "", 0, problems);
+    bool ok = !from->tls || !from->tls->count || add_tls(b, from->tls);
     if (ok && problems->count == before && complete(b))
         return b;
     bundle_free(b);
     return NULL;
+}
+
+struct config_texts bundle_texts(const struct bundle *b)
+{
+    const struct source *file = bundle_find(b, BUNDLE_CONFIG), *overlay = bundle_find(b, BUNDLE_OVERLAY);
+    struct config_texts texts = {.file_name = ""};
+    if (file) {
+        texts.file = file->text;
+        texts.file_name = file->name;
+    }
+    if (overlay) {
+        texts.overlay = overlay->text;
+        texts.overlay_name = overlay->name;
+    }
+    return texts;
+}
+
+struct bundle *config_collect(const struct options *options, struct problems *problems)
+{
+    struct bundle_from from = {.config = config_path(options)};
+    struct bundle *file = bundle_collect(&from, problems);
+    struct config_texts texts = file ? bundle_texts(file) : (struct config_texts){0};
+    struct problems ignored = {0};
+    struct config config;
+    struct bundle *both = NULL;
+    config_read(&config, options, &texts, &ignored); /* what is wrong with it is told when it is read whole */
+    from.state = config.key[CONFIG_STATE].text;
+    if (file)
+        both = bundle_collect(&from, problems);
+    config_done(&config);
+    problems_done(&ignored);
+    bundle_free(file);
+    return both;
 }
 
 /* Cuts a line off; false at the end. */
@@ -283,15 +326,18 @@ static void sign_folder(uint64_t *hash, const char *folder, int depth)
         closedir(dir);
 }
 
-uint64_t bundle_signature(const char *config, const char *rules, const struct config_tls *tls)
+uint64_t bundle_signature(const struct bundle_from *from)
 {
     uint64_t hash = 1;
-    if (config)
-        sign(&hash, config);
-    for (size_t i = 0; i < tls->count; i++) {
-        sign(&hash, tls->files[i].certificate);
-        sign(&hash, tls->files[i].key);
+    char overlay[4096];
+    if (from->config)
+        sign(&hash, from->config);
+    config_overlay_path(from->state, overlay, sizeof overlay);
+    sign(&hash, overlay);
+    for (size_t i = 0; i < from->tls->count; i++) {
+        sign(&hash, from->tls->files[i].certificate);
+        sign(&hash, from->tls->files[i].key);
     }
-    sign_folder(&hash, rules, 0);
+    sign_folder(&hash, from->rules, 0);
     return hash;
 }

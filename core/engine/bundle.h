@@ -23,6 +23,9 @@ enum {
 /* Path under which the configuration stands in a bundle. */
 #define BUNDLE_CONFIG "perilune.lua"
 
+/* The same for what the API was told to keep. */
+#define BUNDLE_OVERLAY "overlay.json"
+
 /* The same for the hashes of certificates and keys. */
 #define BUNDLE_TLS "tls"
 
@@ -33,11 +36,22 @@ struct bundle {
     uint64_t hash; /* of the user's names and texts */
 };
 
-/* Reads configuration (NULL: none) and rules folder (missing: empty). Of the
- * certificates and keys of `tls` (or NULL) only a hash is kept, so that new ones
- * make a new generation. */
-struct bundle *bundle_collect(const char *config, const char *rules, const struct config_tls *tls,
-                              struct problems *problems);
+/* Where the files are. */
+struct bundle_from {
+    const char *config; /* NULL: none */
+    const char *state;  /* folder of the overlay; NULL, or none there: no overlay */
+    const char *rules;  /* folder; NULL or missing: no files */
+    const struct config_tls *tls; /* or NULL: of certificates and keys only a hash is
+                                   * kept, so that new ones make a new generation */
+};
+
+struct bundle *bundle_collect(const struct bundle_from *from, struct problems *problems);
+
+/* The configuration without the scripts. Where the overlay is, the file may say. */
+struct bundle *config_collect(const struct options *options, struct problems *problems);
+
+/* The texts of a configuration's layers. */
+struct config_texts bundle_texts(const struct bundle *b);
 struct bundle *bundle_load(const char *path, struct problems *problems);
 
 /* Writes the file in one step. Returns 0 or ERR_IO. */
@@ -49,4 +63,4 @@ const struct source *bundle_find(const struct bundle *b, const char *path);
 
 /* Changes whenever a file of the folder or the configuration is touched: names,
  * sizes, times and inodes, no contents. Certificates count, too. */
-uint64_t bundle_signature(const char *config, const char *rules, const struct config_tls *tls);
+uint64_t bundle_signature(const struct bundle_from *from);

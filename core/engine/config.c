@@ -150,7 +150,7 @@ static void take_setting(lua_State *L, struct file_job *job, const char *name)
         ok = ok && setting_check(id, value, why, sizeof why);
     }
     if (ok)
-        set_setting(job->config, id, value, ORIGIN_FILE);
+        set_setting(job->config, id, value, job->origin);
     else
         problems_add(job->problems, job->name, config_line_of(job, name), "setting %s", why);
 }
@@ -171,7 +171,7 @@ static void take_table(lua_State *L, struct file_job *job, const char *key)
     }
 }
 
-static void take_entry(lua_State *L, struct file_job *job)
+void config_take_entry(lua_State *L, struct file_job *job)
 {
     const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
     char near[64];
@@ -179,7 +179,7 @@ static void take_entry(lua_State *L, struct file_job *job)
         if (strcmp(key, keys[i].name) == 0) {
             if (lua_isnumber(L, -1) || lua_isstring(L, -1)) {
                 lua_pushvalue(L, -1);
-                set_key(job->config, (enum config_key)i, lua_tostring(L, -1), ORIGIN_FILE);
+                set_key(job->config, (enum config_key)i, lua_tostring(L, -1), job->origin);
                 lua_pop(L, 1);
             } else {
                 problems_add(job->problems, job->name, config_line_of(job, key), "key '%s' is a %s, it must be a string (%s)", key,
@@ -223,23 +223,22 @@ static int run_file(lua_State *L)
         return luaL_error(L, "%s:%d: a configuration returns a table: return { listen = \"127.0.0.1:8000\" }",
                           job->name, config_line_of(job, "return"));
     for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
-        take_entry(L, job);
+        config_take_entry(L, job);
     return 0;
 }
 
-static void read_file_layer(struct config *c, struct str text, const char *name, struct problems *problems)
+void config_run(struct file_job *job, lua_CFunction body)
 {
-    struct file_job job = {c, text, name, problems};
     struct heap heap;
     lua_State *L = luaL_newstate();
     if (!L) {
-        problems_add(problems, name, 0, "out of memory");
+        problems_add(job->problems, job->name, 0, "out of memory");
         return;
     }
     heap_open(&heap, L, FILE_HEAP_BYTES, 2 * (size_t)FILE_HEAP_BYTES);
     limits_enter(&heap, FILE_CPU_MS);
-    if (lua_cpcall(L, run_file, &job) != 0)
-        problems_add_message(problems, name, lua_isstring(L, -1) ? lua_tostring(L, -1) : "the error raised is not a string");
+    if (lua_cpcall(L, body, job) != 0)
+        problems_add_message(job->problems, job->name, lua_isstring(L, -1) ? lua_tostring(L, -1) : "the error raised is not a string");
     limits_leave();
     heap_close(&heap);
     lua_close(L);
@@ -357,25 +356,32 @@ static void check_keys(struct config *c, const char *file, struct problems *prob
         c->workers = BOARD_WORKERS_MAX;
 }
 
-bool config_read(struct config *out, const struct options *options, struct str text,
-                 const char *name, struct problems *problems)
+bool config_read(struct config *out, const struct options *options, const struct config_texts *texts,
+                 struct problems *problems)
 {
     size_t before = problems->count;
+    const char *name = texts->file.p ? texts->file_name : "";
     memset(out, 0, sizeof *out);
     arena_init(&out->arena);
-    out->path = text.p ? strdup(name) : NULL;
+    out->path = texts->file.p ? strdup(name) : NULL;
     for (int i = 0; i < CONFIG_KEYS; i++)
         set_key(out, (enum config_key)i, keys[i].fallback, ORIGIN_DEFAULT);
     for (int i = 0; i < SETTING_COUNT; i++)
         set_setting(out, i, setting_infos[i].fallback, ORIGIN_DEFAULT);
-    if (text.p)
-        read_file_layer(out, text, name, problems);
+    struct file_job file = {out, texts->file, name, problems, ORIGIN_FILE};
+    struct file_job overlay = {out, texts->overlay, texts->overlay_name, problems, ORIGIN_API};
+    if (texts->file.p)
+        config_run(&file, run_file);
+    if (texts->overlay.p)
+        config_take_overlay(&overlay);
     read_environment(out, problems);
     read_flags(out, options, problems);
-    choose_default_upstream(out, text.p ? name : "", problems);
-    check_keys(out, text.p ? name : "", problems);
-    config_check_upstreams(out, text.p ? name : "", problems);
-    config_check_redis(out, text.p ? name : "", problems);
+    choose_default_upstream(out, name, problems);
+    check_keys(out, name, problems);
+    config_check_upstreams(out, name, problems);
+    config_finish_postgres(out);
+    config_finish_redis(out);
+    config_check_redis(out, name, problems);
     resolve_rules(out);
     return problems->count == before;
 }

@@ -71,10 +71,19 @@ const char *config_key_name(enum config_key key);
  * exists, or NULL. */
 const char *config_path(const struct options *options);
 
-/* Reads all layers. `text` is the file's content (p NULL: no file), `name` how
- * to call it in messages. False when *problems got something. */
-bool config_read(struct config *out, const struct options *options, struct str text,
-                 const char *name, struct problems *problems);
+/* The texts that layers are read from; p NULL: there is none. The overlay is what
+ * the API was told to keep: JSON of the same tables, see config_overlay.c. */
+struct config_texts {
+    struct str file, overlay;
+    const char *file_name, *overlay_name; /* in messages; may be NULL without the text */
+};
+
+/* Path of the overlay below a state folder. */
+void config_overlay_path(const char *state, char *out, size_t size);
+
+/* Reads all layers. False when *problems got something. */
+bool config_read(struct config *out, const struct options *options, const struct config_texts *texts,
+                 struct problems *problems);
 void config_done(struct config *config);
 void config_tls_done(struct config_tls *tls);
 

@@ -11,7 +11,24 @@ struct file_job {
     struct str text;
     const char *name;
     struct problems *problems;
+    enum setting_origin origin; /* ORIGIN_FILE, or ORIGIN_API: the overlay */
 };
+
+/* One entry of the outermost table: key and value on top of the stack. */
+void config_take_entry(lua_State *L, struct file_job *job);
+
+/* Runs `body` with the job in a bare state under limits; what it raises is a problem. */
+void config_run(struct file_job *job, lua_CFunction body);
+
+/* A secret as it is given, or from where it stands: "env:NAME", "file:/path" (its
+ * first line). False: it is not there. */
+bool config_secret(const char *text, char *out, size_t size);
+
+/* Whether the table on top of the stack is all that there is of a pool: the API made it. */
+bool config_made_by_api(lua_State *L);
+
+/* Reads the overlay. */
+void config_take_overlay(struct file_job *job);
 
 /* The line on which a word of the file stands first, 0 when nowhere: the table
  * that Lua returns has forgotten where its keys came from. */
@@ -21,6 +38,10 @@ int config_line_of(const struct file_job *job, const char *word);
 void config_take_tls(lua_State *L, struct file_job *job);
 /* Takes the table `postgres`, on top of the stack. */
 void config_take_postgres(lua_State *L, struct file_job *job);
+
+/* A database of the overlay that names no server has that of "main", or of the first one. */
+void config_finish_postgres(struct config *c);
+void config_finish_redis(struct config *c);
 
 /* DATABASE_URL is the database "main". */
 void config_database_url(struct config *c, const char *url, struct problems *problems);

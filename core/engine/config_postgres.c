@@ -3,15 +3,19 @@
  *     postgres = {
  *       main = "postgresql://app:secret@db.internal/shop",
  *       reports = { dsn = env("REPORTS_URL"), min = 0, max = 5, statement_ms = 120000 },
+ *       audit = { host = "db.internal", user = "audit", password = "file:/run/secrets/audit", dbname = "audit" },
  *     }
  *
- * and DATABASE_URL, which is "main" and goes before the file's. No message shows
- * any of a connection string.
+ * and DATABASE_URL, which is "main" and goes before the file's. What the API was
+ * told to keep has the same form, changes single options of a database of the
+ * file, and need not name a server: it is that of "main" then, or of the first
+ * database, or libpq's own default. No message shows any of a connection string.
  */
 // SPDX-License-Identifier: MIT
 #include "engine/config_parts.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static const struct {
     const char *name;
@@ -28,6 +32,10 @@ static const struct {
 };
 enum { NUMBERS = sizeof numbers / sizeof *numbers };
 
+/* Words of a connection string that may stand for themselves. */
+static const char *const words[] = {"host", "port", "dbname", "user", "password", "sslmode", "sslrootcert", "application_name"};
+enum { WORDS = sizeof words / sizeof *words };
+
 static void complain(struct file_job *job, const char *name, const char *what)
 {
     problems_add(job->problems, job->name, config_line_of(job, name), "postgres.%s: %s", name, what);
@@ -37,6 +45,14 @@ static void set_dsn(struct config *c, struct pg_spec *spec, const char *dsn)
 {
     struct str copy = arena_copy(&c->arena, str_from(dsn));
     spec->dsn = copy.p ? copy.p : "";
+}
+
+static struct pg_spec *find(struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->database_count; i++)
+        if (strcmp(c->databases[i].name, name) == 0)
+            return &c->databases[i];
+    return NULL;
 }
 
 static struct pg_spec *add(struct config *c, const char *name)
@@ -53,8 +69,8 @@ static void refuse_key(struct file_job *job, const char *name, const char *key)
     char what[256];
     const char *near = NULL;
     unsigned best = 4;
-    for (size_t i = 0; i < NUMBERS + 2; i++) {
-        const char *known = i < NUMBERS ? numbers[i].name : i == NUMBERS ? "dsn" : "pooler";
+    for (size_t i = 0; i < NUMBERS + WORDS + 2; i++) {
+        const char *known = i < NUMBERS ? numbers[i].name : i < NUMBERS + WORDS ? words[i - NUMBERS] : i == NUMBERS + WORDS ? "dsn" : "pooler";
         unsigned distance = str_distance(str_from(key), str_from(known));
         if (distance < best) {
             best = distance;
@@ -63,6 +79,54 @@ static void refuse_key(struct file_job *job, const char *name, const char *key)
     }
     snprintf(what, sizeof what, "unknown key '%s'%s%s%s", key, near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
     complain(job, name, what);
+}
+
+/* Appends keyword='value' to the words of a connection string. */
+static void add_word(struct file_job *job, const char *name, const char *keyword, const char *text, struct buf *dsn)
+{
+    char value[PG_WHY];
+    if (!config_secret(text, value, sizeof value)) {
+        complain(job, name, "the password's variable or file is not there");
+        return;
+    }
+    buf_printf(dsn, "%s='", keyword);
+    for (const char *p = value; *p; p++) {
+        if (*p == '\'' || *p == '\\')
+            buf_add_char(dsn, '\\');
+        buf_add_char(dsn, *p);
+    }
+    buf_add_str(dsn, STR("' "));
+}
+
+/* Gathers the single words, host = ..., of the table on top of the stack. */
+static void take_words(lua_State *L, struct file_job *job, struct pg_spec *spec)
+{
+    struct buf dsn = {0};
+    for (size_t i = 0; i < WORDS; i++) {
+        lua_getfield(L, -1, words[i]);
+        if (lua_isstring(L, -1))
+            add_word(job, spec->name, words[i], lua_tostring(L, -1), &dsn);
+        else if (!lua_isnil(L, -1))
+            complain(job, spec->name, "host, port, dbname, user, password, sslmode, sslrootcert and application_name are strings");
+        lua_pop(L, 1);
+    }
+    lua_getfield(L, -1, "dsn");
+    if (buf_len(&dsn) && !lua_isnil(L, -1)) {
+        complain(job, spec->name, "give 'dsn' or single words like 'host', not both");
+    } else if (buf_len(&dsn)) {
+        buf_add_char(&dsn, 0);
+        set_dsn(job->config, spec, dsn.data);
+    }
+    lua_pop(L, 1);
+    buf_done(&dsn);
+}
+
+static bool is_word(const char *key)
+{
+    for (size_t i = 0; i < WORDS; i++)
+        if (strcmp(key, words[i]) == 0)
+            return true;
+    return false;
 }
 
 /* One option, its value on top of the stack. */
@@ -82,6 +146,8 @@ static void take_option(lua_State *L, struct file_job *job, struct pg_spec *spec
         *(int64_t *)((char *)spec + numbers[i].offset) = (int64_t)value;
         return;
     }
+    if (is_word(key) || (job->origin == ORIGIN_API && strcmp(key, "made_by_api") == 0))
+        return; /* see take_words() */
     if (strcmp(key, "dsn") == 0 && lua_type(L, -1) == LUA_TSTRING)
         set_dsn(job->config, spec, lua_tostring(L, -1));
     else if (strcmp(key, "pooler") == 0 && lua_isboolean(L, -1))
@@ -95,7 +161,8 @@ static void take_option(lua_State *L, struct file_job *job, struct pg_spec *spec
 static void check(struct file_job *job, const struct pg_spec *spec)
 {
     char why[PG_WHY], what[PG_WHY + 64];
-    const char *wrong = *spec->dsn ? pg_dsn_wrong(spec->dsn, why) : "it is missing";
+    bool may_lack = job->origin == ORIGIN_API;
+    const char *wrong = *spec->dsn ? pg_dsn_wrong(spec->dsn, why) : may_lack ? NULL : "it is missing";
     if (wrong) {
         snprintf(what, sizeof what, "the connection string cannot be used: %s", wrong);
         complain(job, spec->name, what);
@@ -106,7 +173,9 @@ static void check(struct file_job *job, const struct pg_spec *spec)
 
 static void take_database(lua_State *L, struct file_job *job, const char *name)
 {
-    struct pg_spec *spec = strlen(name) < POOL_NAME ? add(job->config, name) : NULL;
+    struct pg_spec *spec = find(job->config, name);
+    if (!spec && strlen(name) < POOL_NAME && (spec = add(job->config, name)))
+        spec->changes_only = job->origin == ORIGIN_API && !config_made_by_api(L);
     if (!spec) {
         problems_add(job->problems, job->name, config_line_of(job, "postgres"),
                      "postgres: at most %d databases, with names of at most %d bytes", CONFIG_DATABASES_MAX, POOL_NAME - 1);
@@ -117,6 +186,7 @@ static void take_database(lua_State *L, struct file_job *job, const char *name)
     } else if (lua_istable(L, -1)) {
         for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
             take_option(L, job, spec, lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?");
+        take_words(L, job, spec);
     } else {
         complain(job, name, "a database is \"postgresql://user:password@host/database\" or { dsn = ..., max = ... }");
         return;
@@ -135,10 +205,32 @@ void config_take_postgres(lua_State *L, struct file_job *job)
     }
 }
 
+/* What changed a database that is not there any more says nothing. */
+static void drop_leftovers(struct config *c)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < c->database_count; i++)
+        if (!c->databases[i].changes_only || *c->databases[i].dsn)
+            c->databases[kept++] = c->databases[i];
+    c->database_count = kept;
+}
+
+void config_finish_postgres(struct config *c)
+{
+    drop_leftovers(c);
+    const struct pg_spec *like = find(c, "main");
+    for (size_t i = 0; !(like && *like->dsn) && i < c->database_count; i++)
+        if (*c->databases[i].dsn)
+            like = &c->databases[i];
+    for (size_t i = 0; like && i < c->database_count; i++)
+        if (!*c->databases[i].dsn)
+            c->databases[i].dsn = like->dsn;
+}
+
 void config_database_url(struct config *c, const char *url, struct problems *problems)
 {
     char why[PG_WHY];
-    struct pg_spec *spec = NULL;
+    struct pg_spec *spec = find(c, "main");
     if (strncmp(url, "postgres://", 11) != 0 && strncmp(url, "postgresql://", 13) != 0)
         return; /* that of a program that uses something else */
     const char *wrong = pg_dsn_wrong(url, why);
@@ -146,9 +238,6 @@ void config_database_url(struct config *c, const char *url, struct problems *pro
         problems_add(problems, "", 0, "DATABASE_URL cannot be used: %s", wrong);
         return;
     }
-    for (size_t i = 0; i < c->database_count; i++)
-        if (strcmp(c->databases[i].name, "main") == 0)
-            spec = &c->databases[i];
     if (!spec)
         spec = add(c, "main");
     if (spec)

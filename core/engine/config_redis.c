@@ -31,6 +31,10 @@ static const struct {
 };
 enum { NUMBERS = sizeof numbers / sizeof *numbers };
 
+/* Parts of an address that may stand for themselves. */
+static const char *const words[] = {"host", "port", "user", "password", "database"};
+enum { WORDS = sizeof words / sizeof *words, WORD_BYTES = 512 };
+
 static void complain(struct file_job *job, const char *name, const char *what)
 {
     problems_add(job->problems, job->name, config_line_of(job, name), "redis.%s: %s", name, what);
@@ -40,6 +44,14 @@ static void set_url(struct config *c, struct redis_spec *spec, const char *url)
 {
     struct str copy = arena_copy(&c->arena, str_from(url));
     spec->url = copy.p ? copy.p : "";
+}
+
+static struct redis_spec *find(struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->redis_count; i++)
+        if (strcmp(c->redises[i].name, name) == 0)
+            return &c->redises[i];
+    return NULL;
 }
 
 static struct redis_spec *add(struct config *c, const char *name)
@@ -58,8 +70,8 @@ static void refuse_key(struct file_job *job, const char *name, const char *key)
     char what[256];
     const char *near = NULL;
     unsigned best = 4;
-    for (size_t i = 0; i < NUMBERS + 1; i++) {
-        const char *known = i < NUMBERS ? numbers[i].name : "url";
+    for (size_t i = 0; i < NUMBERS + WORDS + 1; i++) {
+        const char *known = i < NUMBERS ? numbers[i].name : i < NUMBERS + WORDS ? words[i - NUMBERS] : "url";
         unsigned distance = str_distance(str_from(key), str_from(known));
         if (distance < best) {
             best = distance;
@@ -68,6 +80,74 @@ static void refuse_key(struct file_job *job, const char *name, const char *key)
     }
     snprintf(what, sizeof what, "unknown key '%.100s'%s%s%s", key, near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
     complain(job, name, what);
+}
+
+static bool is_word(const char *key)
+{
+    for (size_t i = 0; i < WORDS; i++)
+        if (strcmp(key, words[i]) == 0)
+            return true;
+    return false;
+}
+
+/* The field of the table on top, a string or a number; false: it has none. */
+static bool word(lua_State *L, struct file_job *job, const char *name, const char *key, char *out)
+{
+    lua_getfield(L, -1, key);
+    bool given = lua_isstring(L, -1);
+    if (!given && !lua_isnil(L, -1))
+        complain(job, name, "host, port, user, password and database are strings");
+    if (given && !config_secret(lua_tostring(L, -1), out, WORD_BYTES))
+        complain(job, name, "the password's variable or file is not there");
+    lua_pop(L, 1);
+    return given;
+}
+
+/* Percent-encodes all that is not unreserved (RFC 3986 2.3). */
+static void add_encoded(struct buf *out, const char *text)
+{
+    for (const char *p = text; *p; p++)
+        if ((*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || strchr("-._~", *p))
+            buf_add_char(out, *p);
+        else
+            buf_printf(out, "%%%02X", (unsigned char)*p);
+}
+
+/* Makes an address of the single words, host = ..., of the table on top of the stack. */
+static void take_words(lua_State *L, struct file_job *job, struct redis_spec *spec)
+{
+    char text[WORD_BYTES];
+    struct buf url = {0};
+    bool any = false;
+    buf_add_str(&url, STR("redis://"));
+    if (word(L, job, spec->name, "user", text)) {
+        add_encoded(&url, text);
+        any = true;
+    }
+    if (word(L, job, spec->name, "password", text)) {
+        buf_add_char(&url, ':');
+        add_encoded(&url, text);
+        any = true;
+    }
+    if (any)
+        buf_add_char(&url, '@');
+    bool host = word(L, job, spec->name, "host", text), number;
+    buf_printf(&url, "%s", host ? text : "127.0.0.1");
+    if ((number = word(L, job, spec->name, "port", text)))
+        buf_printf(&url, ":%s", text);
+    any = any || host || number;
+    if (word(L, job, spec->name, "database", text)) {
+        buf_printf(&url, "/%s", text);
+        any = true;
+    }
+    buf_add_char(&url, 0);
+    lua_getfield(L, -1, "url");
+    if (any && !lua_isnil(L, -1))
+        complain(job, spec->name, "give 'url' or single words like 'host', not both");
+    else if (any && buf_ok(&url))
+        set_url(job->config, spec, url.data);
+    lua_pop(L, 1);
+    buf_done(&url);
 }
 
 /* One option, its value on top of the stack. */
@@ -87,6 +167,8 @@ static void take_option(lua_State *L, struct file_job *job, struct redis_spec *s
         *(int64_t *)((char *)spec + numbers[i].offset) = (int64_t)value;
         return;
     }
+    if (is_word(key) || (job->origin == ORIGIN_API && strcmp(key, "made_by_api") == 0))
+        return; /* see take_words() */
     if (strcmp(key, "url") != 0)
         refuse_key(job, spec->name, key);
     else if (lua_type(L, -1) == LUA_TSTRING)
@@ -98,7 +180,7 @@ static void take_option(lua_State *L, struct file_job *job, struct redis_spec *s
 static void check(struct file_job *job, const struct redis_spec *spec)
 {
     char why[REDIS_WHY], what[REDIS_WHY + 64];
-    const char *wrong = *spec->url ? redis_url_wrong(spec->url, why) : "it is missing";
+    const char *wrong = *spec->url ? redis_url_wrong(spec->url, why) : job->origin == ORIGIN_API ? NULL : "it is missing";
     if (wrong) {
         snprintf(what, sizeof what, "the address cannot be used: %s", wrong);
         complain(job, spec->name, what);
@@ -110,7 +192,9 @@ static void check(struct file_job *job, const struct redis_spec *spec)
 /* The server of a name, its value on top of the stack. */
 static void take_server(lua_State *L, struct file_job *job, const char *name)
 {
-    struct redis_spec *spec = add(job->config, name);
+    struct redis_spec *spec = find(job->config, name);
+    if (!spec && (spec = add(job->config, name)))
+        spec->changes_only = job->origin == ORIGIN_API && !config_made_by_api(L);
     if (!spec) {
         problems_add(job->problems, job->name, config_line_of(job, "redis"),
                      "redis: at most %d servers, with names of at most %d bytes", CONFIG_DATABASES_MAX, POOL_NAME - 1);
@@ -121,6 +205,7 @@ static void take_server(lua_State *L, struct file_job *job, const char *name)
     } else if (lua_istable(L, -1)) {
         for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
             take_option(L, job, spec, lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?");
+        take_words(L, job, spec);
     } else {
         complain(job, name, "a server is \"redis://user:password@host:port/database\" or { url = ..., max = ... }");
         return;
@@ -148,18 +233,37 @@ void config_take_redis(lua_State *L, struct file_job *job)
     }
 }
 
+/* What changed a server that is not there any more says nothing. */
+static void drop_leftovers(struct config *c)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < c->redis_count; i++)
+        if (!c->redises[i].changes_only || *c->redises[i].url)
+            c->redises[kept++] = c->redises[i];
+    c->redis_count = kept;
+}
+
+void config_finish_redis(struct config *c)
+{
+    drop_leftovers(c);
+    const struct redis_spec *like = find(c, DEFAULT_NAME);
+    for (size_t i = 0; !(like && *like->url) && i < c->redis_count; i++)
+        if (*c->redises[i].url)
+            like = &c->redises[i];
+    for (size_t i = 0; i < c->redis_count; i++)
+        if (!*c->redises[i].url)
+            c->redises[i].url = like && *like->url ? like->url : "redis://127.0.0.1:6379";
+}
+
 void config_redis_url(struct config *c, const char *url, struct problems *problems)
 {
     char why[REDIS_WHY];
-    struct redis_spec *spec = NULL;
+    struct redis_spec *spec = find(c, DEFAULT_NAME);
     const char *wrong = redis_url_wrong(url, why);
     if (wrong) {
         problems_add(problems, "", 0, "REDIS_URL cannot be used: %s", wrong);
         return;
     }
-    for (size_t i = 0; i < c->redis_count; i++)
-        if (strcmp(c->redises[i].name, DEFAULT_NAME) == 0)
-            spec = &c->redises[i];
     if (!spec)
         spec = add(c, DEFAULT_NAME);
     if (spec)

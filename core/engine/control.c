@@ -12,6 +12,7 @@
 #include "http/server.h"
 #include "proxy/health.h"
 #include "script/bind_cache.h"
+#include "engine/overlay.h"
 #include "script/bind_compression.h"
 #include "script/bind_limits.h"
 #include "script/bind_pools.h"
@@ -213,6 +214,7 @@ static void bind_control(lua_State *L, void *user)
     bind_compression_open(L, c->board);
     bind_cache_open(L, c->cache);
     bind_limits_open(L, c->board);
+    overlay_open(L, c->engine);
 }
 
 /* ---- generations ---- */
@@ -295,6 +297,7 @@ static void on_tick(struct io *io)
     if (io->now_ms >= c->limiters_ms + LIMITERS_MS) {
         c->limiters_ms = io->now_ms;
         limiters_tick(&c->board->limiters, c->limiter_memory, c->board->workers);
+        pools_tick(&c->board->pools);
     }
     switch_generation(c);
     upstreams_tick(c->upstreams);

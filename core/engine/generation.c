@@ -12,12 +12,11 @@ void generation_file(const struct engine *engine, uint64_t number, char *out, si
 struct script *generation_load(const struct generation_opts *opts, const struct bundle *bundle,
                                struct config *config, struct problems *problems)
 {
-    const struct source *file = bundle_find(bundle, BUNDLE_CONFIG);
+    struct config_texts texts = bundle_texts(bundle);
     struct config own;
     struct config *c = config ? config : &own;
     struct script *script = NULL;
-    if (config_read(c, opts->options, file ? file->text : (struct str){NULL, 0}, file ? file->name : "",
-                    problems)) {
+    if (config_read(c, opts->options, &texts, problems)) {
         struct script_opts script_opts = {
             .io = opts->io,
             .board = opts->board,
@@ -66,8 +65,8 @@ bool generation_check(const struct options *options, const struct bundle *bundle
     /* The scripts are looked at even when the configuration is wrong, so that
      * everything is told at once; its own problems are told once. */
     struct config config;
-    const struct source *file = bundle_find(bundle, BUNDLE_CONFIG);
-    config_read(&config, options, file ? file->text : (struct str){NULL, 0}, file ? file->name : "", problems);
+    struct config_texts texts = bundle_texts(bundle);
+    config_read(&config, options, &texts, problems);
     config_apply(&config, &board->settings, false);
     for (int control = 0; control < 2; control++) {
         struct script_opts opts = {

@@ -15,10 +15,9 @@
 /* Configuration as `run` would read it; problems are collected. */
 static bool read_config(const struct options *o, struct config *config, struct problems *problems)
 {
-    const char *path = config_path(o);
-    struct bundle *b = bundle_collect(path, "/nonexistent", NULL, problems);
-    const struct source *file = b ? bundle_find(b, BUNDLE_CONFIG) : NULL;
-    bool ok = b && config_read(config, o, file ? file->text : (struct str){NULL, 0}, path ? path : "", problems);
+    struct bundle *b = config_collect(o, problems);
+    struct config_texts texts = b ? bundle_texts(b) : (struct config_texts){0};
+    bool ok = b && config_read(config, o, &texts, problems);
     bundle_free(b);
     return ok;
 }
@@ -51,7 +50,8 @@ int check_run(const struct options *o)
     } else {
         read_config(o, &config, &ignored);
         const char *rules = config.key[CONFIG_RULES].text;
-        b = bundle_collect(config_path(o), rules ? rules : "rules", NULL, &problems);
+        struct bundle_from from = {config_path(o), config.key[CONFIG_STATE].text, rules ? rules : "rules", NULL};
+        b = bundle_collect(&from, &problems);
         if (rules && config.key[CONFIG_RULES].origin != ORIGIN_DEFAULT && access(rules, R_OK) < 0)
             problems_add(&problems, rules, 0, "there is no such folder; create it or choose another with --rules");
     }

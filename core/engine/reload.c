@@ -51,9 +51,16 @@ static uint64_t setting(const struct reload *r, enum setting_id id)
     return setting_integer(&r->board->settings, id);
 }
 
+static struct bundle_from files_of(const struct reload *r)
+{
+    const struct engine *e = r->engine;
+    return (struct bundle_from){e->config_path, e->state, e->config.key[CONFIG_RULES].text, &r->config.tls};
+}
+
 static uint64_t look(const struct reload *r)
 {
-    return bundle_signature(r->engine->config_path, r->engine->config.key[CONFIG_RULES].text, &r->config.tls);
+    struct bundle_from from = files_of(r);
+    return bundle_signature(&from);
 }
 
 /* Reads the configuration of a generation; its settings go to the board if `apply`. */
@@ -64,9 +71,8 @@ static void take_config(struct reload *r, uint64_t generation, bool apply)
     struct config config;
     generation_file(r->engine, generation, file, sizeof file);
     struct bundle *b = bundle_load(file, &ignored);
-    const struct source *text = b ? bundle_find(b, BUNDLE_CONFIG) : NULL;
-    if (config_read(&config, r->engine->options, text ? text->text : (struct str){NULL, 0},
-                    text ? text->name : "", &ignored) && apply)
+    struct config_texts texts = b ? bundle_texts(b) : (struct config_texts){0};
+    if (config_read(&config, r->engine->options, &texts, &ignored) && apply)
         config_apply(&config, &r->board->settings, true);
     config_done(&r->config);
     r->config = config;
@@ -340,8 +346,8 @@ static void attempt(struct reload *r)
     r->wanted = NULL;
     r->changed_ms = 0;
     r->signature = look(r);
-    struct bundle *b = bundle_collect(r->engine->config_path, r->engine->config.key[CONFIG_RULES].text,
-                                      &r->config.tls, &r->current.problems);
+    struct bundle_from from = files_of(r);
+    struct bundle *b = bundle_collect(&from, &r->current.problems);
     if (!b) {
         refuse(r);
         return;

@@ -469,15 +469,13 @@ static int first_generation(struct supervisor *s)
     char file[PATH_MAX];
     int code = 0;
     size_t routes;
-    struct str text = {NULL, 0};
     struct problems ignored = {0};
-    struct bundle *config_only = bundle_collect(e->config_path, "/nonexistent", NULL, &problems);
-    const struct source *source = config_only ? bundle_find(config_only, BUNDLE_CONFIG) : NULL;
-    if (source)
-        text = source->text;
     limits_start();
-    bool config_ok = config_only && config_read(&e->config, e->options, text, e->config_path ? e->config_path : "", &ignored);
-    struct bundle *b = config_only ? bundle_collect(e->config_path, e->config.key[CONFIG_RULES].text, &e->config.tls, &problems) : NULL;
+    struct bundle *config_only = config_collect(e->options, &problems);
+    struct config_texts texts = config_only ? bundle_texts(config_only) : (struct config_texts){0};
+    bool config_ok = config_only && config_read(&e->config, e->options, &texts, &ignored);
+    struct bundle_from from = {e->config_path, e->config.key[CONFIG_STATE].text, e->config.key[CONFIG_RULES].text, &e->config.tls};
+    struct bundle *b = config_only ? bundle_collect(&from, &problems) : NULL;
     bool ok = b && generation_check(e->options, b, &routes, &problems) && config_ok;
     limits_stop();
     if (!ok)

@@ -40,7 +40,8 @@ static void on_retry(struct timer *t)
 void pool_grow(struct pg_pool *pool)
 {
     uint32_t worker = pool->all->worker;
-    if (pool->denied || pool->opening >= OPENING_MOST || atomic_load(&pool->all->stopping))
+    if (pool->denied || pool->opening >= OPENING_MOST || atomic_load(&pool->all->stopping) ||
+        atomic_load_explicit(&pool->shared->forced, memory_order_relaxed))
         return;
     if (pool->down_ms && pool->opening)
         return; /* one that knocks is enough */
@@ -185,6 +186,12 @@ static void show_bounds(struct pg_pool *pool)
                           memory_order_relaxed);
 }
 
+/* Whether this worker tries the server of a pool of which nothing is known yet. */
+static bool knocks(const struct pg_pool *pool)
+{
+    return !pool->all->worker && atomic_load_explicit(&pool->shared->health, memory_order_relaxed) == POOL_UNKNOWN;
+}
+
 static void keep(struct pg_pool *pool)
 {
     const struct pg *all = pool->all;
@@ -197,7 +204,10 @@ static void keep(struct pg_pool *pool)
     if (pool_held(pool->shared) > pool_max(pool->shared) && pool->conns && pool->conns->state == CONN_READY)
         pool->conns->draining = true; /* the cap was lowered */
     share_places(pool);
-    if (is_used(pool) && pool->conn_count < least)
+    if (atomic_load_explicit(&pool->shared->forced, memory_order_relaxed))
+        while (pool->conns)
+            pg_conn_close(pool->conns, "57P01", "the pool was deleted");
+    else if (is_used(pool) && pool->conn_count < (least || !knocks(pool) ? least : 1))
         pool_grow(pool);
     if (pool_is_hopeless(pool))
         pool_fail_all(pool);
@@ -207,6 +217,8 @@ static void keep(struct pg_pool *pool)
 
 static void pool_free(struct pg_pool *pool)
 {
+    if (pool->shared)
+        pool_close(pool->shared, pool->all->worker);
     wheel_clear(&pool->retry);
     texts_done(&pool->texts);
     pg_error_clear(&pool->down);
@@ -307,8 +319,7 @@ static bool is_same_text(const char *a, const char *b)
 
 static bool is_same(const struct pg_spec *a, const struct pg_spec *b)
 {
-    return is_same_text(a->name, b->name) && is_same_text(a->dsn, b->dsn) && a->min == b->min && a->max == b->max &&
-           a->wait_ms == b->wait_ms && a->statement_ms == b->statement_ms && a->connect_ms == b->connect_ms &&
+    return is_same_text(a->name, b->name) && is_same_text(a->dsn, b->dsn) && a->wait_ms == b->wait_ms && a->statement_ms == b->statement_ms && a->connect_ms == b->connect_ms &&
            a->idle_ms == b->idle_ms && a->lifetime_ms == b->lifetime_ms && a->pooler == b->pooler;
 }
 
@@ -331,11 +342,14 @@ struct pg_pool *pg_open(struct pg *all, const struct pg_spec *spec)
 {
     for (struct pg_pool *pool = all->pools; pool; pool = pool->next)
         if (is_same(&pool->spec, spec)) {
+            pool->spec.min = spec->min; /* bounds change in place */
+            pool->spec.max = spec->max;
+            show_bounds(pool);
             pool->refs++;
             return pool;
         }
     struct pg_pool *pool = calloc(1, sizeof *pool);
-    if (!pool || !copy_spec(pool, spec) || !(pool->shared = pools_open(&all->board->pools, str_from(spec->name)))) {
+    if (!pool || !copy_spec(pool, spec) || !(pool->shared = pools_open(&all->board->pools, str_from(spec->name), all->worker, pool->where))) {
         if (pool)
             pool_free(pool);
         return NULL;

@@ -39,6 +39,7 @@ struct pg_spec {
     int64_t min;      /* -1: pool.db.min */
     int64_t max;      /* 0: pool.db.max */
     int64_t wait_ms, statement_ms, connect_ms, idle_ms, lifetime_ms; /* 0: pool.db.* */
+    bool changes_only; /* while a configuration is read: it only changes a database that something else names */
     bool pooler;      /* a transaction-mode pooler stands in front: keep nothing on a connection */
 };
 

@@ -46,7 +46,8 @@ static uint32_t wanted_by_others(const struct redis_pool *pool)
 void redis_pool_grow(struct redis_pool *pool, bool spare)
 {
     uint32_t worker = pool->all->worker, max = pool_max(pool->shared), others = spare ? wanted_by_others(pool) : 0;
-    if (pool->denied || pool->opening >= OPENING_MOST || pool->all->stopping)
+    if (pool->denied || pool->opening >= OPENING_MOST || pool->all->stopping ||
+        atomic_load_explicit(&pool->shared->forced, memory_order_relaxed))
         return;
     if (pool->down_ms && pool->opening)
         return; /* one that knocks is enough */
@@ -168,6 +169,12 @@ static void show(struct redis_pool *pool)
                           spec->min >= 0 ? (uint32_t)spec->min : (uint32_t)redis_setting(pool, SETTING_POOL_REDIS_MIN), memory_order_relaxed);
 }
 
+/* Whether this worker tries the server of a pool of which nothing is known yet. */
+static bool knocks(const struct redis_pool *pool)
+{
+    return !pool->all->worker && atomic_load_explicit(&pool->shared->health, memory_order_relaxed) == POOL_UNKNOWN;
+}
+
 static void keep(struct redis_pool *pool)
 {
     pool->denied = false;
@@ -177,7 +184,10 @@ static void keep(struct redis_pool *pool)
         keep_conn(pool, c, least);
     share_places(pool);
     redis_hub_tick(pool);
-    if (is_used(pool) && pool->conn_count < least)
+    if (atomic_load_explicit(&pool->shared->forced, memory_order_relaxed))
+        while (pool->conns)
+            redis_conn_close(pool->conns, "lost", "the pool was deleted");
+    else if (is_used(pool) && pool->conn_count < (least || !knocks(pool) ? least : 1))
         redis_pool_grow(pool, false);
     if (redis_pool_is_hopeless(pool))
         redis_pool_fail_all(pool);
@@ -186,6 +196,8 @@ static void keep(struct redis_pool *pool)
 
 static void pool_free(struct redis_pool *pool)
 {
+    if (pool->shared)
+        pool_close(pool->shared, pool->all->worker);
     wheel_clear(&pool->retry);
     redis_hub_free(pool->hub);
     redis_error_clear(&pool->down);
@@ -282,8 +294,7 @@ void redis_free(struct redis *all)
 
 static bool is_same(const struct redis_spec *a, const struct redis_spec *b)
 {
-    return strcmp(a->name, b->name) == 0 && strcmp(a->url, b->url) == 0 && a->min == b->min && a->max == b->max &&
-           a->wait_ms == b->wait_ms && a->command_ms == b->command_ms && a->connect_ms == b->connect_ms && a->idle_ms == b->idle_ms &&
+    return strcmp(a->name, b->name) == 0 && strcmp(a->url, b->url) == 0 && a->wait_ms == b->wait_ms && a->command_ms == b->command_ms && a->connect_ms == b->connect_ms && a->idle_ms == b->idle_ms &&
            a->lifetime_ms == b->lifetime_ms;
 }
 
@@ -307,11 +318,14 @@ struct redis_pool *redis_open(struct redis *all, const struct redis_spec *spec)
 {
     for (struct redis_pool *pool = all->pools; pool; pool = pool->next)
         if (is_same(&pool->spec, spec)) {
+            pool->spec.min = spec->min; /* bounds change in place */
+            pool->spec.max = spec->max;
+            show(pool);
             pool->refs++;
             return pool;
         }
     struct redis_pool *pool = calloc(1, sizeof *pool);
-    if (!pool || !copy_spec(pool, spec) || !(pool->shared = pools_open(&all->board->pools, str_from(spec->name)))) {
+    if (!pool || !copy_spec(pool, spec) || !(pool->shared = pools_open(&all->board->pools, str_from(spec->name), all->worker, pool->where))) {
         if (pool)
             pool_free(pool);
         return NULL;

@@ -35,6 +35,7 @@ enum { REDIS_CODE = 24, REDIS_WHY = 512, REDIS_COMMANDS_MAX = 10000 };
 /* How a server is configured. 0 and -1 mean "as the setting says". */
 struct redis_spec {
     const char *name;
+    bool changes_only; /* while a configuration is read: it only changes a server that something else names */
     const char *url;  /* a secret */
     int64_t min;      /* -1: pool.redis.min */
     int64_t max;      /* 0: pool.redis.max */

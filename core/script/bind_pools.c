@@ -68,6 +68,9 @@ static void push_pool(lua_State *L, struct board_pool *p)
     set_text(L, "system", redis ? "redis" : "postgresql");
     set_text(L, "health", healths[atomic_load(&p->health)]);
     set_text(L, "reason", reason);
+    set_text(L, "server", p->where);
+    lua_pushboolean(L, atomic_load(&p->deleted) != 0);
+    lua_setfield(L, -2, "draining");
     set_number(L, "max", pool_max(p));
     set_number(L, "min", pool_min(p));
     set_number(L, "count", t.held);
@@ -140,6 +143,21 @@ static int lua_resize(lua_State *L)
     return refuse(L, "there is no pool of this id; see GET resources/pools", "unknown_pool");
 }
 
+/* delete(name, force): it goes when nobody uses it any more. */
+static int lua_delete(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1);
+    for (int i = 0; i < POOLS_MAX; i++) {
+        struct board_pool *p = pool_at(L, i);
+        if (!p || strcmp(p->name, name) != 0)
+            continue;
+        pool_delete(p, lua_toboolean(L, 2));
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    return refuse(L, "there is no pool of this id; see GET resources/pools", "unknown_pool");
+}
+
 static void push_statement(lua_State *L, const struct board *board, struct board_statement *s)
 {
     uint64_t calls = 0, rows = 0, errors = 0, sum_ns = 0, requests = 0, most = 0, route = 0;
@@ -194,7 +212,7 @@ static int lua_statements(lua_State *L)
 void bind_pools_open(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"list", lua_list}, {"resize", lua_resize}, {"statements", lua_statements}, {0}};
+        {"list", lua_list}, {"resize", lua_resize}, {"delete", lua_delete}, {"statements", lua_statements}, {0}};
     lua_newtable(L);
     luaL_register(L, NULL, functions);
     lua_setfield(L, -2, "pools");

@@ -2,6 +2,7 @@
  *
  *     core.pools.list()                   what GET resources/pools shows
  *     core.pools.resize(name, min, max)   true; or nil, what, word. nil leaves a bound as it is
+ *     core.pools.delete(name, force)      true; or nil, what, word. Its specification must be gone before
  *     core.pools.statements(name)         what its statements cost, by shape
  *
  * Threads: the loop's.

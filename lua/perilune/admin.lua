@@ -12,11 +12,14 @@ perilune.app = require "perilune.app".new
 local control, stats = core.control, core.stats
 local base = "/api/v1/performance-optimization/"
 
-local function problem(status, code, detail, headers)
+--- An error (RFC 9457). `more` are further members, as `errors`: a list of { pointer, detail } (RFC 6901).
+local function problem(status, code, detail, headers, more)
   headers = headers or {}
   headers["Content-Type"] = "application/problem+json"
   headers["Cache-Control"] = "no-store"
-  return status, core.json.encode { type = "about:blank", title = detail, status = status, code = code, detail = detail }, headers
+  local body = { type = "about:blank", title = detail, status = status, code = code, detail = detail }
+  for name, value in pairs(more or {}) do body[name] = value end
+  return status, core.json.encode(body), headers
 end
 
 --- Host must name this very listener: a page that rebinds its own name to
@@ -73,6 +76,49 @@ local function envelope(data, window_s)
   }
 end
 
+--- The JSON object of a request, and nothing wrong with it as far as `fields` tell:
+--- { name = { type, min, max, values, pattern, hint, required } }, type being Lua's or "integer".
+--- Returns the table; or nil and the answer that names every field that is wrong.
+local function body(req, fields)
+  local asked = core.json.decode(req.body)
+  if type(asked) ~= "table" then
+    return nil, { problem(400, "bad_json", "the body is a JSON object") }
+  end
+  local errors, names = core.json.array(), {}
+  for name in pairs(fields) do names[#names + 1] = name end
+  table.sort(names)
+  local function wrong(name, detail) errors[#errors + 1] = { pointer = "/" .. tostring(name):gsub("~", "~0"):gsub("/", "~1"), detail = detail } end
+  local given = {}
+  for name in pairs(asked) do given[#given + 1] = tostring(name) end
+  table.sort(given)
+  for _, name in ipairs(given) do
+    if not fields[name] then
+      local near = core.nearest(name, names)
+      wrong(name, ("unknown field '%s'%s"):format(name, near and (", did you mean '%s'?"):format(near) or ""))
+    end
+  end
+  for _, name in ipairs(names) do
+    local field, value = fields[name], asked[name]
+    if value == nil or value == core.json.null then
+      asked[name] = nil
+      if field.required then wrong(name, ("'%s' is missing: %s"):format(name, field.hint)) end
+    else
+      local fits = type(value) == (field.type == "integer" and "number" or field.type)
+      if fits and field.type == "integer" then fits = value == math.floor(value) and value >= field.min and value <= field.max end
+      if fits and field.pattern then fits = value:find(field.pattern) ~= nil end
+      if fits and field.values then
+        fits = false
+        for _, one in ipairs(field.values) do fits = fits or one == value end
+      end
+      if not fits then wrong(name, ("'%s' is %s"):format(name, field.hint)) end
+    end
+  end
+  if #errors > 0 then
+    return nil, { problem(422, "invalid_fields", errors[1].detail, nil, { errors = errors }) }
+  end
+  return asked
+end
+
 local windows = { all = 0 }
 
 --- The window a request asks for in seconds (0: since the start), 60 by default; or nil and the
@@ -88,7 +134,7 @@ local function window(req)
 end
 
 return {
-  app = app, open_app = open_app, envelope = envelope, problem = problem, window = window,
+  app = app, open_app = open_app, envelope = envelope, problem = problem, window = window, body = body,
   path = function(name) return base .. name end,
   control = control, stats = stats, upstreams = core.upstreams, pools = core.pools, decode = core.json.decode,
   compression = core.compression, cache = core.cache, task_stats = core.task_stats, limits = core.limits,

@@ -2,28 +2,13 @@
 -- GET  generations              : what is in force, what can be restored, what happened
 -- POST generations/:id/restore  : put an older one in force again
 local admin = require "perilune.admin"
+local overlay = require "perilune.overlay"
 local p = require "perilune"
 local app = admin.app()
 local control = admin.control
 
---- Waits until every worker serves the generation in force, for at most 5 s.
-local function settled()
-  local until_s = p.now() + 5
-  repeat
-    local total, _, _, current = control.workers()
-    if current == total then return true end
-    p.sleep(0.01)
-  until p.now() > until_s
-  return false
-end
-
 app:post(admin.path "reload", function()
-  local ticket = control.reload()
-  local record
-  repeat
-    p.sleep(0.01)
-    record = control.reload_result(ticket)
-  until record
+  local record = overlay.reload()
   if record.result == "refused" then
     return 422, p.json.encode {
       type = "about:blank", title = "Unprocessable Content", status = 422, code = "reload_refused",
@@ -31,7 +16,7 @@ app:post(admin.path "reload", function()
       generation = admin.stats.generation().active, errors = record.problems,
     }, { ["Content-Type"] = "application/problem+json" }
   end
-  record.workers_switched = settled()
+  record.workers_switched = overlay.settled()
   return admin.envelope(record)
 end)
 
@@ -52,7 +37,7 @@ app:post(admin.path "generations/:id/restore", function(req)
   if not control.restore(id) then
     return admin.problem(404, "unknown_generation", "this generation is not kept any more; see GET generations")
   end
-  return admin.envelope { generation = id, workers_switched = settled() }
+  return admin.envelope { generation = id, workers_switched = overlay.settled() }
 end)
 
 return app

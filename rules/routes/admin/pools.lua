@@ -1,12 +1,49 @@
--- GET   resources/pools      : every pool of connections, all workers together
--- GET   resources/pools/:id  : one of them
--- GET   resources/pools/:id/statements : what its statements cost, the most expensive first
--- PATCH resources/pools/:id  : {"max_size": 15, "min_size": 2} takes effect at once
+-- GET    resources/pools      : every pool of connections, all workers together
+-- POST   resources/pools      : {"pool_id": "reports", "pool_type": "database", "max_size": 15} makes one; it survives restarts
+-- GET    resources/pools/:id  : one of them
+-- PATCH  resources/pools/:id  : {"max_size": 15, "min_size": 2} takes effect at once, and is kept
+-- DELETE resources/pools/:id  : ends one that the API made: at once with ?force=true, else when its connections have done
+-- GET    resources/pools/:id/statements : what its statements cost, the most expensive first
+--
+-- A pool that names no server has that of DATABASE_URL or REDIS_URL, else of "main" in the configuration, else
+-- the library's own default.
 local admin = require "perilune.admin"
+local overlay = require "perilune.overlay"
+local p = require "perilune"
 local app = admin.app()
 local pools = admin.pools
 
-local status = { unknown_pool = 404, bad_max = 422, bad_min = 422 }
+local KNOWN_S = 2 -- how long a new pool may take to say whether it reaches its server
+local COUNT = "a whole number from %d to %d"
+
+local function count(min, max) return { type = "integer", min = min, max = max, hint = COUNT:format(min, max) } end
+local function text(hint, pattern) return { type = "string", hint = hint, pattern = pattern or "." } end
+
+local fields = {
+  pool_id = { type = "string", pattern = "^%l[%w_%-]*$", required = true,
+    hint = "a name of letters, digits, '_' and '-' that begins with a small letter" },
+  pool_type = { type = "string", values = { "database", "redis" }, required = true, hint = "\"database\" or \"redis\"" },
+  max_size = count(1, 10000), min_size = count(0, 10000),
+  wait_timeout_ms = count(1, 3600000), statement_timeout_ms = count(1, 86400000), connect_timeout_ms = count(10, 600000),
+  idle_timeout_ms = count(100, 86400000), max_lifetime_ms = count(100, 604800000),
+  dsn = text "a connection string like postgresql://user@host/database or redis://host:6379/0",
+  host = text("a host name or address", "^[%w%.:%-_]+$"), port = count(1, 65535), database = text "a database's name",
+  user = text "a user's name",
+  password = text "a password, better \"env:NAME\" or \"file:/path\", which say where it stands",
+  sslmode = { type = "string", values = { "disable", "allow", "prefer", "require", "verify-ca", "verify-full" },
+    hint = "one of libpq's: disable, allow, prefer, require, verify-ca, verify-full" },
+}
+
+-- Our words for what the configuration calls otherwise.
+local option = {
+  max_size = "max", min_size = "min", wait_timeout_ms = "wait_ms", connect_timeout_ms = "connect_ms",
+  idle_timeout_ms = "idle_ms", max_lifetime_ms = "lifetime_ms", host = "host", user = "user", password = "password", sslmode = "sslmode",
+}
+local own_option = {
+  database = { statement_timeout_ms = "statement_ms", database = "dbname", port = "port", dsn = "dsn" },
+  redis = { statement_timeout_ms = "command_ms", database = "database", port = "port", dsn = "url" },
+}
+local section_of = { database = "postgres", redis = "redis" }
 
 local function find(id)
   for _, pool in ipairs(pools.list()) do
@@ -18,7 +55,55 @@ local function missing()
   return admin.problem(404, "unknown_pool", "there is no pool of this id; see GET resources/pools")
 end
 
+--- The overlay's section and entry of a pool.
+local function kept(id, values)
+  for _, section in pairs(section_of) do
+    if values[section] and values[section][id] then return section, values[section][id] end
+  end
+end
+
+--- Whether the API made it: then all that is known of it is in the overlay.
+local function is_ours(entry) return type(entry) == "table" and entry.made_by_api == true end
+
+local function options_of(asked)
+  local entry, own = { made_by_api = true }, own_option[asked.pool_type]
+  for name, value in pairs(asked) do
+    local key = option[name] or own[name]
+    if key then entry[key] = name == "port" and tostring(value) or value end
+  end
+  return entry
+end
+
 app:get(admin.path "resources/pools", function() return admin.envelope { pools = pools.list() } end)
+
+app:post(admin.path "resources/pools", function(req)
+  local asked, refused = admin.body(req, fields)
+  if not asked then return unpack(refused) end
+  if asked.min_size and asked.max_size and asked.min_size > asked.max_size then
+    return admin.problem(422, "invalid_fields", "'min_size' is above 'max_size'", nil,
+      { errors = p.json.array { { pointer = "/min_size", detail = "'min_size' is above 'max_size'" } } })
+  end
+  local id = asked.pool_id
+  if find(id) or kept(id, overlay.read()) then
+    return admin.problem(409, "pool_exists", "there is a pool of this id already; PATCH changes it")
+  end
+  local entry = options_of(asked)
+  local record, why, refusal = overlay.change(function(values)
+    local section = section_of[asked.pool_type]
+    values[section] = values[section] or {}
+    values[section][id] = entry
+  end)
+  if not record then
+    return admin.problem(refusal and 422 or 503, refusal and "pool_refused" or "not_kept", why, nil, { problems = refusal and refusal.problems })
+  end
+  local pool, until_s = find(id), p.now() + KNOWN_S
+  while (not pool or pool.health == "unknown") and p.now() < until_s do
+    p.sleep(0.02)
+    pool = find(id)
+  end
+  if not pool then return admin.problem(503, "not_open", "the pool is configured, but no worker has opened it yet; see GET resources/pools") end
+  return 201, p.json.encode(admin.envelope(pool)), { ["Content-Type"] = "application/json", Location = admin.path("resources/pools/" .. id) }
+end)
 
 app:get(admin.path "resources/pools/:id", function(req)
   local pool = find(req.params.id)
@@ -34,19 +119,49 @@ app:get(admin.path "resources/pools/:id/statements", function(req)
 end)
 
 app:patch(admin.path "resources/pools/:id", function(req)
-  local asked = admin.decode(req.body)
-  if type(asked) ~= "table" then
-    return admin.problem(400, "bad_json", "the body is a JSON object like {\"max_size\": 15}")
+  local id = req.params.id
+  local pool = find(id)
+  if not pool then return missing() end
+  local asked, refused = admin.body(req, { max_size = fields.max_size, min_size = fields.min_size })
+  if not asked then return unpack(refused) end
+  local done, what, word = pools.resize(id, asked.min_size, asked.max_size)
+  if not done then return admin.problem(word == "unknown_pool" and 404 or 422, word, what) end
+  local now = find(id)
+  if now and next(asked) then
+    local record, why = overlay.change(function(values)
+      local section = section_of[pool.pool_type]
+      values[section] = values[section] or {}
+      local entry = values[section][id] or {}
+      entry.max, entry.min = now.max, now.min
+      values[section][id] = entry
+    end)
+    if not record then return admin.problem(503, "not_kept", "the new size is in force, but will not survive a restart: " .. why) end
   end
-  for key, value in pairs(asked) do
-    if key ~= "max_size" and key ~= "min_size" then
-      return admin.problem(422, "unknown_field", ("'%s' cannot be changed; max_size and min_size can"):format(tostring(key)))
-    end
-    if type(value) ~= "number" then return admin.problem(422, "bad_number", key .. " is a whole number") end
+  return admin.envelope(find(id) or pool)
+end)
+
+app:delete(admin.path "resources/pools/:id", function(req)
+  local id = req.params.id
+  local force = req.query.force
+  if force ~= nil and force ~= "true" and force ~= "false" then
+    return admin.problem(422, "bad_force", "force is true or false")
   end
-  local done, what, word = pools.resize(req.params.id, asked.min_size, asked.max_size)
-  if not done then return admin.problem(status[word], word, what) end
-  return admin.envelope(find(req.params.id))
+  local pool = find(id)
+  local section, entry = kept(id, overlay.read())
+  if not pool and not section then return missing() end
+  if pool and pool.draining then
+    if force == "true" then pools.delete(id, true) end
+    return 202, p.json.encode(admin.envelope(pool)), { ["Content-Type"] = "application/json" }
+  end
+  if not is_ours(entry) then
+    return admin.problem(409, "pool_configured", "this pool is in the configuration file or DATABASE_URL or REDIS_URL; remove it there")
+  end
+  local record, why, refusal = overlay.change(function(values) values[section][id] = nil end)
+  if not record then
+    return admin.problem(refusal and 409 or 503, refusal and "pool_in_use" or "not_kept", why, nil, { problems = refusal and refusal.problems })
+  end
+  pools.delete(id, force == "true")
+  return 204
 end)
 
 return app
