@@ -280,7 +280,7 @@ describe("compression of what others answer", function()
 
   it("keeps an event stream of an upstream alive: each is there before the next is sent", function()
     loop.run(function()
-      local said, heard = 0, 0
+      local said, heard
       local origin = peer.start { connection = function(conn)
         if not conn:take_through("\r\n\r\n", loop.now_ms() + 5000) then return end
         conn:send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")

@@ -32,22 +32,22 @@ static int end(void **state)
 static void finds_a_pool_again_by_its_name(void **state)
 {
     (void)state;
-    struct board_pool *a = pools_open(all, STR("main")), *b = pools_open(all, STR("other"));
+    struct board_pool *a = pools_open(all, STR("main"), 0, "here"), *b = pools_open(all, STR("other"), 0, "here");
     assert_non_null(a);
     assert_ptr_not_equal(a, b);
-    assert_ptr_equal(pools_open(all, STR("main")), a);
+    assert_ptr_equal(pools_open(all, STR("main"), 0, "here"), a);
     for (int i = 2; i < POOLS_MAX; i++) {
         char name[16];
         snprintf(name, sizeof name, "p%d", i);
-        assert_non_null(pools_open(all, str_from(name)));
+        assert_non_null(pools_open(all, str_from(name), 0, "here"));
     }
-    assert_null(pools_open(all, STR("one too many")));
+    assert_null(pools_open(all, STR("one too many"), 0, "here"));
 }
 
 static void gives_no_place_above_the_cap_and_all_of_a_dead_worker_back(void **state)
 {
     (void)state;
-    struct board_pool *p = pools_open(all, STR("main"));
+    struct board_pool *p = pools_open(all, STR("main"), 0, "here");
     assert_true(pool_hold(p, 0, 3));
     assert_true(pool_hold(p, 1, 3));
     assert_true(pool_hold(p, 1, 3));
@@ -58,6 +58,29 @@ static void gives_no_place_above_the_cap_and_all_of_a_dead_worker_back(void **st
     assert_true(pool_hold(p, 0, 3));
     pool_release(p, 0);
     assert_int_equal(pool_held(p), 1);
+}
+
+static void gives_the_entry_of_a_deleted_pool_back_when_nobody_has_it_open(void **state)
+{
+    (void)state;
+    struct board_pool *p = pools_open(all, STR("main"), 0, "here");
+    assert_ptr_equal(pools_open(all, STR("main"), 1, "there"), p);
+    assert_string_equal(p->where, "there");
+    atomic_store(&p->max_set, 8);
+    pool_delete(p, false);
+    pools_tick(all);
+    assert_ptr_equal(pools_open(all, STR("main"), 2, "there"), p); /* which takes the deletion back */
+    pool_close(p, 2);
+    pool_delete(p, true);
+    pool_close(p, 0);
+    pools_tick(all);
+    assert_int_equal(atomic_load(&p->forced), 1);
+    pools_forget_worker(all, 1);
+    pools_tick(all);
+    struct board_pool *other = pools_open(all, STR("other"), 0, "here");
+    assert_ptr_equal(other, p);
+    assert_string_equal(other->name, "other");
+    assert_int_equal(atomic_load(&other->forced) + atomic_load(&other->deleted) + atomic_load(&other->max_set), 0);
 }
 
 static void hammer(struct board_pool *p, uint32_t worker, uint32_t cap)
@@ -80,7 +103,7 @@ static void hammer(struct board_pool *p, uint32_t worker, uint32_t cap)
 static void holds_the_cap_among_processes(void **state)
 {
     (void)state;
-    struct board_pool *p = pools_open(all, STR("main"));
+    struct board_pool *p = pools_open(all, STR("main"), 0, "here");
     for (uint32_t w = 0; w < 4; w++)
         if (fork() == 0)
             hammer(p, w, 1);
@@ -95,7 +118,7 @@ static void holds_the_cap_among_processes(void **state)
 static void bounds_set_by_hand_go_before_the_configuration(void **state)
 {
     (void)state;
-    struct board_pool *p = pools_open(all, STR("main"));
+    struct board_pool *p = pools_open(all, STR("main"), 0, "here");
     atomic_store(&p->min, 5);
     atomic_store(&p->max, 20);
     assert_int_equal(pool_max(p), 20);
@@ -137,6 +160,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(finds_a_pool_again_by_its_name, begin, end),
         cmocka_unit_test_setup_teardown(gives_no_place_above_the_cap_and_all_of_a_dead_worker_back, begin, end),
+        cmocka_unit_test_setup_teardown(gives_the_entry_of_a_deleted_pool_back_when_nobody_has_it_open, begin, end),
         cmocka_unit_test_setup_teardown(holds_the_cap_among_processes, begin, end),
         cmocka_unit_test_setup_teardown(bounds_set_by_hand_go_before_the_configuration, begin, end),
         cmocka_unit_test(statements_of_a_kind_have_one_shape),

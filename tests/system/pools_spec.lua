@@ -1,0 +1,195 @@
+--- Pools of connections made, changed and ended over the control API.
+local engine = require "tests.support.engine"
+local files = require "tests.support.files"
+local json = require "dkjson"
+local loop = require "tests.support.loop"
+local postgres = require "tests.support.postgres"
+local redis = require "tests.support.redis"
+
+local POOLS = "/api/v1/performance-optimization/resources/pools"
+
+local APP = [[
+local p = require "perilune"
+local app = p.app()
+app:post("/run", function(req)
+  local fn, why = load("local p = ... " .. req.body)
+  if not fn then return 500, why end
+  local ok, value, message = pcall(fn, p)
+  return 200, tostring(value) .. (message and " " .. tostring(message) or "")
+end)
+return app
+]]
+
+local function run(served, text)
+  return assert(served:request { method = "POST", path = "/run", body = text }).body
+end
+
+local function ask(served, method, id, body, more)
+  return assert(served:admin_request { method = method, path = POOLS .. (id and "/" .. id or "") .. (more or ""), json = body, timeout_ms = 15000 })
+end
+
+local function pointers(response)
+  local list = {}
+  for _, one in ipairs(response.json.errors) do list[#list + 1] = one.pointer end
+  return list
+end
+
+describe("a pool made over the API", function()
+  local pg, server
+  setup(function()
+    loop.run(function()
+      pg = postgres.start()
+      server = redis.start { password = "canary-of-redis" }
+    end, 60000)
+  end)
+  teardown(function()
+    loop.run(function()
+      pg:stop()
+      server:stop()
+    end)
+  end)
+
+  local function it_works(name, fn) it(name, function() loop.run(fn, 60000) end) end
+
+  it_works("has the server of the environment, serves handlers and survives a restart", function()
+    local served = engine.start { rules = { ["routes/app.lua"] = APP }, workers = 2, env = { DATABASE_URL = pg.url, REDIS_URL = server.url } }
+    local made = ask(served, "POST", nil, { pool_id = "new_db_pool", pool_type = "database", max_size = 15 })
+    assert.equal(201, made.status)
+    assert.equal(POOLS .. "/new_db_pool", made.headers.location)
+    local pool = made.json.data
+    assert.same({ "new_db_pool", "database", 15, "up", false }, { pool.id, pool.pool_type, pool.max, pool.health, pool.draining })
+    assert.equal(("app@127.0.0.1:%d/postgres"):format(pg.port), pool.server)
+    assert.equal("42", run(served, [[return p.postgres("new_db_pool"):one("select 42 as n").n]]))
+    made = ask(served, "POST", nil, { pool_id = "sessions", pool_type = "redis", max_size = 3 })
+    assert.same({ 201, "redis", 3, "up" }, { made.status, made.json.data.pool_type, made.json.data.max, made.json.data.health })
+    assert.equal("true", run(served, [[local r = require("perilune.redis")("sessions") r:set("a", 1) return r:get("a") == "1"]]))
+    assert.equal(409, ask(served, "POST", nil, { pool_id = "sessions", pool_type = "database" }).status)
+    assert.equal(200, ask(served, "PATCH", "new_db_pool", { max_size = 4, min_size = 1 }).status)
+    assert.equal(200, ask(served, "PATCH", "main", { max_size = 7 }).status)
+    served:restart()
+    loop.wait_until(function() return ask(served, "GET", "new_db_pool").status == 200 and ask(served, "GET", "sessions").status == 200 end)
+    pool = ask(served, "GET", "new_db_pool").json.data
+    assert.same({ 4, 1 }, { pool.max, pool.min })
+    assert.equal(7, ask(served, "GET", "main").json.data.max)
+    assert.equal("43", run(served, [[return p.postgres("new_db_pool"):one("select 43 as n").n]]))
+    served:stop()
+  end)
+
+  it_works("says that its server is not reachable, and why, and finds it when it comes", function()
+    local served = engine.start { rules = { ["routes/app.lua"] = APP } }
+    local port = pg.port
+    pg:down()
+    local made = ask(served, "POST", nil, { pool_id = "late", pool_type = "database", host = "127.0.0.1", port = port, user = "app", password = "secret",
+      database = "postgres" })
+    assert.same({ 201, "unreachable" }, { made.status, made.json.data.health })
+    assert.matches("refused", made.json.data.reason)
+    pg:up()
+    loop.wait_until(function() return ask(served, "GET", "late").json.data.health == "up" end)
+    assert.equal("1", run(served, [[return p.postgres("late"):one("select 1 as n").n]]))
+    served:stop()
+  end)
+
+  it_works("is ended: when its connections have done, or at once", function()
+    local served = engine.start { rules = { ["routes/app.lua"] = APP }, workers = 2, env = { DATABASE_URL = pg.url } }
+    for _, force in ipairs { false, true } do
+      assert.equal(201, ask(served, "POST", nil, { pool_id = "brief", pool_type = "database", max_size = 2 }).status)
+      local slow = loop.spawn(function() return run(served, [[local row, _, state = p.postgres("brief"):one("select 7 as n, pg_sleep(1.5)")
+        return row and row.n, state]]) end)
+      loop.wait_until(function() return pg:sql("select count(*) from pg_stat_activity where query like '%pg_sleep(1.5)%' and state = 'active'") ~= "1" end)
+      local began = loop.now_ms()
+      assert.equal(204, ask(served, "DELETE", "brief", nil, force and "?force=true" or "").status)
+      local said = loop.join(slow)
+      if force then
+        assert.equal("nil 57P01", said)
+        assert.is_true(loop.now_ms() - began < 1200, "it was not broken off")
+      else
+        assert.equal("7", said)
+      end
+      loop.wait_until(function() return ask(served, "GET", "brief").status == 404 end)
+      assert.matches("there is no database 'brief'", run(served, [[return p.postgres("brief")]]))
+    end
+    assert.equal(404, ask(served, "DELETE", "brief").status)
+    local refused = ask(served, "DELETE", "main")
+    assert.same({ 409, "pool_configured" }, { refused.status, refused.json.code })
+    assert.equal(422, ask(served, "DELETE", "main", nil, "?force=yes").status)
+    served:stop()
+  end)
+
+  it_works("stays while a script needs it", function()
+    local served = engine.start { rules = { ["routes/app.lua"] = APP }, env = { DATABASE_URL = pg.url } }
+    assert.equal(201, ask(served, "POST", nil, { pool_id = "needed", pool_type = "database" }).status)
+    served:write_rule("routes/needs.lua", [[
+      local p = require "perilune"
+      local db = p.postgres("needed")
+      local app = p.app()
+      app:get("/needs", function() return tostring(db:one("select 5 as n").n) end)
+      return app]])
+    loop.wait_until(function() return served:get("/needs").body == "5" end)
+    local refused = ask(served, "DELETE", "needed")
+    assert.same({ 409, "pool_in_use" }, { refused.status, refused.json.code })
+    assert.matches("there is no database 'needed'", refused.json.detail)
+    assert.matches("routes/needs.lua", refused.json.problems[1].file)
+    assert.equal("5", served:get("/needs").body)
+    served:remove_rule("routes/needs.lua")
+    loop.wait_until(function() return served:get("/needs").status == 404 end)
+    assert.equal(204, ask(served, "DELETE", "needed").status)
+    served:stop()
+  end)
+
+  it_works("is refused with every field that is wrong", function()
+    local served = engine.start { rules = { ["routes/app.lua"] = APP } }
+    local r = ask(served, "POST", nil, { pool_id = "Bad id", pool_type = "mongo", max_size = 0, min_sise = 1 })
+    assert.same({ 422, "invalid_fields" }, { r.status, r.json.code })
+    assert.same({ "/min_sise", "/max_size", "/pool_id", "/pool_type" }, pointers(r))
+    assert.matches("did you mean 'min_size'", r.json.errors[1].detail)
+    assert.same({ "/pool_id", "/pool_type" }, pointers(ask(served, "POST", nil, {})))
+    assert.same({ "/min_size" }, pointers(ask(served, "POST", nil, { pool_id = "a", pool_type = "database", max_size = 2, min_size = 3 })))
+    for dsn, word in pairs { ["postgresql://x/y?service=z"] = "service", ["host=a replication=true"] = "replication" } do
+      r = ask(served, "POST", nil, { pool_id = "a", pool_type = "database", dsn = dsn })
+      assert.equal(422, r.status)
+      assert.matches(word, r.json.detail)
+    end
+    r = ask(served, "POST", nil, { pool_id = "a", pool_type = "redis", dsn = "rediss://x" })
+    assert.equal(422, r.status)
+    assert.matches("TLS", r.json.detail)
+    r = ask(served, "POST", nil, { pool_id = "a", pool_type = "database", dsn = "postgresql://x/y", host = "z" })
+    assert.equal(422, r.status)
+    assert.equal(404, ask(served, "GET", "a").status)
+    assert.equal(404, ask(served, "PATCH", "a", { max_size = 1 }).status)
+    assert.equal(400, served:admin_request { method = "POST", path = POOLS, body = "{", headers = { ["Content-Type"] = "application/json" } }.status)
+    assert.equal(200, served:admin_get("~/stats").status)
+    served:stop()
+  end)
+
+  it_works("keeps its secrets", function()
+    local served = engine.start { rules = { ["routes/app.lua"] = APP }, env = { CANARY = "canary-of-env" } }
+    ask(served, "POST", nil, { pool_id = "one", pool_type = "database", dsn = "postgresql://app:canary-of-dsn@127.0.0.1:1/x" })
+    ask(served, "POST", nil, { pool_id = "two", pool_type = "database", host = "127.0.0.1", port = 1, user = "app", password = "canary-of-field" })
+    ask(served, "POST", nil, { pool_id = "three", pool_type = "redis", dsn = server.url })
+    local refused = ask(served, "POST", nil, { pool_id = "four", pool_type = "database", dsn = "postgresql://app:canary-of-bad@h/x?nonsense=1" })
+    assert.equal(422, refused.status)
+    assert.equal(201, ask(served, "POST", nil, { pool_id = "five", pool_type = "redis", host = "127.0.0.1", port = server.port,
+      password = "env:CANARY" }).status)
+    local said = { refused.body, served:log() }
+    for _, path in ipairs { "~/resources/pools", "~/resources/pools/one", "~/resources/pools/two", "~/resources/pools/three", "~/config", "/metrics",
+      "~/generations", "~/stats" } do
+      said[#said + 1] = served:admin_get(path).raw or served:admin_get(path).body
+    end
+    assert.is_nil(table.concat(said):find("canary", 1, true))
+    local mode = assert(require("luv").fs_stat(served.state .. "/overlay.json")).mode
+    assert.equal(tonumber("600", 8), mode % 512)
+    served:stop()
+  end)
+
+  it_works("is in a file whose damage is told, while what serves goes on", function()
+    local served = engine.start { rules = { ["routes/app.lua"] = APP } }
+    ask(served, "POST", nil, { pool_id = "one", pool_type = "database" })
+    local text = files.read(served.state .. "/overlay.json")
+    assert.equal(true, json.decode(text).postgres.one.made_by_api)
+    files.write(served.state .. "/overlay.json", text:sub(1, -3))
+    served:wait_log "overlay.json"
+    assert.equal("6", run(served, "return 1 + 5"))
+    assert.equal(200, ask(served, "GET", "one").status)
+    served:stop()
+  end)
+end)
