@@ -67,7 +67,7 @@ static void reads_lua_files_and_nothing_else(void **state)
     put("perilune.lua", "return {}", 9);
     char config[256];
     strcpy(config, at("perilune.lua"));
-    struct bundle *b = bundle_collect(config, rules, NULL, &problems);
+    struct bundle *b = bundle_collect(&(struct bundle_from){.config = config, .rules = rules, .tls = NULL}, &problems);
     assert_non_null(b);
     assert_int_equal(b->own, 3);
     assert_true(b->count > b->own); /* the program's own routes */
@@ -84,7 +84,7 @@ static void comes_back_from_its_file_as_it_was(void **state)
     (void)state;
     put("rules/routes/a.lua", "return\n\0002\n", 10);
     put("rules/routes/empty.lua", "", 0);
-    struct bundle *b = bundle_collect(NULL, rules, NULL, &problems);
+    struct bundle *b = bundle_collect(&(struct bundle_from){.config = NULL, .rules = rules, .tls = NULL}, &problems);
     assert_non_null(b);
     assert_int_equal(bundle_save(b, at("saved")), 0);
     struct bundle *back = bundle_load(at("saved"), &problems);
@@ -101,11 +101,11 @@ static void comes_back_from_its_file_as_it_was(void **state)
 static void an_absent_folder_is_empty(void **state)
 {
     (void)state;
-    struct bundle *b = bundle_collect(NULL, at("none"), NULL, &problems);
+    struct bundle *b = bundle_collect(&(struct bundle_from){.config = NULL, .rules = at("none"), .tls = NULL}, &problems);
     assert_non_null(b);
     assert_int_equal(b->own, 0);
     bundle_free(b);
-    assert_null(bundle_collect(at("no-such.lua"), rules, NULL, &problems));
+    assert_null(bundle_collect(&(struct bundle_from){.config = at("no-such.lua"), .rules = rules, .tls = NULL}, &problems));
     assert_true(problems.count > 0);
 }
 
@@ -113,7 +113,7 @@ static void refuses_a_torn_file(void **state)
 {
     (void)state;
     put("rules/routes/a.lua", "return 1", 8);
-    struct bundle *b = bundle_collect(NULL, rules, NULL, &problems);
+    struct bundle *b = bundle_collect(&(struct bundle_from){.config = NULL, .rules = rules, .tls = NULL}, &problems);
     assert_int_equal(bundle_save(b, at("saved")), 0);
     bundle_free(b);
     struct stat st;
@@ -140,13 +140,13 @@ static void the_signature_changes_with_the_folder(void **state)
 {
     (void)state;
     put("rules/routes/a.lua", "return 1", 8);
-    uint64_t before = bundle_signature(NULL, rules, &no_tls);
-    assert_true(before == bundle_signature(NULL, rules, &no_tls));
+    uint64_t before = bundle_signature(&(struct bundle_from){.config = NULL, .state = "/nonexistent", .rules = rules, .tls = &no_tls});
+    assert_true(before == bundle_signature(&(struct bundle_from){.config = NULL, .state = "/nonexistent", .rules = rules, .tls = &no_tls}));
     put("rules/routes/b.lua", "", 0);
-    uint64_t after = bundle_signature(NULL, rules, &no_tls);
+    uint64_t after = bundle_signature(&(struct bundle_from){.config = NULL, .state = "/nonexistent", .rules = rules, .tls = &no_tls});
     assert_true(before != after);
     put("rules/routes/a.lua", "return 12", 9);
-    assert_true(after != bundle_signature(NULL, rules, &no_tls));
+    assert_true(after != bundle_signature(&(struct bundle_from){.config = NULL, .state = "/nonexistent", .rules = rules, .tls = &no_tls}));
 }
 
 int main(void)

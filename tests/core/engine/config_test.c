@@ -40,7 +40,8 @@ static bool reads(const char *text)
 {
     config_done(&config);
     problems_done(&problems);
-    return config_read(&config, &options, str_from(text), "perilune.lua", &problems);
+    struct config_texts texts = {.file = str_from(text), .file_name = "perilune.lua"};
+    return config_read(&config, &options, &texts, &problems);
 }
 
 static void accepts(const char *text)
