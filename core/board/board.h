@@ -63,6 +63,8 @@ struct board_process {
     _Atomic uint32_t script; /* index of the route whose handler runs */
     _Atomic uint64_t loop_lag_ns; /* longest of the last second */
     _Atomic uint64_t lua_bytes; /* heap of its current generation */
+    _Atomic uint64_t gc_cycles; /* garbage collections of that, from one end to the next */
+    _Atomic uint64_t gc_pause_ns; /* longest that was timed in the last second, see limits.h */
 };
 
 /* Which set of scripts is in force. Writer: control (supervisor at start). */

@@ -15,6 +15,7 @@
 #include "engine/overlay.h"
 #include "script/bind_compression.h"
 #include "script/bind_limits.h"
+#include "script/bind_machine.h"
 #include "script/bind_pools.h"
 #include "script/bind_stats.h"
 #include "script/bind_task_stats.h"
@@ -41,6 +42,7 @@ struct control {
     struct script *script;
     struct reload *reload;
     struct machine machine;
+    struct resources resources;
     struct limiter_memory limiter_memory[LIMITER_CLASSES];
     uint64_t history_ms, machine_ms, noted_ms, limiters_ms;
     uint64_t refused; /* generation whose control routes could not be loaded */
@@ -211,6 +213,7 @@ static void bind_control(lua_State *L, void *user)
     bind_upstreams_open(L);
     bind_pools_open(L);
     bind_task_stats_open(L);
+    bind_machine_open(L, c->board, &c->resources);
     bind_compression_open(L, c->board);
     bind_cache_open(L, c->cache);
     bind_limits_open(L, c->board);
@@ -280,6 +283,7 @@ static void on_tick(struct io *io)
     if (io->now_ms >= c->machine_ms + MACHINE_MS) {
         c->machine_ms = io->now_ms;
         machine_sample(&c->machine, io->now_ns);
+        resources_sample(&c->resources, io->now_ns);
         atomic_store_explicit(&c->board->cpu_share, c->machine.cpu_available ? c->machine.cpu_share : 0,
                               memory_order_relaxed);
     }
@@ -327,6 +331,7 @@ int control_run(struct engine *engine)
     c->cache = cache_desk_new(c->board, engine->cache);
     c->reload = reload_new(engine, io);
     machine_init(&c->machine, "", engine->state);
+    resources_init(&c->resources, "", engine->state);
     struct server_opts opts = {.io = io, .board = c->board, .lane = c->lane, .app = &app,
                                .listen_fd = engine->admin_fd, .worker = -1, .user = c};
     if (!c->lane || !c->upstreams || !c->reload || !switch_generation(c) || server_new(&c->server, &opts) < 0) {

@@ -168,6 +168,13 @@ static void on_terminate(uv_signal_t *signal, int number)
     drain(w, setting_integer(&w->board->settings, SETTING_SERVER_DRAIN_MS));
 }
 
+static void note_gc(struct worker *w)
+{
+    uint64_t pause_ns, cycles = script_gc(w->script, &pause_ns);
+    atomic_store_explicit(&w->process->gc_cycles, cycles, memory_order_relaxed);
+    atomic_store_explicit(&w->process->gc_pause_ns, pause_ns, memory_order_relaxed);
+}
+
 static void note_lag(struct worker *w)
 {
     uint64_t late = w->io->now_ns - w->last_tick_ns;
@@ -179,6 +186,8 @@ static void note_lag(struct worker *w)
     if (w->io->now_ms < w->lag_since_ms + LAG_WINDOW_MS)
         return;
     atomic_store_explicit(&w->process->loop_lag_ns, w->lag_ns, memory_order_relaxed);
+    if (w->script)
+        note_gc(w);
     w->lag_since_ms = w->io->now_ms;
     w->lag_ns = 0;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "script/limits.h"
 
+#include "base/clock.h"
 #include "base/err.h"
 
 #include <errno.h>
@@ -44,6 +45,15 @@ static _Thread_local struct {
 
 static const char *const cpu_setting = "script.cpu_ms (script.load_ms while loading)";
 
+static void timed_gc(struct heap *heap, lua_State *L, int what)
+{
+    uint64_t began = clock_now_ns();
+    lua_gc(L, what, 0);
+    uint64_t took = clock_now_ns() - began;
+    if (took > heap->gc_pause_ns)
+        heap->gc_pause_ns = took;
+}
+
 static void disarm(lua_State *L)
 {
     lua_sethook(L, NULL, 0, 0);
@@ -70,7 +80,7 @@ static void on_hook(lua_State *L, lua_Debug *ar)
     if (limits.stopped)
         interrupt(L, ar, "the script was interrupted: nobody waits for it any more", 0, NULL);
     if (limits.memory && !limits.expired) {
-        lua_gc(L, LUA_GCCOLLECT, 0);
+        timed_gc(heap, L, LUA_GCCOLLECT);
         if (heap->used_bytes < heap->soft_bytes) {
             disarm(L);
             return;
@@ -131,6 +141,47 @@ static void *count_alloc(void *user, void *p, size_t old_size, size_t new_size)
     return out;
 }
 
+/* ---- collections ---- */
+
+static int mark_gc(lua_State *L);
+
+/* A thing that nobody refers to is found once a collection, and lays down the next. */
+static int lay_mark(lua_State *L)
+{
+    struct heap *heap = lua_touserdata(L, 1);
+    *(struct heap **)lua_newuserdata(L, sizeof heap) = heap;
+    if (luaL_newmetatable(L, "perilune.gc_mark")) {
+        lua_pushcfunction(L, mark_gc);
+        lua_setfield(L, -2, "__gc");
+    }
+    lua_setmetatable(L, -2);
+    return 0;
+}
+
+static int mark_gc(lua_State *L)
+{
+    struct heap *heap = *(struct heap **)lua_touserdata(L, 1);
+    heap->gc_cycles++;
+    if (!heap->closing && lua_cpcall(L, lay_mark, heap) != 0)
+        lua_pop(L, 1); /* out of memory: no more counting */
+    return 0;
+}
+
+static int one_step(lua_State *L)
+{
+    timed_gc(lua_touserdata(L, 1), L, LUA_GCSTEP);
+    return 0;
+}
+
+uint64_t heap_gc_pause(struct heap *heap)
+{
+    if (lua_cpcall(heap->L, one_step, heap) != 0)
+        lua_pop(heap->L, 1);
+    uint64_t longest = heap->gc_pause_ns;
+    heap->gc_pause_ns = 0;
+    return longest;
+}
+
 void heap_open(struct heap *heap, lua_State *L, size_t soft_bytes, size_t hard_bytes)
 {
     memset(heap, 0, sizeof *heap);
@@ -140,10 +191,13 @@ void heap_open(struct heap *heap, lua_State *L, size_t soft_bytes, size_t hard_b
     heap->used_bytes = (size_t)lua_gc(L, LUA_GCCOUNT, 0) * 1024;
     heap->alloc = lua_getallocf(L, &heap->alloc_user);
     lua_setallocf(L, count_alloc, heap);
+    if (lua_cpcall(L, lay_mark, heap) != 0)
+        lua_pop(L, 1);
 }
 
 void heap_close(struct heap *heap)
 {
+    heap->closing = true;
     /* LuaJIT frees its arenas only when it finds its own allocator in place. */
     if (heap->alloc)
         lua_setallocf(heap->L, heap->alloc, heap->alloc_user);

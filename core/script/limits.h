@@ -32,10 +32,18 @@ struct heap {
     size_t used_bytes;
     size_t soft_bytes;
     size_t hard_bytes;
+    bool closing;
+    uint64_t gc_cycles;   /* that have ended */
+    uint64_t gc_pause_ns; /* longest since heap_gc_pause() */
 };
 
 /* Counts and caps the memory of a new state. */
 void heap_open(struct heap *heap, lua_State *L, size_t soft_bytes, size_t hard_bytes);
+
+/* LuaJIT collects in steps while a script allocates, and has no way to time them. So one
+ * step more is made here and timed, to be called about once a second; full collections
+ * are timed where they are made. Returns the longest since the call before, in ns. */
+uint64_t heap_gc_pause(struct heap *heap);
 
 /* Gives the allocator back; must come right before lua_close(). */
 void heap_close(struct heap *heap);

@@ -83,5 +83,9 @@ struct upstream *script_upstream(const struct script *s, size_t i);
 uint64_t script_generation(const struct script *s);
 size_t script_heap_bytes(const struct script *s);
 
+/* Garbage collections so far, and the longest pause that was timed since the call before
+ * (limits.h); for once a second. */
+uint64_t script_gc(struct script *s, uint64_t *pause_ns);
+
 /* Prints the routes, for `perilune check`. */
 size_t script_route_count(const struct script *s);

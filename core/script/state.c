@@ -234,6 +234,12 @@ size_t script_heap_bytes(const struct script *s)
     return s->heap.used_bytes;
 }
 
+uint64_t script_gc(struct script *s, uint64_t *pause_ns)
+{
+    *pause_ns = heap_gc_pause(&s->heap);
+    return s->heap.gc_cycles;
+}
+
 size_t script_route_count(const struct script *s)
 {
     return s->route_count;

@@ -137,5 +137,5 @@ return {
   app = app, open_app = open_app, envelope = envelope, problem = problem, window = window, body = body,
   path = function(name) return base .. name end,
   control = control, stats = stats, upstreams = core.upstreams, pools = core.pools, decode = core.json.decode,
-  compression = core.compression, cache = core.cache, task_stats = core.task_stats, limits = core.limits,
+  compression = core.compression, cache = core.cache, task_stats = core.task_stats, machine = core.machine, limits = core.limits,
 }

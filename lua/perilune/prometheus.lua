@@ -316,6 +316,33 @@ local function write_pools(w, pools)
   each(function(pool, labels) w:sample("perilune_pool_up", labels(), pool.health ~= "unreachable" and 1 or 0) end)
 end
 
+local process_gauges = {
+  { "perilune_process_open_fds", "open_fds", "Open descriptors of a process.", 1 },
+  { "perilune_worker_loop_lag_seconds", "loop_lag_ms", "Longest delay of a worker's loop, last second.", 1e-3, "seconds" },
+  { "perilune_worker_lua_heap_bytes", "lua_heap_bytes", "Lua heap of a worker.", 1, "bytes" },
+  { "perilune_worker_gc_pause_seconds", "gc_pause_ms", "Longest garbage collection pause that was timed, last second.", 1e-3, "seconds" },
+}
+
+-- What is not available on this machine has no sample.
+local function write_machine(w, machine)
+  for _, figure in ipairs(machine.figures) do
+    if figure.value then
+      local help = figure.doc:gsub("^%l", string.upper) .. "."
+      w:gauge(("perilune_resource_%s_%s"):format(figure.section, figure.name), help, figure.value)
+    end
+  end
+  for _, g in ipairs(process_gauges) do
+    w:family(g[1], "gauge", g[3], g[5])
+    for _, process in ipairs(machine.processes) do
+      if process[g[2]] then w:sample(g[1], { { "process", process.name } }, process[g[2]] * g[4]) end
+    end
+  end
+  w:family("perilune_worker_gc_cycles", "counter", "Garbage collections of a worker's current scripts.")
+  for _, process in ipairs(machine.processes) do
+    if process.gc_cycles then w:sample("perilune_worker_gc_cycles_total", { { "process", process.name } }, process.gc_cycles) end
+  end
+end
+
 ---@class perilune.prometheus.snapshot
 ---@field stats table       what stats.stats() returns
 ---@field histograms table  what stats.histograms() returns
@@ -323,6 +350,7 @@ end
 ---@field counters? table  what stats.counters() returns
 ---@field upstreams? table  what upstreams.list() returns
 ---@field compression? table  what compression.routes() returns
+---@field machine? table  figures and processes, what machine.figures() and machine.processes() return
 ---@field tasks? table  what task_stats() returns
 ---@field limits? table  what limits.classes() returns
 ---@field pools? table  what pools.list() returns
@@ -359,6 +387,7 @@ function M.render(snapshot, openmetrics)
   w:gauge("perilune_machine_memory_ratio", "Memory in use, of what we may use.", system.memory_share, "ratio")
   w:gauge("perilune_machine_disk_ratio", "Disk in use.", system.disk_share, "ratio")
   w:gauge("perilune_machine_load1", "Load average of one minute.", system.load and system.load[1])
+  if snapshot.machine then write_machine(w, snapshot.machine) end
   if openmetrics then w:line("# EOF") end
   return table.concat(w.lines, "\n") .. "\n", M.content_type[openmetrics and "openmetrics" or "classic"]
 end

@@ -6,7 +6,7 @@ app:get("/", function()
   local base = admin.path ""
   return {
     stats = base .. "stats", metrics = "/metrics", generations = base .. "generations", config = base .. "config",
-    tasks = base .. "resources/tasks",
+    resources = base .. "resources", tasks = base .. "resources/tasks", machine = base .. "resources/machine",
     upstreams = base .. "upstreams", limits = base .. "limits", compression = base .. "compression", cache = base .. "cache",
     pools = base .. "resources/pools",
     health = "/healthz", ready = "/readyz",

@@ -11,7 +11,7 @@ local function metrics(req)
     counters = admin.stats.counters(),
     upstreams = admin.upstreams.list(), compression = admin.compression.routes(), cache = admin.cache.view(),
     tasks = admin.task_stats(), limits = admin.limits.classes(),
-    pools = admin.pools.list(),
+    pools = admin.pools.list(), machine = { figures = admin.machine.figures(), processes = admin.machine.processes() },
   }, openmetrics)
   return 200, text, { ["Content-Type"] = content_type }
 end

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+#include "script/bind_machine.h"
+
+#include "script/push.h"
+#include "sys/process_info.h"
+
+static int lua_figures(lua_State *L)
+{
+    const struct resources *r = lua_touserdata(L, lua_upvalueindex(1));
+    new_list(L);
+    for (int id = 0; id < RESOURCE_COUNT; id++) {
+        const struct resource_info *info = &resource_infos[id];
+        lua_createtable(L, 0, 5);
+        set_text(L, "section", info->section);
+        set_text(L, "name", info->name);
+        set_text(L, "unit", info->unit);
+        set_text(L, "doc", info->doc);
+        if (resource_known(r, (enum resource_id)id))
+            set_number(L, "value", r->value[id]);
+        else
+            set_text(L, "why", r->why[id]);
+        lua_rawseti(L, -2, id + 1);
+    }
+    return 1;
+}
+
+static void push_process(lua_State *L, const struct board_process *p, uint32_t index, pid_t pid)
+{
+    static const char *const roles[] = {"supervisor", "control", "worker"};
+    enum role role = atomic_load(&p->role);
+    uint64_t value;
+    lua_createtable(L, 0, 9);
+    if (role == ROLE_WORKER)
+        lua_pushfstring(L, "worker %d", (int)index - 2);
+    else
+        lua_pushstring(L, roles[role]);
+    lua_setfield(L, -2, "name");
+    set_text(L, "role", roles[role]);
+    set_number(L, "pid", pid);
+    if (process_rss_bytes("", pid, &value))
+        set_number(L, "rss_bytes", (double)value);
+    if (process_open_fds("", pid, &value))
+        set_number(L, "open_fds", (double)value);
+    if (role != ROLE_WORKER)
+        return;
+    set_number(L, "loop_lag_ms", (double)atomic_load(&p->loop_lag_ns) / 1e6);
+    set_number(L, "lua_heap_bytes", (double)atomic_load(&p->lua_bytes));
+    set_number(L, "gc_cycles", (double)atomic_load(&p->gc_cycles));
+    set_number(L, "gc_pause_ms", (double)atomic_load(&p->gc_pause_ns) / 1e6);
+}
+
+static int lua_processes(lua_State *L)
+{
+    struct board *board = lua_touserdata(L, lua_upvalueindex(1));
+    int n = 0;
+    new_list(L);
+    for (uint32_t i = 0; i < board->workers + 2; i++) {
+        pid_t pid = atomic_load(&board->processes[i].pid);
+        if (!pid)
+            continue;
+        push_process(L, &board->processes[i], i, pid);
+        lua_rawseti(L, -2, ++n);
+    }
+    return 1;
+}
+
+void bind_machine_open(lua_State *L, struct board *board, const struct resources *resources)
+{
+    lua_createtable(L, 0, 2);
+    lua_pushlightuserdata(L, (void *)resources);
+    lua_pushcclosure(L, lua_figures, 1);
+    lua_setfield(L, -2, "figures");
+    lua_pushlightuserdata(L, board);
+    lua_pushcclosure(L, lua_processes, 1);
+    lua_setfield(L, -2, "processes");
+    lua_setfield(L, -2, "machine");
+}
