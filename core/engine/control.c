@@ -21,7 +21,7 @@
 #include "script/bind_task_stats.h"
 #include "script/bind_upstreams.h"
 #include "script/limits.h"
-#include "sys/machine.h"
+#include "sys/resources.h"
 
 #include <lauxlib.h>
 #include <stdio.h>
@@ -41,7 +41,6 @@ struct control {
     struct cache_desk *cache; /* NULL: none */
     struct script *script;
     struct reload *reload;
-    struct machine machine;
     struct resources resources;
     struct limiter_memory limiter_memory[LIMITER_CLASSES];
     uint64_t history_ms, machine_ms, noted_ms, limiters_ms;
@@ -208,7 +207,7 @@ static void bind_control(lua_State *L, void *user)
     lua_pushstring(L, c->engine->admin_address);
     lua_setfield(L, -2, "address");
     lua_setfield(L, -2, "control");
-    bind_stats_open(L, c->board, c->engine->history, &c->machine);
+    bind_stats_open(L, c->board, c->engine->history, &c->resources);
     lua_setfield(L, -2, "stats");
     bind_upstreams_open(L);
     bind_pools_open(L);
@@ -282,15 +281,16 @@ static void on_tick(struct io *io)
     atomic_store_explicit(&c->process->heartbeat_ns, io->now_ns, memory_order_relaxed);
     if (io->now_ms >= c->machine_ms + MACHINE_MS) {
         c->machine_ms = io->now_ms;
-        machine_sample(&c->machine, io->now_ns);
         resources_sample(&c->resources, io->now_ns);
-        atomic_store_explicit(&c->board->cpu_share, c->machine.cpu_available ? c->machine.cpu_share : 0,
+        bool known = resource_known(&c->resources, RESOURCE_CPU_SHARE);
+        atomic_store_explicit(&c->board->cpu_share, known ? c->resources.value[RESOURCE_CPU_SHARE] : 0,
                               memory_order_relaxed);
     }
     if (io->now_ms >= c->noted_ms + 1000 * setting_integer(&c->board->settings, SETTING_RESOURCE_INTERVAL_S)) {
         c->noted_ms = io->now_ms;
-        history_note_machine(c->engine->history, (float)c->machine.cpu_share, (float)c->machine.memory_share,
-                             (float)c->machine.disk_share, (float)c->machine.load[0]);
+        const double *value = c->resources.value;
+        history_note_machine(c->engine->history, (float)value[RESOURCE_CPU_SHARE], (float)value[RESOURCE_MEMORY_SHARE],
+                             (float)value[RESOURCE_DISK_SHARE], (float)value[RESOURCE_LOAD_1]);
     }
     if (io->now_ms >= c->history_ms + HISTORY_MS) {
         c->history_ms = io->now_ms;
@@ -330,7 +330,6 @@ int control_run(struct engine *engine)
     c->upstreams = upstreams_new(io, engine->board, -1, engine->config.key[CONFIG_RESOLVER].text);
     c->cache = cache_desk_new(c->board, engine->cache);
     c->reload = reload_new(engine, io);
-    machine_init(&c->machine, "", engine->state);
     resources_init(&c->resources, "", engine->state);
     struct server_opts opts = {.io = io, .board = c->board, .lane = c->lane, .app = &app,
                                .listen_fd = engine->admin_fd, .worker = -1, .user = c};

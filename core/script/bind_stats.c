@@ -19,7 +19,7 @@ static const char ARRAY[] = "perilune.json.array"; /* the JSON module's mark of 
 struct binding {
     struct board *board;
     struct history *history;
-    struct machine *machine;
+    const struct resources *resources;
 };
 
 static const struct binding *self(lua_State *L)
@@ -222,21 +222,24 @@ static void set_slow(lua_State *L, struct board *board)
     lua_setfield(L, -2, "slow_requests");
 }
 
-static void set_system(lua_State *L, const struct machine *m, uint64_t open_fds)
+static void set_share_of(lua_State *L, const char *name, const struct resources *r, enum resource_id id)
+{
+    if (r && resource_known(r, id))
+        set_rounded(L, name, r->value[id], 1e6);
+}
+
+static void set_system(lua_State *L, const struct resources *r, uint64_t open_fds)
 {
     lua_createtable(L, 0, 5);
     if (open_fds)
         set_number(L, "open_fds", (double)open_fds);
-    if (m && m->cpu_available)
-        set_rounded(L, "cpu_share", m->cpu_share, 1e6);
-    if (m && m->memory_available)
-        set_rounded(L, "memory_share", m->memory_share, 1e6);
-    if (m && m->disk_available)
-        set_rounded(L, "disk_share", m->disk_share, 1e6);
-    if (m && m->load_available) {
+    set_share_of(L, "cpu_share", r, RESOURCE_CPU_SHARE);
+    set_share_of(L, "memory_share", r, RESOURCE_MEMORY_SHARE);
+    set_share_of(L, "disk_share", r, RESOURCE_DISK_SHARE);
+    if (r && resource_known(r, RESOURCE_LOAD_1)) {
         new_sized_list(L, 3);
         for (int i = 0; i < 3; i++) {
-            lua_pushnumber(L, m->load[i]);
+            lua_pushnumber(L, r->value[RESOURCE_LOAD_1 + i]);
             lua_rawseti(L, -2, i + 1);
         }
         lua_setfield(L, -2, "load");
@@ -291,7 +294,7 @@ static int stats_stats(lua_State *L)
     stats_view_free(view); /* before the collector comes around to it */
     set_processes(L, board, &open_fds);
     set_slow(L, board);
-    set_system(L, self(L)->machine, open_fds);
+    set_system(L, self(L)->resources, open_fds);
     return 1;
 }
 
@@ -420,7 +423,7 @@ static void keep_array_metatable(lua_State *L)
 }
 
 int bind_stats_open(lua_State *L, struct board *board, struct history *history,
-                    struct machine *machine)
+                    const struct resources *resources)
 {
     static const luaL_Reg functions[] = {
         {"stats", stats_stats},
@@ -437,7 +440,7 @@ int bind_stats_open(lua_State *L, struct board *board, struct history *history,
     keep_array_metatable(L);
     lua_createtable(L, 0, sizeof functions / sizeof *functions);
     struct binding *binding = lua_newuserdata(L, sizeof *binding);
-    *binding = (struct binding){board, history, machine};
+    *binding = (struct binding){board, history, resources};
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
         lua_pushvalue(L, -1);
         lua_pushcclosure(L, functions[i].func, 1);

@@ -15,11 +15,11 @@
 #pragma once
 
 #include "stats/history.h"
-#include "sys/machine.h"
+#include "sys/resources.h"
 
 #include <lua.h>
 
-/* Pushes the table of functions. `machine` is sampled by the caller and may be
+/* Pushes the table of functions. `resources` is sampled by the caller and may be
  * NULL; all three must outlive the state. Returns 1. */
 int bind_stats_open(lua_State *L, struct board *board, struct history *history,
-                    struct machine *machine);
+                    const struct resources *resources);

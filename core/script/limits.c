@@ -143,13 +143,18 @@ static void *count_alloc(void *user, void *p, size_t old_size, size_t new_size)
 
 /* ---- collections ---- */
 
+struct gc_mark {
+    struct heap *heap;
+};
+
 static int mark_gc(lua_State *L);
 
 /* A thing that nobody refers to is found once a collection, and lays down the next. */
 static int lay_mark(lua_State *L)
 {
     struct heap *heap = lua_touserdata(L, 1);
-    *(struct heap **)lua_newuserdata(L, sizeof heap) = heap;
+    struct gc_mark *mark = lua_newuserdata(L, sizeof *mark);
+    mark->heap = heap;
     if (luaL_newmetatable(L, "perilune.gc_mark")) {
         lua_pushcfunction(L, mark_gc);
         lua_setfield(L, -2, "__gc");
@@ -160,7 +165,7 @@ static int lay_mark(lua_State *L)
 
 static int mark_gc(lua_State *L)
 {
-    struct heap *heap = *(struct heap **)lua_touserdata(L, 1);
+    struct heap *heap = ((struct gc_mark *)lua_touserdata(L, 1))->heap;
     heap->gc_cycles++;
     if (!heap->closing && lua_cpcall(L, lay_mark, heap) != 0)
         lua_pop(L, 1); /* out of memory: no more counting */

@@ -87,20 +87,39 @@ static bool quota_of(const struct resources *r, struct cpu_group *out)
     return found;
 }
 
-/* Ticks of all CPUs: used, given to others by the hypervisor, all. */
-static bool read_ticks(const struct resources *r, double *busy, double *steal, double *total)
+/* Whether a line of /proc/stat is about one CPU that we may run on. */
+static bool is_ours(const struct resources *r, const char *line)
 {
-    char *text = malloc(RESOURCE_FILE_BYTES);
-    double t[8] = {0};
-    bool ok = text && sysfile_read(r->root, "/proc/stat", text, RESOURCE_FILE_BYTES) &&
-              sscanf(text, "cpu %lf %lf %lf %lf %lf %lf %lf %lf", &t[0], &t[1], &t[2], &t[3], &t[4], &t[5], &t[6], &t[7]) >= 5;
+    cpu_set_t ours;
+    if (strncmp(line, "cpu", 3) != 0 || line[3] < '0' || line[3] > '9')
+        return false;
+    unsigned long cpu = strtoul(line + 3, NULL, 10);
+    return *r->root || sched_getaffinity(0, sizeof ours, &ours) != 0 || (cpu < CPU_SETSIZE && CPU_ISSET(cpu, &ours));
+}
+
+struct ticks {
+    unsigned cpus; /* that we may run on */
+    double busy, steal, total;
+};
+
+static void read_ticks(const struct resources *r, struct ticks *out)
+{
+    char *text = malloc(RESOURCE_FILE_BYTES), *rest = text, *line;
+    *out = (struct ticks){0};
+    if (text && sysfile_read(r->root, "/proc/stat", text, RESOURCE_FILE_BYTES))
+        while ((line = strsep(&rest, "\n"))) {
+            double t[8] = {0};
+            if (!is_ours(r, line) || sscanf(line, "%*s %lf %lf %lf %lf %lf %lf %lf %lf", &t[0], &t[1], &t[2], &t[3], &t[4],
+                                            &t[5], &t[6], &t[7]) < 4)
+                continue;
+            out->cpus++;
+            out->steal += t[7];
+            for (int i = 0; i < 8; i++) {
+                out->total += t[i];
+                out->busy += i == 3 || i == 4 ? 0 : t[i]; /* idle, iowait */
+            }
+        }
     free(text);
-    *total = 0;
-    for (int i = 0; i < 8; i++)
-        *total += t[i];
-    *busy = *total - t[3] - t[4]; /* idle, iowait */
-    *steal = t[7];
-    return ok;
 }
 
 static void sample_throttling(struct resources *r, const struct cpu_group *g)
@@ -137,20 +156,6 @@ static bool group_seconds(const struct resources *r, const struct cpu_group *g, 
     return true;
 }
 
-static unsigned affinity(const struct resources *r)
-{
-    cpu_set_t ours;
-    if (!*r->root && sched_getaffinity(0, sizeof ours, &ours) == 0)
-        return (unsigned)CPU_COUNT(&ours);
-    char *text = malloc(RESOURCE_FILE_BYTES), *rest = text, *line;
-    unsigned n = 0;
-    if (text && sysfile_read(r->root, "/proc/stat", text, RESOURCE_FILE_BYTES))
-        while ((line = strsep(&rest, "\n")))
-            n += strncmp(line, "cpu", 3) == 0 && line[3] >= '0' && line[3] <= '9';
-    free(text);
-    return n;
-}
-
 static void sample_load(struct resources *r)
 {
     char text[128];
@@ -164,17 +169,20 @@ static void sample_load(struct resources *r)
         resource_set(r, (enum resource_id)(RESOURCE_LOAD_1 + i), load[i]);
 }
 
-static void sample_used(struct resources *r, const struct cpu_group *g, bool limited, bool ticks, double busy)
+static void sample_used(struct resources *r, const struct cpu_group *g, bool limited, const struct ticks *ticks)
 {
     double used_s, tick_s = 1.0 / (double)sysconf(_SC_CLK_TCK);
     bool of_group = limited && group_seconds(r, g, &used_s);
     if (of_group != r->used_of_group)
         r->last[RESOURCE_CPU_USED] = NAN; /* another counter */
     r->used_of_group = of_group;
+    bool stands_still = ticks->cpus && ticks->total <= r->last_steal[1];
     if (of_group)
         resource_rate(r, RESOURCE_CPU_USED, used_s, 1);
-    else if (ticks)
-        resource_rate(r, RESOURCE_CPU_USED, busy, tick_s);
+    else if (stands_still)
+        resource_missing(r, RESOURCE_CPU_USED, "the counters of /proc/stat stand still");
+    else if (ticks->cpus)
+        resource_rate(r, RESOURCE_CPU_USED, ticks->busy, tick_s);
     else
         resource_missing(r, RESOURCE_CPU_USED, "neither /proc/stat nor cpu.stat of a control group can be read");
     if (!resource_known(r, RESOURCE_CPU_USED) || !resource_known(r, RESOURCE_CPU_USABLE)) {
@@ -188,8 +196,10 @@ static void sample_used(struct resources *r, const struct cpu_group *g, bool lim
 void resources_cpu(struct resources *r)
 {
     struct cpu_group g = {.quota = NAN};
-    double busy, steal, total, cpus = affinity(r);
-    bool limited = quota_of(r, &g), ticks = read_ticks(r, &busy, &steal, &total);
+    struct ticks ticks;
+    bool limited = quota_of(r, &g);
+    read_ticks(r, &ticks);
+    double cpus = ticks.cpus;
     if (limited) {
         resource_set(r, RESOURCE_CPU_QUOTA, g.quota);
         cpus = cpus > 0 && cpus < g.quota ? cpus : g.quota;
@@ -202,9 +212,11 @@ void resources_cpu(struct resources *r)
         resource_set(r, RESOURCE_CPU_USABLE, cpus);
     else
         resource_missing(r, RESOURCE_CPU_USABLE, "/proc/stat cannot be read");
-    sample_used(r, &g, limited, ticks, busy);
-    if (ticks)
-        resource_share(r, RESOURCE_CPU_STEAL, r->last_steal, steal, total);
+    sample_used(r, &g, limited, &ticks);
+    if (ticks.cpus && ticks.total <= r->last_steal[1])
+        resource_missing(r, RESOURCE_CPU_STEAL, "the counters of /proc/stat stand still");
+    else if (ticks.cpus)
+        resource_share(r, RESOURCE_CPU_STEAL, r->last_steal, ticks.steal, ticks.total);
     else
         resource_missing(r, RESOURCE_CPU_STEAL, "/proc/stat cannot be read");
     sample_load(r);

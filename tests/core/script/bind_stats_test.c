@@ -16,7 +16,7 @@
 
 static struct board *board;
 static struct history *history;
-static struct machine machine;
+static struct resources resources;
 static lua_State *L;
 
 static int set_up(void **state)
@@ -24,10 +24,10 @@ static int set_up(void **state)
     (void)state;
     board = board_new(&(struct board_opts){.workers = 2});
     history = history_new(board, 1 << 20);
-    machine_init(&machine, "/nonexistent", NULL);
+    resources_init(&resources, "/nonexistent", NULL);
     L = luaL_newstate();
     luaL_openlibs(L);
-    bind_stats_open(L, board, history, &machine);
+    bind_stats_open(L, board, history, &resources);
     assert_int_equal(lua_gettop(L), 1);
     lua_setglobal(L, "stats");
     json_open(L);

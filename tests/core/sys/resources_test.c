@@ -56,7 +56,7 @@ static void reads_a_host_without_limits(void **state)
 {
     (void)state;
     fixture_write("/proc/self/cgroup", "0::/\n");
-    fixture_write("/proc/stat", "cpu  100 0 100 800 0 0 0 0 0 0\ncpu0 1 2 3 4\ncpu1 1 2 3 4\ncpu2 1 2 3 4\ncpu3 1 2 3 4\n");
+    fixture_write("/proc/stat", "cpu  9 9 9 9 9 9 9 9 9 9\ncpu0 100 0 100 800 0 0 0 0 0 0\ncpu1 1 2 3 4\ncpu2 1 2 3 4\ncpu3 1 2 3 4\n");
     fixture_write("/proc/meminfo", "MemTotal: 1000 kB\nMemAvailable: 250 kB\nSwapTotal: 100 kB\nSwapFree: 60 kB\n");
     fixture_write("/proc/loadavg", "1.5 2.5 3.5 1/2 3\n");
     fixture_write("/proc/vmstat", "pgfault 5\noom_kill 2\n");
@@ -70,7 +70,7 @@ static void reads_a_host_without_limits(void **state)
     /* One second: 200 ticks of 100 Hz in use, 50 of them stolen. */
     char text[200];
     long hz = sysconf(_SC_CLK_TCK);
-    snprintf(text, sizeof text, "cpu  %ld 0 100 %ld 0 0 0 %ld 0 0\ncpu0 1 2 3 4\ncpu1 1 2 3 4\ncpu2 1 2 3 4\ncpu3 1 2 3 4\n",
+    snprintf(text, sizeof text, "cpu  9 9 9 9 9 9 9 9 9 9\ncpu0 %ld 0 100 %ld 0 0 0 %ld 0 0\ncpu1 1 2 3 4\ncpu2 1 2 3 4\ncpu3 1 2 3 4\n",
              100 + hz * 3 / 2, 800 + hz * 2, hz / 2);
     fixture_write("/proc/stat", text);
     resources_sample(&r, 2 * SECOND);
@@ -219,6 +219,50 @@ static void a_counter_that_began_anew_gives_no_rate(void **state)
     is(RESOURCE_NET_SENT, 100);
 }
 
+static void begins_anew_when_a_quota_appears(void **state)
+{
+    (void)state;
+    fixture_write("/proc/stat", "cpu0 10 0 0 100 0 0 0 0 0 0\n");
+    resources_init(&r, fixture_root, NULL);
+    resources_sample(&r, SECOND);
+    fixture_write("/proc/self/cgroup", "0::/\n");
+    fixture_write("/sys/fs/cgroup/cgroup.controllers", "cpu\n");
+    fixture_write("/sys/fs/cgroup/cpu.max", "100000 100000\n");
+    fixture_write("/sys/fs/cgroup/cpu.stat", "usage_usec 5000000\n");
+    resources_sample(&r, 2 * SECOND);
+    missing(RESOURCE_CPU_SHARE, "second sample");
+    fixture_write("/sys/fs/cgroup/cpu.stat", "usage_usec 5100000\n");
+    resources_sample(&r, 3 * SECOND);
+    is(RESOURCE_CPU_SHARE, 0.1);
+    fixture_write("/sys/fs/cgroup/cpu.stat", "usage_usec 15100000\n");
+    resources_sample(&r, 4 * SECOND);
+    is(RESOURCE_CPU_SHARE, 1); /* a burst is not more than all */
+    missing(RESOURCE_CPU_THROTTLED, "cpu.stat of the control group");
+}
+
+static void does_not_make_up_a_share_when_the_counters_stand_still(void **state)
+{
+    (void)state;
+    fixture_write("/proc/stat", "cpu  0 0 0 0 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\n");
+    sample_twice();
+    missing(RESOURCE_CPU_SHARE, "stand still");
+    missing(RESOURCE_CPU_STEAL, "stand still");
+    is(RESOURCE_CPU_USABLE, 1);
+}
+
+static void ignores_a_memory_limit_above_what_there_is(void **state)
+{
+    (void)state;
+    fixture_write("/proc/self/cgroup", "0::/\n");
+    fixture_write("/proc/meminfo", "MemTotal: 1000 kB\nMemAvailable: 900 kB\n");
+    fixture_write("/sys/fs/cgroup/cgroup.controllers", "memory\n");
+    fixture_write("/sys/fs/cgroup/memory.max", "9223372036854771712\n");
+    fixture_write("/sys/fs/cgroup/memory.current", "1024\n");
+    sample_twice();
+    is(RESOURCE_MEMORY_SHARE, 0.1);
+    is(RESOURCE_MEMORY_LIMIT, 1024000);
+}
+
 #define UNIT(f) cmocka_unit_test_setup_teardown(f, fixture_new, fixture_free)
 
 int main(void)
@@ -227,7 +271,9 @@ int main(void)
         UNIT(says_why_nothing_is_known_on_an_empty_host), UNIT(reads_a_host_without_limits),
         UNIT(counts_by_the_tightest_of_nested_groups),    UNIT(reads_control_groups_of_version_1),
         UNIT(counts_whole_disks_once),                    UNIT(leaves_the_loopback_interface_out),
-        UNIT(a_counter_that_began_anew_gives_no_rate),
+        UNIT(a_counter_that_began_anew_gives_no_rate),    UNIT(begins_anew_when_a_quota_appears),
+        UNIT(does_not_make_up_a_share_when_the_counters_stand_still),
+        UNIT(ignores_a_memory_limit_above_what_there_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
