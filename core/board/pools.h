@@ -42,6 +42,7 @@ struct board_pool {
     _Atomic uint32_t min, max;         /* as configured. Writer: workers */
     _Atomic uint32_t min_set, max_set; /* by the API, plus one; 0: not. Writer: control */
     _Atomic uint32_t health;           /* Writer: workers */
+    _Atomic uint32_t server_max;       /* connections that the server gives to all; 0: not known. Writer: workers */
     _Atomic uint32_t deleted;          /* it goes when no worker has it open any more. Writer: control */
     _Atomic uint32_t forced;           /* and its connections close at once */
     uint32_t unused_ticks;             /* for so long nobody has it open. Writer: control */

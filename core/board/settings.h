@@ -224,6 +224,8 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
       "pause after a failure to connect; it doubles up to backoff_max_ms")                         \
     X(POOL_DB_BACKOFF_MAX_MS, "pool.db.backoff_max_ms", INTEGER, "ms", 1000, 1, 600000, true, NULL, \
       "longest pause between attempts to connect")                                                 \
+    X(POOL_SIZING_WINDOW_S, "pool.sizing.window_s", NUMBER, "s", 10, 0.5, 3600, true, NULL,          \
+      "time over which a pool's load is taken for rules/policies/pools.lua")                       \
     X(POOL_DB_GRACE_MS, "pool.db.grace_ms", INTEGER, "ms", 2000, 0, 3600000, true, NULL,            \
       "requests wait for a server that is away for less than this; then they fail at once")        \
     X(POOL_DB_QUEUE, "pool.db.queue", INTEGER, "requests", 10000, 1, 10000000, true, NULL,          \

@@ -304,6 +304,8 @@ static void on_tick(struct io *io)
         pools_tick(&c->board->pools);
     }
     switch_generation(c);
+    if (c->script)
+        script_tick(c->script);
     upstreams_tick(c->upstreams);
     struct upstream *u;
     for (size_t i = 0; c->script && (u = script_upstream(c->script, i)); i++)

@@ -87,6 +87,8 @@ struct opening {
     const _Atomic bool *stopping;
     char *dsn;
     uint64_t connect_ms;
+    bool ask_max;
+    uint32_t server_max;
     PGconn *pq;
     struct pg_error error;
 };
@@ -123,6 +125,19 @@ static bool wait_socket(const PGconn *pq, PostgresPollingStatusType what, uint64
     }
 }
 
+/* How many connections the server gives to such as us; 0: it did not say in time. */
+static uint32_t ask_server_max(PGconn *pq, uint64_t until_ms, const _Atomic bool *stopping)
+{
+    uint64_t max = 0;
+    bool broken = !PQsendQuery(pq, "select current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int");
+    while (!broken && PQisBusy(pq))
+        broken = !wait_socket(pq, PGRES_POLLING_READING, until_ms, stopping) || !PQconsumeInput(pq);
+    for (PGresult *r; !broken && (r = PQgetResult(pq)); PQclear(r))
+        if (PQresultStatus(r) == PGRES_TUPLES_OK && PQntuples(r) == 1)
+            str_to_u64(str_from(PQgetvalue(r, 0, 0)), &max);
+    return max < UINT32_MAX ? (uint32_t)max : 0;
+}
+
 static void run_opening(struct task *task, void *local)
 {
     struct opening *o = (struct opening *)task;
@@ -146,6 +161,8 @@ static void run_opening(struct task *task, void *local)
     }
     if (what == PGRES_POLLING_FAILED)
         read_failure(o->pq, &o->error);
+    else if (o->ask_max && !(o->server_max = ask_server_max(o->pq, until_ms, o->stopping)) && PQtransactionStatus(o->pq) != PQTRANS_IDLE)
+        pg_error_set(&o->error, "08001", "no answer within %llu ms", (unsigned long long)o->connect_ms);
 }
 
 static void opening_done(struct task *task)
@@ -158,6 +175,8 @@ static void opening_done(struct task *task)
         PQfinish(o->pq);
         pool_refused(c, &o->error);
     } else {
+        if (o->server_max)
+            atomic_store_explicit(&c->pool->shared->server_max, o->server_max, memory_order_relaxed);
         pool_opened(c, o->pq);
     }
     pg_error_clear(&o->error);
@@ -176,6 +195,7 @@ bool connect_start(struct pg_conn *c)
     o->task = (struct task){.class = &opening_class, .priority = TASK_NORMAL};
     o->conn = c;
     o->stopping = &pool->all->stopping;
+    o->ask_max = !pool->spec.pooler && !atomic_load_explicit(&pool->shared->server_max, memory_order_relaxed);
     o->dsn = strdup(pool->spec.dsn);
     o->connect_ms = pool->spec.connect_ms ? (uint64_t)pool->spec.connect_ms
                                           : (uint64_t)pg_setting(pool, SETTING_POOL_DB_CONNECT_MS);

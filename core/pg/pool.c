@@ -52,6 +52,13 @@ static void count_statement(const struct pg_job *job, uint64_t ns)
     sketch_coarse_record(&lane->time, ns);
 }
 
+/* A connection was waited for; a statement of a lease has had its own before. */
+static void note_wait(struct pg_pool *pool, uint64_t ns)
+{
+    sketch_coarse_record(&pool->lane->wait, ns);
+    lane_add(&pool->lane->wait_sum_ns, ns);
+}
+
 void pool_finish(struct pg_job *job)
 {
     struct pg_pool *pool = job->pool;
@@ -66,9 +73,9 @@ void pool_finish(struct pg_job *job)
     lane_add(&lane->errors, job->error.sqlstate[0] != 0);
     if (!job->sent_ns)
         return;
-    sketch_coarse_record(&lane->wait, job->sent_ns - job->queued_ns);
+    if (!job->lease)
+        note_wait(pool, job->sent_ns - job->queued_ns);
     sketch_coarse_record(&lane->use, now_ns - job->sent_ns);
-    lane_add(&lane->wait_sum_ns, job->sent_ns - job->queued_ns);
     lane_add(&lane->use_sum_ns, now_ns - job->sent_ns);
     count_statement(job, now_ns - job->sent_ns);
 }
@@ -79,6 +86,8 @@ static void grant(struct pg_lease *lease)
     wheel_clear(&lease->timer);
     lease->given = true;
     lease->given_ns = all->io->now_ns;
+    if (lease->conn)
+        note_wait(lease->pool, lease->given_ns - lease->queued_ns);
     lease->next = NULL;
     *all->granted_end = lease;
     all->granted_end = &lease->next;

@@ -109,6 +109,8 @@ static void park(struct fiber *f)
         f->ex->user = NULL;
         f->ex->on_gone = NULL;
     }
+    if (f->route)
+        f->route->busy = false;
     f->box = NULL;
     f->ex = NULL;
     f->route = NULL;
@@ -264,7 +266,8 @@ void fiber_start(struct script *s, struct route *route, struct exchange *ex,
     struct fiber *f = fiber_new(s);
     if (!f || !give_thread(f)) {
         free(f);
-        exchange_problem(ex, 503, "out_of_memory", "the server is out of memory", NULL, 0);
+        if (ex)
+            exchange_problem(ex, 503, "out_of_memory", "the server is out of memory", NULL, 0);
         return;
     }
     s->fibers++;
@@ -275,9 +278,11 @@ void fiber_start(struct script *s, struct route *route, struct exchange *ex,
     s->active = f;
     f->ex = ex;
     f->route = route;
-    ex->user = f;
-    ex->on_gone = fiber_client_gone;
-    if (match->params) {
+    if (ex) {
+        ex->user = f;
+        ex->on_gone = fiber_client_gone;
+    }
+    if (match && match->params) {
         f->match = arena_alloc(ex->arena, sizeof *match);
         if (f->match)
             *f->match = *match;
@@ -285,6 +290,17 @@ void fiber_start(struct script *s, struct route *route, struct exchange *ex,
     if (route->bare)
         lua_rawgeti(f->co, LUA_REGISTRYINDEX, route->handler);
     run(f, route->bare);
+}
+
+void script_tick(struct script *s)
+{
+    for (struct route *r = s->routes; r; r = r->next) {
+        if (!r->every_ms || r->busy || s->io->now_ms < r->due_ms)
+            continue;
+        r->due_ms = s->io->now_ms + r->every_ms;
+        r->busy = true;
+        fiber_start(s, r, NULL, NULL);
+    }
 }
 
 void fiber_cancel(struct fiber *f)

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define CONTROL_ROUTES "routes/admin/"
+
 struct loading {
     struct script *s;
     const struct script_opts *opts;
@@ -54,12 +56,17 @@ static int lua_trusted(lua_State *L)
     return 1;
 }
 
-/* source(path): text and name of a user's module under lib/. */
+/* source(path): text and name of a user's module under lib/; in control also of policies/, the user's or the
+ * program's. */
 static int lua_source(lua_State *L)
 {
     const char *path = luaL_checkstring(L, 1);
-    const struct source *source = find_source(loading_of(L)->opts, path, false);
-    if (!source || strncmp(path, "lib/", 4) != 0)
+    const struct script_opts *opts = loading_of(L)->opts;
+    const struct source *source = find_source(opts, path, false);
+    bool policy = strncmp(path, "policies/", 9) == 0 && strcmp(opts->routes_under, CONTROL_ROUTES) == 0;
+    if (policy && !source)
+        source = find_source(opts, path, true);
+    if (!source || (!policy && strncmp(path, "lib/", 4) != 0))
         return 0;
     lua_pushlstring(L, source->text.p, source->text.len);
     lua_pushstring(L, source->name);
@@ -211,6 +218,15 @@ static void add_route(lua_State *L, struct loading *loading)
     lua_getfield(L, -4, "handler");
     r->handler = lua_isfunction(L, -1) ? luaL_ref(L, LUA_REGISTRYINDEX) : (lua_pop(L, 1), LUA_NOREF);
     lua_pop(L, 3);
+    lua_getfield(L, -1, "every_s");
+    r->every_ms = (uint64_t)(lua_tonumber(L, -1) * 1000);
+    lua_pop(L, 1);
+    if (r->every_ms) {
+        if (strcmp(s->routes_under, CONTROL_ROUTES) != 0)
+            problems_add(loading->problems, r->file, r->line, "app:every() is for files below rules/%s, which control runs", CONTROL_ROUTES);
+        s->route_count--;
+        return;
+    }
     if (upstream && !(r->upstream = find_upstream(s, upstream))) {
         problems_add(loading->problems, r->file, r->line,
                      "there is no upstream named '%s'; name it in the configuration: "

@@ -71,6 +71,9 @@ struct script *script_new(const struct script_opts *opts, struct problems *probl
 /* Answers a request by route, upstream or 404 (server_app.on_request). */
 void script_request(struct script *s, struct exchange *ex);
 
+/* Runs what is due of app:every(); control calls it each tick. */
+void script_tick(struct script *s);
+
 /* The engine needs it no more; it frees itself after its last fiber. */
 void script_retire(struct script *s);
 

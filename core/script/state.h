@@ -43,6 +43,8 @@ struct route {
     bool buffer_request; /* proxy: read the body before asking the upstream */
     uint32_t index[METHOD_TRACE + 1]; /* on the board by method, 0: not yet known */
     bool bare; /* the handler takes no arguments, so no request object is made */
+    uint64_t every_ms, due_ms; /* no route, but run by itself: app:every() */
+    bool busy;                 /* it runs */
     bool has_policies;
     void *policies[POLICY_KINDS];
 };
@@ -135,7 +137,7 @@ struct fiber *fiber_running(lua_State *L); /* raises outside of a handler */
 
 /* ---- fiber.c ---- */
 
-/* Starts a handler for an exchange. */
+/* Starts a handler for an exchange; NULL: for itself, what it returns is nobody's. */
 void fiber_start(struct script *s, struct route *route, struct exchange *ex,
                  struct router_match *match);
 

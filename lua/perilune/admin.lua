@@ -119,6 +119,13 @@ local function body(req, fields)
   return asked
 end
 
+--- The value of a setting in force, nil when there is none of that name.
+local function setting(name)
+  for _, one in ipairs(stats.settings()) do
+    if one.name == name then return one.value end
+  end
+end
+
 local windows = { all = 0 }
 
 --- The window a request asks for in seconds (0: since the start), 60 by default; or nil and the
@@ -134,7 +141,7 @@ local function window(req)
 end
 
 return {
-  app = app, open_app = open_app, envelope = envelope, problem = problem, window = window, body = body,
+  app = app, open_app = open_app, envelope = envelope, problem = problem, window = window, body = body, setting = setting,
   path = function(name) return base .. name end,
   control = control, stats = stats, upstreams = core.upstreams, pools = core.pools, decode = core.json.decode,
   compression = core.compression, cache = core.cache, task_stats = core.task_stats, machine = core.machine, limits = core.limits,

@@ -113,6 +113,23 @@ function App:proxy(path, upstream, options)
   return self
 end
 
+--- Runs fn() every so many seconds in the control process, never twice at once. Only files of
+-- rules/routes/admin/ may. What it raises is logged, and the next turn comes as if nothing had been.
+---@param seconds number  0.1 to 86400
+---@param name string     for people
+---@param fn fun()
+function App:every(seconds, name, fn)
+  check_self(self, 2)
+  if type(seconds) ~= "number" or not (seconds >= 0.1 and seconds <= 86400) or type(name) ~= "string" or type(fn) ~= "function" then
+    error("usage: app:every(10, \"what it does\", function() ... end), every 0.1 to 86400 seconds", 2)
+  end
+  local info = debug.getinfo(2, "l")
+  self.routes[#self.routes + 1] = {
+    method = "every", path = name, seconds = seconds, handler = function() fn() end, line = info and info.currentline or 0,
+  }
+  return self
+end
+
 local function compose(middleware, handler)
   for i = #middleware, 1, -1 do
     local this, following = middleware[i], handler
@@ -152,10 +169,14 @@ local function collect(app, chunk)
     end
     local info = handler and debug.getinfo(handler, "u")
     local bare = handler and #app.middleware == 0 and info.nparams == 0 and not info.isvararg
-    if handler and #app.middleware > 0 then handler = compose(app.middleware, handler) end
+    if route.seconds then
+      bare = true
+    elseif handler and #app.middleware > 0 then
+      handler = compose(app.middleware, handler)
+    end
     out[i] = {
       method = route.method, path = route.path, handler = handler, upstream = route.upstream, rest = route.rest,
-      timeout_ms = route.timeout_ms, buffer_request = route.buffer_request, line = route.line, bare = bare,
+      timeout_ms = route.timeout_ms, buffer_request = route.buffer_request, line = route.line, bare = bare, every_s = route.seconds,
     }
   end
   return out

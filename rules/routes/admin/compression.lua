@@ -2,12 +2,6 @@
 local admin = require "perilune.admin"
 local app = admin.app()
 
-local function setting(name)
-  for _, one in ipairs(admin.stats.settings()) do
-    if one.name == name then return one.value end
-  end
-end
-
 app:get(admin.path "compression", function()
   local routes = admin.compression.routes()
   local bytes_in, bytes_out, cpu_s = 0, 0, 0
@@ -18,7 +12,7 @@ app:get(admin.path "compression", function()
     end
   end
   return admin.envelope {
-    enabled = setting "compression.enabled", routes = routes,
+    enabled = admin.setting "compression.enabled", routes = routes,
     total = { bytes_in = bytes_in, bytes_out = bytes_out, saved_bytes = bytes_in - bytes_out, cpu_s = cpu_s },
   }
 end)

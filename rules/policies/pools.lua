@@ -1,0 +1,12 @@
+-- How many connections a pool should have, from what its requests wait for and how long they take.
+--
+--   return {
+--     mode = "suggest",            -- "off", "suggest": shown by GET resources/pools; "on": done as well
+--     wait_ms = 5,                 -- what a request may wait for a connection on average
+--     utilization = 0.75,          -- busiest that connections shall be on average
+--     server_share = 0.8,          -- of what the server's max_connections leaves, at most
+--     server_cores = 8,            -- of the server; that of this machine without it
+--     per_core = 4,                -- connections per core that the server bears
+--     pools = { reports = { mode = "on", wait_ms = 50 } },
+--   }
+return {}
