@@ -305,7 +305,7 @@ int task_states_call(struct task_states *states, struct task_code *code, struct 
         return ERR_SCRIPT;
     int err = run(&c);
     loader_push_over(c.s);
-    if (call->interrupted)
-        drop(states, 0); /* who knows what state its modules are in */
+    if (call->interrupted || atomic_load(&code->retired))
+        drop(states, 0); /* who knows what state its modules are in; or the last task of an old generation */
     return err;
 }

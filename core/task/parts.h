@@ -41,6 +41,7 @@ struct task_thread {
     struct task_meter meter;
     uint64_t told_ns;      /* when the loop saw first that it was told to stop; 0: not. The loop's */
     bool lost;
+    bool tell; /* the loop has to be woken, without the mutex: that is a system call */
     struct task_locals locals;
 };
 
@@ -70,6 +71,12 @@ struct tasks {
 static inline uint64_t task_setting(const struct tasks *t, enum setting_id id)
 {
     return t->settings ? setting_integer(t->settings, id) : (uint64_t)setting_infos[id].fallback;
+}
+
+/* With the mutex: nobody else writes it, since pools of one process do not share kinds. */
+static inline void gauge_add(_Atomic uint32_t *gauge, int n)
+{
+    atomic_store_explicit(gauge, atomic_load_explicit(gauge, memory_order_relaxed) + (uint32_t)n, memory_order_relaxed);
 }
 
 /* ---- queue.c ---- */

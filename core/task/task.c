@@ -52,7 +52,7 @@ static void run_here(struct tasks *t)
     for (int i = 0; task && i < TASK_PRIORITIES; i++)
         more = more || t->waiting[i].first;
     if (task) {
-        atomic_fetch_sub_explicit(&lane_of(t, task)->queued, 1, memory_order_relaxed);
+        gauge_add(&lane_of(t, task)->queued, -1);
         task->state = TASK_RUNNING;
     }
     pthread_mutex_unlock(&t->mutex);
@@ -96,7 +96,7 @@ static bool unqueue(struct tasks *t, struct task *task)
     if (task->state != TASK_QUEUED)
         return false;
     list_take(&t->waiting[task->priority], task);
-    atomic_fetch_sub_explicit(&lane_of(t, task)->queued, 1, memory_order_relaxed);
+    gauge_add(&lane_of(t, task)->queued, -1);
     return true;
 }
 
@@ -137,7 +137,7 @@ bool tasks_submit(struct tasks *t, struct task *task, unsigned most)
     if (able) {
         task->state = TASK_QUEUED;
         list_append(&t->waiting[task->priority], task);
-        atomic_fetch_add_explicit(&lane_of(t, task)->queued, 1, memory_order_relaxed);
+        gauge_add(&lane_of(t, task)->queued, 1);
     }
     bool wake = t->idle > 0, here = !t->alive;
     pthread_mutex_unlock(&t->mutex);

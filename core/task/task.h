@@ -86,7 +86,7 @@ struct tasks_opts {
     struct io *io;
     const struct settings *settings; /* tasks.*, followed; NULL: their defaults */
     unsigned threads;                /* fixed; 0: tasks.threads, and none without tasks.enabled */
-    struct task_process *lane;       /* pools of one process may share it */
+    struct task_process *lane;       /* pools of one process may share it, if they share no kind of task */
 };
 
 /* NULL: out of memory or descriptors. */

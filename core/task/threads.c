@@ -79,13 +79,19 @@ static struct task_lane *lane_of(struct tasks *t, const struct task *task)
     return &t->lane->lanes[task->class->kind][task->priority];
 }
 
-static void end(struct tasks *t, struct task *task)
+static void end(struct task_thread *thread, struct task *task)
 {
-    bool first = !t->ended.first;
+    struct tasks *t = thread->pool;
+    thread->tell = thread->tell || !t->ended.first;
     task->state = TASK_ENDED;
     list_append(&t->ended, task);
-    if (first)
-        uv_async_send(&t->wake);
+}
+
+static void tell(struct task_thread *thread)
+{
+    if (thread->tell)
+        uv_async_send(&thread->pool->wake);
+    thread->tell = false;
 }
 
 /* Runs a task that was just taken from the queue. With the mutex, which it gives up meanwhile. */
@@ -93,24 +99,25 @@ static void serve(struct task_thread *thread, struct task *task, uint64_t now_ns
 {
     struct tasks *t = thread->pool;
     struct task_lane *lane = lane_of(t, task);
-    atomic_fetch_sub_explicit(&lane->queued, 1, memory_order_relaxed);
+    gauge_add(&lane->queued, -1);
     if (task->deadline_ns && now_ns >= task->deadline_ns) {
         task->given_up = TASK_EXPIRED;
-        end(t, task);
+        end(thread, task);
         return;
     }
     task->state = TASK_RUNNING;
     task->started_ns = thread->since_ns = now_ns;
     thread->current = task;
-    atomic_fetch_add_explicit(&lane->running, 1, memory_order_relaxed);
+    gauge_add(&lane->running, 1);
     pthread_mutex_unlock(&t->mutex);
+    tell(thread);
     task_run(task, &thread->locals, &thread->meter);
     thread->now_ns = task->ended_ns;
     pthread_mutex_lock(&t->mutex);
-    atomic_fetch_sub_explicit(&lane->running, 1, memory_order_relaxed);
+    gauge_add(&lane->running, -1);
     thread->current = NULL;
     t->busy_ns += task->ended_ns - task->started_ns;
-    end(t, task);
+    end(thread, task);
 }
 
 static bool is_surplus(const struct task_thread *thread)
@@ -130,6 +137,10 @@ static void *thread_main(void *user)
         struct task *task = queue_take(t, now_ns);
         if (task) {
             serve(thread, task, now_ns);
+        } else if (thread->tell) {
+            pthread_mutex_unlock(&t->mutex);
+            tell(thread);
+            pthread_mutex_lock(&t->mutex);
         } else if (thread->locals.tidied != t->tidy_round) {
             unsigned round = t->tidy_round;
             pthread_mutex_unlock(&t->mutex);
@@ -146,6 +157,7 @@ static void *thread_main(void *user)
     if (!thread->lost)
         t->alive--;
     pthread_mutex_unlock(&t->mutex);
+    tell(thread);
     locals_free(&thread->locals);
     pthread_mutex_lock(&t->mutex);
     thread->state = THREAD_ENDED;

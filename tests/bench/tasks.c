@@ -194,7 +194,11 @@ int main(int argc, char **argv)
     ours_throughput(); /* threads are started */
     libuv_throughput();
     for (int round = 0; round < rounds; round++) {
-        printf("ours throughput %.0f\nlibuv throughput %.0f\n", ours_throughput(), libuv_throughput());
+        double ours = ours_throughput(), libuv = libuv_throughput();
+        printf("libuv throughput %.0f\nours throughput %.0f\n", libuv, ours);
+        libuv = libuv_throughput(); /* the other way round */
+        ours = ours_throughput();
+        printf("libuv throughput %.0f\nours throughput %.0f\n", libuv, ours);
         for (int i = 0; i < TRIES; i++)
             printf("ours start %.2f\nlibuv start %.2f\n", ours_start(), libuv_start());
     }
