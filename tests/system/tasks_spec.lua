@@ -46,7 +46,7 @@ app:post("/run", function(req)
   return 200, p.json.encode(out)
 end)
 app:get("/alive", function() return "yes" end)
-app:get("/spin", function() return tasks:run { module = "lib.work", fn = "spin", 0.05 } end)
+app:get("/spin", function() return tasks:run { module = "lib.work", fn = "spin", 0.3 } end)
 return app
 ]]
 
@@ -257,7 +257,7 @@ describe("a task", function()
         end
         return found
       end)
-      assert.is_true(found.mean >= 45 and found.count == 1)
+      assert.is_true(found.mean >= 150 and found.count == 1)
     end)
   end)
 
