@@ -15,7 +15,7 @@
 #include "base/str.h"
 #include "stats/lane.h"
 
-enum { POOLS_MAX = 16, POOL_NAME = 64, POOL_REASON = 240, POOL_WHERE = 160, POOL_WORKERS = 64 };
+enum { POOLS_MAX = 16, POOL_NAME = 64, POOL_REASON = 240, POOL_WHERE = 160, POOL_CONTROL = 64 /* index of control */, POOL_WORKERS };
 
 enum pool_kind { POOL_POSTGRES, POOL_REDIS };
 

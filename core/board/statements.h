@@ -17,7 +17,7 @@ enum {
     STATEMENTS_MAX = 128, /* what comes after them shares the first, "(other)" */
     STATEMENT_TEXT = 320, /* longer shapes are told apart, but shown cut */
     STATEMENT_POOL = 64,
-    STATEMENT_WORKERS = 64,
+    STATEMENT_WORKERS = 64, /* what control asks is not counted */
 };
 
 /* One worker. */

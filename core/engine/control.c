@@ -9,10 +9,11 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "engine/overlay.h"
 #include "http/server.h"
+#include "pg/pg.h"
 #include "proxy/health.h"
 #include "script/bind_cache.h"
-#include "engine/overlay.h"
 #include "script/bind_compression.h"
 #include "script/bind_limits.h"
 #include "script/bind_machine.h"
@@ -38,6 +39,7 @@ struct control {
     struct lane *lane; /* its own, so that the API's requests are not counted as traffic */
     struct server *server;
     struct upstreams *upstreams;
+    struct pg *pg;
     struct cache_desk *cache; /* NULL: none */
     struct script *script;
     struct reload *reload;
@@ -239,6 +241,7 @@ static bool switch_generation(struct control *c)
     struct generation_opts opts = {
         .options = c->engine->options, .board = c->board, .io = c->io,          .process = c->process,
         .lane = c->lane,               .upstreams = c->upstreams, .number = number, .control = true,
+        .pg = c->pg,
         .bind = bind_control,          .bind_user = c,
     };
     struct script *script = bundle ? generation_load(&opts, bundle, NULL, &problems) : NULL;
@@ -307,6 +310,7 @@ static void on_tick(struct io *io)
     if (c->script)
         script_tick(c->script);
     upstreams_tick(c->upstreams);
+    pg_tick(c->pg);
     struct upstream *u;
     for (size_t i = 0; c->script && (u = script_upstream(c->script, i)); i++)
         health_watch(u);
@@ -330,12 +334,13 @@ int control_run(struct engine *engine)
     c->process = &engine->board->processes[ROLE_CONTROL];
     c->lane = calloc(1, engine->board->lane_bytes);
     c->upstreams = upstreams_new(io, engine->board, -1, engine->config.key[CONFIG_RESOLVER].text);
+    c->pg = pg_new(io, engine->board, POOL_CONTROL);
     c->cache = cache_desk_new(c->board, engine->cache);
     c->reload = reload_new(engine, io);
     resources_init(&c->resources, "", engine->state);
     struct server_opts opts = {.io = io, .board = c->board, .lane = c->lane, .app = &app,
                                .listen_fd = engine->admin_fd, .worker = -1, .user = c};
-    if (!c->lane || !c->upstreams || !c->reload || !switch_generation(c) || server_new(&c->server, &opts) < 0) {
+    if (!c->lane || !c->upstreams || !c->pg || !c->reload || !switch_generation(c) || server_new(&c->server, &opts) < 0) {
         log_line(LOG_ERROR, "cannot start");
         return 1;
     }
@@ -354,9 +359,11 @@ int control_run(struct engine *engine)
     health_stop(c->upstreams);
     script_end(c->script);
     upstreams_free(c->upstreams);
+    pg_stop(c->pg);
     cache_desk_free(c->cache);
     limits_stop();
     io_done(io);
+    pg_free(c->pg);
     reload_free(c->reload);
     free(c->lane);
     free(io);

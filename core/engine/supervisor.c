@@ -117,6 +117,13 @@ static void close_books(struct supervisor *s, struct child *c)
     task_lanes_forget(&s->board->tasks.processes[c->index]);
 }
 
+/* The same of control, which has connections at most. */
+static void close_control_books(struct supervisor *s)
+{
+    pools_forget_worker(&s->board->pools, POOL_CONTROL);
+    task_lanes_forget(&s->board->tasks.processes[TASK_CONTROL]);
+}
+
 /* Remembers a route whose script took a worker down. */
 static void blame(struct supervisor *s, uint32_t route, uint64_t generation)
 {
@@ -166,6 +173,8 @@ static void on_death(struct supervisor *s, struct child *c, int status)
     log_death(s, c, status);
     if (c->index >= 0)
         close_books(s, c);
+    else
+        close_control_books(s);
     if (s->engine->cache)
         cache_shared_died(s->engine->cache, (unsigned)(c->process - s->board->processes),
                           WIFSIGNALED(status) ? WTERMSIG(status) : 0);

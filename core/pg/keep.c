@@ -198,7 +198,7 @@ static void keep(struct pg_pool *pool)
     pool->denied = false;
     if (is_used(pool))
         show_bounds(pool);
-    uint32_t least = share_of(pool_min(pool->shared), all->worker, all->board->workers);
+    uint32_t least = all->worker == POOL_CONTROL ? 0 : share_of(pool_min(pool->shared), all->worker, all->board->workers);
     for (struct pg_conn *c = pool->conns; c; c = c->next)
         keep_conn(pool, c, least);
     if (pool_held(pool->shared) > pool_max(pool->shared) && pool->conns && pool->conns->state == CONN_READY)
@@ -266,7 +266,7 @@ static void on_prepare(uv_prepare_t *prepare)
 struct pg *pg_new(struct io *io, struct board *board, uint32_t worker)
 {
     struct pg *all = calloc(1, sizeof *all);
-    struct tasks_opts opts = {.io = io, .threads = THREADS, .lane = &board->tasks.processes[worker]};
+    struct tasks_opts opts = {.io = io, .threads = THREADS, .lane = &board->tasks.processes[worker == POOL_CONTROL ? TASK_CONTROL : worker]};
     if (!all)
         return NULL;
     all->io = io;

@@ -42,9 +42,9 @@ uint64_t pool_statement_ms(const struct pg_pool *pool, const struct pg_job *job)
 static void count_statement(const struct pg_job *job, uint64_t ns)
 {
     const struct pg *all = job->pool->all;
-    struct statement_lane *lane = statements_lane(&all->board->statements, job->statement->shape, all->worker);
-    if (job->mode == PG_DESCRIBE)
+    if (job->mode == PG_DESCRIBE || all->worker == POOL_CONTROL)
         return;
+    struct statement_lane *lane = statements_lane(&all->board->statements, job->statement->shape, all->worker);
     lane_add(&lane->calls, 1);
     lane_add(&lane->rows, job->row_count);
     lane_add(&lane->errors, job->error.sqlstate[0] != 0);

@@ -206,8 +206,9 @@ static void refuse_verb(lua_State *L, const struct pg_statement *st, bool contro
             luaL_error(L, "transactions are made by db:transaction(function(tx) ... end), not by statements");
         return;
     case PG_SESSION:
-        luaL_error(L, leased ? "this would change the connection for whoever has it next; in a transaction use SET LOCAL"
-                             : "this would change a connection that others share; use SET LOCAL in a transaction");
+        if (!control) /* which is our own Lua's */
+            luaL_error(L, leased ? "this would change the connection for whoever has it next; in a transaction use SET LOCAL"
+                                 : "this would change a connection that others share; use SET LOCAL in a transaction");
         return;
     case PG_COPY:
         luaL_error(L, "COPY is not offered; insert by INSERT ... SELECT unnest($1), read by db:each");

@@ -161,6 +161,32 @@ describe("a pool made over the API", function()
     served:stop()
   end)
 
+  it_works("explains statements without running them", function()
+    local served = engine.start { rules = { ["routes/app.lua"] = APP }, env = { DATABASE_URL = pg.url } }
+    pg:sql("create table users (id int primary key, email text); insert into users select g, 'u' || g from generate_series(1, 5000) g; analyze users")
+    local function explain(statement, id) return ask(served, "POST", (id or "main") .. "/explain", { statement = statement }) end
+    local r = explain("select * from users where email = $1")
+    assert.equal(200, r.status, r.body)
+    assert.equal("users", r.json.data.scans[1].table)
+    assert.matches("email = %$1", r.json.data.scans[1].filter)
+    assert.is_true(r.json.data.cost > 10)
+    r = explain("select * from users where id = ? and email <> ?")
+    assert.same({ 200, "Index Scan", {} }, { r.status, r.json.data.plan["Node Type"], r.json.data.scans })
+    assert.equal(200, explain("delete from users where id = 5").status)
+    assert.equal("5000", pg:sql("select count(*) from users"))
+    for statement, state in pairs { ["selec"] = "42601", ["select * from nowhere"] = "42P01", ["select 1; drop table users"] = "42601",
+      ["select 1/0 from users where id = $1::nonsense"] = "42704" } do
+      r = explain(statement)
+      assert.same({ 422, state }, { r.status, r.json.sqlstate }, statement)
+    end
+    assert.equal(200, explain("select 1").status)
+    assert.equal("0", pg:sql("select count(*) from pg_stat_activity where state like 'idle in transaction%'"))
+    assert.same({ "/statement" }, pointers(explain(nil)))
+    assert.equal(404, explain("select 1", "none").status)
+    assert.is_nil(ask(served, "GET", "main/statements").body:find("perilune_explain", 1, true))
+    served:stop()
+  end)
+
   it_works("keeps its secrets", function()
     local served = engine.start { rules = { ["routes/app.lua"] = APP }, env = { CANARY = "canary-of-env" } }
     ask(served, "POST", nil, { pool_id = "one", pool_type = "database", dsn = "postgresql://app:canary-of-dsn@127.0.0.1:1/x" })

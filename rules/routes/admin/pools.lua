@@ -5,9 +5,12 @@
 -- DELETE resources/pools/:id  : ends one that the API made: at once with ?force=true, else when its connections have done
 -- GET    resources/pools/:id/statements : what its statements cost, the most expensive first
 --
+-- POST   resources/pools/:id/explain : {"statement": "select ..."} : what the server means to do with it, without doing it
+--
 -- A pool that names no server has that of DATABASE_URL or REDIS_URL, else of "main" in the configuration, else
 -- the library's own default.
 local admin = require "perilune.admin"
+local explain = require "perilune.explain"
 local overlay = require "perilune.overlay"
 local p = require "perilune"
 local app = admin.app()
@@ -116,6 +119,21 @@ app:get(admin.path "resources/pools/:id/statements", function(req)
   local list = pools.statements(req.params.id)
   table.sort(list, function(a, b) return a.time_ms.mean * a.time_ms.count > b.time_ms.mean * b.time_ms.count end)
   return admin.envelope { statements = list }
+end)
+
+app:post(admin.path "resources/pools/:id/explain", function(req)
+  local id = req.params.id
+  local pool = find(id)
+  if not pool then return missing() end
+  if pool.pool_type ~= "database" then return admin.problem(409, "no_database", "this pool is no database") end
+  local asked, refused = admin.body(req, { statement = { type = "string", pattern = "%S", required = true,
+    hint = "one statement; '?' stands for any constant, as in GET resources/pools/:id/statements" } })
+  if not asked then return unpack(refused) end
+  local known, db = pcall(p.postgres, id)
+  if not known then return admin.problem(409, "not_configured", "this pool is going, or has just come; ask again") end
+  local plan, why, state = explain(db, asked.statement)
+  if not plan then return admin.problem(state and state:find("^08") and 503 or 422, "not_explained", why, nil, { sqlstate = state }) end
+  return admin.envelope(plan)
 end)
 
 app:patch(admin.path "resources/pools/:id", function(req)
