@@ -32,6 +32,7 @@ static void note_arrival(struct stream *s, const struct msghdr *message)
     int64_t at = stamp.tv_sec * 1000000000LL + stamp.tv_nsec - s->io->wall_ahead_ns;
     if (at > (int64_t)before && at < (int64_t)now)
         s->arrived_ns = (uint64_t)at;
+    io_note_arrival(s->io, s->arrived_ns);
 }
 
 static inline int fd_of(struct stream *s)
@@ -73,9 +74,10 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     (void)suggested;
     struct stream *s = handle->data;
-    if (s->stamped)
+    s->asked = s->stamped && io_asks_arrival(s->io);
+    if (s->asked)
         s->got = receive(s);
-    *buf = uv_buf_init(s->io->read_buffer, s->stamped ? 0 : IO_READ_BYTES);
+    *buf = uv_buf_init(s->io->read_buffer, s->asked ? 0 : IO_READ_BYTES);
 }
 
 /* ---- TLS ---- */
@@ -131,10 +133,12 @@ void stream_expose(struct stream *s)
 static void on_uv_read(uv_stream_t *handle, ssize_t n, const uv_buf_t *buf)
 {
     struct stream *s = handle->data;
-    if (n == UV_ENOBUFS && s->stamped)
+    if (n == UV_ENOBUFS && s->asked) {
         n = s->got;
-    else
-        s->arrived_ns = io_now(s->io);
+    } else {
+        uint64_t now = io_now(s->io), estimate = s->stamped ? s->io->arrivals.estimate_ns : now;
+        s->arrived_ns = estimate > s->arrived_ns ? estimate : now;
+    }
     if (n == 0)
         return;
     if (n > 0 && s->tls) {

@@ -5,7 +5,7 @@
  * waits in the buffer; stream_pending() tells how much, on_drain says when it
  * is gone.
  *
- * A stamped stream knows when its bytes arrived, not only when the loop came
+ * A stamped stream knows when its bytes arrived (see struct arrivals in io.h), not only when the loop came
  * to them: under load that is most of what a client waits for. Its socket, or
  * the listener that it was accepted from, has SO_TIMESTAMPNS on.
  *
@@ -47,6 +47,7 @@ struct stream {
     uint64_t arrived_ns;    /* when what was read last reached this machine; at most io->now_ns */
     int fd;                 /* private: of tcp; -1: not asked for yet */
     ssize_t got;            /* private: what on_alloc has read */
+    bool asked;             /* private: by on_alloc, with the time it came */
     bool stamped;           /* owner may set after stream_init: the kernel stamps what arrives */
     bool reading;
     bool closing;
