@@ -25,7 +25,7 @@ enum { IO_READ_BYTES = 64 * 1024, IO_SPARE_BUFFERS = 64 };
  * one read in ARRIVAL_SAMPLE, and for a while after one that had waited for long.
  * Else: when the poll has blocked, just now; when it has not, halfway through the
  * turn before. */
-enum { ARRIVAL_SLOW_NS = 1000000, ARRIVAL_BLOCKED_NS = 30000, ARRIVAL_SAMPLE = 16, ARRIVAL_WATCH_NS = 100000000 };
+enum { ARRIVAL_SLOW_NS = 2000000, ARRIVAL_BLOCKED_NS = 30000, ARRIVAL_SAMPLE = 16, ARRIVAL_WATCH_NS = 100000000 };
 
 struct arrivals {
     uint64_t prepared_ns;  /* the turn began to poll */
