@@ -71,9 +71,9 @@ function servers.engine(name, options, other, prefix)
   for _ = 1, 3000 do
     local file = io.open(state .. "/ports.json")
     if file then
-      local address = file:read "*a":match '"listen": "([^"]+)"'
+      local text = file:read "*a"
       file:close()
-      return { name = "perilune", pid = pid, address = address }
+      return { name = "perilune", pid = pid, address = text:match '"listen": "([^"]+)"', admin = text:match '"admin": "([^"]+)"' }
     end
     os.execute "sleep 0.01"
   end
