@@ -40,6 +40,7 @@ EMBED   := $(sort $(shell find lua rules -name '*.lua' 2>/dev/null))
 RUN_PACKAGES  := gcc libc6-dev libluajit-5.1-dev libuv1-dev libc-ares-dev libxxhash-dev liblmdb-dev libssl-dev \
                  libisal-dev libdeflate-dev zlib1g-dev libzstd-dev libbrotli-dev libpq-dev libhiredis-dev
 TEST_PACKAGES := luajit lua-busted lua-luv libcmocka-dev wrk nghttp2-client curl openssl brotli zstd valgrind python3 python3-websockets nodejs chromium postgresql redis-tools
+PGBOUNCER     := pgbouncer libevent-2.1-7
 HAPROXY       := haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1
 BENCH_PACKAGES := strace
 FUZZ_PACKAGES := clang-14 libclang-rt-14-dev
@@ -120,7 +121,7 @@ deps: ## install what building needs and is missing
 	@$(MAKE) --no-print-directory $(LLHTTP)/llhttp.c
 deps-test:
 	@tests/support/packages $(TEST_PACKAGES)
-	@$(MAKE) --no-print-directory build/deps/nginx/usr/sbin/nginx $(HAPROXY:%=build/deps/peers/%)
+	@$(MAKE) --no-print-directory build/deps/nginx/usr/sbin/nginx $(HAPROXY:%=build/deps/peers/%) $(PGBOUNCER:%=build/deps/peers/%)
 deps-bench:
 	@tests/support/packages $(BENCH_PACKAGES)
 deps-fuzz:

@@ -108,4 +108,42 @@ function postgres:stop()
   files.remove(self.folder)
 end
 
+local BOUNCER = [[
+[databases]
+postgres = host=%s port=%d dbname=postgres user=app
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = %d
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = %d
+max_client_conn = 200
+server_idle_timeout = 1
+logfile = %s/log
+pidfile = %s/pid
+]]
+
+--- Starts Debian's pgbouncer in transaction mode before it, with so many connections of its own. Fields: url, process.
+function postgres:bouncer(size)
+  local folder, port = self.folder .. "/bouncer", free_port()
+  local peers = os.getenv "BUILD" .. "/deps/peers"
+  uv.fs_mkdir(folder, tonumber("777", 8))
+  uv.fs_chmod(folder, tonumber("777", 8))
+  files.write(folder .. "/ini", BOUNCER:format(self.folder, self.port, port, size, folder, folder))
+  local name, args = as_user(peers .. "/pgbouncer/usr/sbin/pgbouncer", { "-q", folder .. "/ini" })
+  local bouncer = { url = ("postgresql://app@127.0.0.1:%d/postgres"):format(port) }
+  bouncer.process = assert(process.start { command = name, args = args, cwd = "/",
+    env = { LD_LIBRARY_PATH = peers .. "/libevent-2.1-7/usr/lib/x86_64-linux-gnu" } })
+  loop.wait_until(function()
+    assert(not bouncer.process:exited(), bouncer.process:stderr())
+    return process.run { command = BIN .. "pg_isready", args = { "-q", "-h", "127.0.0.1", "-p", tostring(port) } } == 0
+  end, 10000, "pgbouncer")
+  function bouncer.stop()
+    bouncer.process:kill "sigint"
+    bouncer.process:wait(10000)
+  end
+  return bouncer
+end
+
 return postgres
