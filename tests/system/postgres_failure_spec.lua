@@ -324,6 +324,24 @@ describe("a server", function()
     end, 40000)
   end)
 
+  it("that accepts and says nothing is given up after connect_ms, and used when it speaks", function()
+    loop.run(function()
+      local pg = postgres.start()
+      local silent = fault_proxy.start { port = pg.port, swallow = 1000 }
+      local served = start(pg, { dsn = pg.url:gsub(":%d+/", ":" .. silent.port .. "/"), pool = { min = 0, connect_ms = 300, wait_ms = 1000 } })
+      local began = loop.now_ms()
+      local status, body = get(served, "/echo/1")
+      assert.equal(503, status)
+      assert.matches("no connection within 300 ms", body.error)
+      assert.is_true(loop.now_ms() - began < 3000)
+      silent.calm = true
+      loop.wait_until(function() return get(served, "/echo/1") == 200 end, 10000, "an answer")
+      served:stop()
+      silent:stop()
+      pg:stop()
+    end, 40000)
+  end)
+
   it("that is full is waited for", function()
     loop.run(function()
       local pg = postgres.start { settings = { max_connections = 4, superuser_reserved_connections = 0, max_wal_senders = 0 } }
