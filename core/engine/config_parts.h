@@ -55,6 +55,31 @@ void config_redis_url(struct config *c, const char *url, struct problems *proble
 /* Ids of pools are unique: no Redis is named as a database is. */
 void config_check_redis(const struct config *c, const char *file, struct problems *problems);
 
+/* ---- config_pools.c: what the tables `postgres` and `redis` share ---- */
+
+struct pool_number {
+    const char *name;
+    size_t offset; /* of an int64_t in the specification */
+    double min, max;
+};
+
+struct pool_table {
+    const char *section; /* "postgres" */
+    const struct pool_number *numbers;
+    size_t number_count;
+    const char *const *words; /* parts of an address that may stand for themselves; NULL at the end */
+    const char *const *others; /* further options; NULL at the end */
+};
+
+void config_pool_complain(struct file_job *job, const struct pool_table *t, const char *name, const char *what);
+
+/* Takes the option `key` of the pool `name`, its value on top of the stack, if it is a
+ * number or one that is read elsewhere. */
+bool config_pool_option(lua_State *L, struct file_job *job, const struct pool_table *t, const char *name, const char *key, void *spec);
+
+/* The key is none. */
+void config_pool_refuse(struct file_job *job, const struct pool_table *t, const char *name, const char *key);
+
 /* ---- config_upstreams.c ---- */
 
 /* Takes the upstream `name` from the value on top of the stack. */

@@ -17,11 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const struct {
-    const char *name;
-    size_t offset;
-    double min, max;
-} numbers[] = {
+static const struct pool_number numbers[] = {
     {"min", offsetof(struct pg_spec, min), 0, 10000},
     {"max", offsetof(struct pg_spec, max), 1, 10000},
     {"wait_ms", offsetof(struct pg_spec, wait_ms), 1, 3600000},
@@ -30,15 +26,21 @@ static const struct {
     {"idle_ms", offsetof(struct pg_spec, idle_ms), 100, 86400000},
     {"lifetime_ms", offsetof(struct pg_spec, lifetime_ms), 100, 604800000},
 };
-enum { NUMBERS = sizeof numbers / sizeof *numbers };
 
 /* Words of a connection string that may stand for themselves. */
-static const char *const words[] = {"host", "port", "dbname", "user", "password", "sslmode", "sslrootcert", "application_name"};
-enum { WORDS = sizeof words / sizeof *words };
+static const char *const words[] = {"host", "port", "dbname", "user", "password", "sslmode", "sslrootcert", "application_name", NULL};
+
+static const struct pool_table table = {
+    .section = "postgres",
+    .numbers = numbers,
+    .number_count = sizeof numbers / sizeof *numbers,
+    .words = words,
+    .others = (const char *const[]){"dsn", "pooler", NULL},
+};
 
 static void complain(struct file_job *job, const char *name, const char *what)
 {
-    problems_add(job->problems, job->name, config_line_of(job, name), "postgres.%s: %s", name, what);
+    config_pool_complain(job, &table, name, what);
 }
 
 static void set_dsn(struct config *c, struct pg_spec *spec, const char *dsn)
@@ -64,23 +66,6 @@ static struct pg_spec *add(struct config *c, const char *name)
     return spec;
 }
 
-static void refuse_key(struct file_job *job, const char *name, const char *key)
-{
-    char what[256];
-    const char *near = NULL;
-    unsigned best = 4;
-    for (size_t i = 0; i < NUMBERS + WORDS + 2; i++) {
-        const char *known = i < NUMBERS ? numbers[i].name : i < NUMBERS + WORDS ? words[i - NUMBERS] : i == NUMBERS + WORDS ? "dsn" : "pooler";
-        unsigned distance = str_distance(str_from(key), str_from(known));
-        if (distance < best) {
-            best = distance;
-            near = known;
-        }
-    }
-    snprintf(what, sizeof what, "unknown key '%s'%s%s%s", key, near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
-    complain(job, name, what);
-}
-
 /* Appends keyword='value' to the words of a connection string. */
 static void add_word(struct file_job *job, const char *name, const char *keyword, const char *text, struct buf *dsn)
 {
@@ -102,10 +87,10 @@ static void add_word(struct file_job *job, const char *name, const char *keyword
 static void take_words(lua_State *L, struct file_job *job, struct pg_spec *spec)
 {
     struct buf dsn = {0};
-    for (size_t i = 0; i < WORDS; i++) {
-        lua_getfield(L, -1, words[i]);
+    for (const char *const *word = words; *word; word++) {
+        lua_getfield(L, -1, *word);
         if (lua_isstring(L, -1))
-            add_word(job, spec->name, words[i], lua_tostring(L, -1), &dsn);
+            add_word(job, spec->name, *word, lua_tostring(L, -1), &dsn);
         else if (!lua_isnil(L, -1))
             complain(job, spec->name, "host, port, dbname, user, password, sslmode, sslrootcert and application_name are strings");
         lua_pop(L, 1);
@@ -121,33 +106,11 @@ static void take_words(lua_State *L, struct file_job *job, struct pg_spec *spec)
     buf_done(&dsn);
 }
 
-static bool is_word(const char *key)
-{
-    for (size_t i = 0; i < WORDS; i++)
-        if (strcmp(key, words[i]) == 0)
-            return true;
-    return false;
-}
-
 /* One option, its value on top of the stack. */
 static void take_option(lua_State *L, struct file_job *job, struct pg_spec *spec, const char *key)
 {
-    char what[160];
-    for (size_t i = 0; i < NUMBERS; i++) {
-        if (strcmp(key, numbers[i].name) != 0)
-            continue;
-        double value = lua_tonumber(L, -1);
-        if (lua_type(L, -1) != LUA_TNUMBER || !(value >= numbers[i].min && value <= numbers[i].max) ||
-            value != (double)(int64_t)value) {
-            snprintf(what, sizeof what, "'%s' is a whole number from %.0f to %.0f", key, numbers[i].min, numbers[i].max);
-            complain(job, spec->name, what);
-            return;
-        }
-        *(int64_t *)((char *)spec + numbers[i].offset) = (int64_t)value;
-        return;
-    }
-    if (is_word(key) || (job->origin == ORIGIN_API && strcmp(key, "made_by_api") == 0))
-        return; /* see take_words() */
+    if (config_pool_option(L, job, &table, spec->name, key, spec))
+        return; /* words: see take_words() */
     if (strcmp(key, "dsn") == 0 && lua_type(L, -1) == LUA_TSTRING)
         set_dsn(job->config, spec, lua_tostring(L, -1));
     else if (strcmp(key, "pooler") == 0 && lua_isboolean(L, -1))
@@ -155,7 +118,7 @@ static void take_option(lua_State *L, struct file_job *job, struct pg_spec *spec
     else if (strcmp(key, "dsn") == 0 || strcmp(key, "pooler") == 0)
         complain(job, spec->name, "'dsn' is a string and 'pooler' true or false");
     else
-        refuse_key(job, spec->name, key);
+        config_pool_refuse(job, &table, spec->name, key);
 }
 
 static void check(struct file_job *job, const struct pg_spec *spec)

@@ -16,11 +16,7 @@
 
 static const char *const DEFAULT_NAME = "redis";
 
-static const struct {
-    const char *name;
-    size_t offset;
-    double min, max;
-} numbers[] = {
+static const struct pool_number numbers[] = {
     {"min", offsetof(struct redis_spec, min), 0, 10000},
     {"max", offsetof(struct redis_spec, max), 1, 10000},
     {"wait_ms", offsetof(struct redis_spec, wait_ms), 1, 3600000},
@@ -29,15 +25,22 @@ static const struct {
     {"idle_ms", offsetof(struct redis_spec, idle_ms), 100, 86400000},
     {"lifetime_ms", offsetof(struct redis_spec, lifetime_ms), 100, 604800000},
 };
-enum { NUMBERS = sizeof numbers / sizeof *numbers };
 
 /* Parts of an address that may stand for themselves. */
-static const char *const words[] = {"host", "port", "user", "password", "database"};
-enum { WORDS = sizeof words / sizeof *words, WORD_BYTES = 512 };
+static const char *const words[] = {"host", "port", "user", "password", "database", NULL};
+enum { WORD_BYTES = 512 };
+
+static const struct pool_table table = {
+    .section = "redis",
+    .numbers = numbers,
+    .number_count = sizeof numbers / sizeof *numbers,
+    .words = words,
+    .others = (const char *const[]){"url", NULL},
+};
 
 static void complain(struct file_job *job, const char *name, const char *what)
 {
-    problems_add(job->problems, job->name, config_line_of(job, name), "redis.%s: %s", name, what);
+    config_pool_complain(job, &table, name, what);
 }
 
 static void set_url(struct config *c, struct redis_spec *spec, const char *url)
@@ -63,31 +66,6 @@ static struct redis_spec *add(struct config *c, const char *name)
     if (spec)
         *spec = (struct redis_spec){.name = copy.p, .url = "", .min = -1};
     return spec;
-}
-
-static void refuse_key(struct file_job *job, const char *name, const char *key)
-{
-    char what[256];
-    const char *near = NULL;
-    unsigned best = 4;
-    for (size_t i = 0; i < NUMBERS + WORDS + 1; i++) {
-        const char *known = i < NUMBERS ? numbers[i].name : i < NUMBERS + WORDS ? words[i - NUMBERS] : "url";
-        unsigned distance = str_distance(str_from(key), str_from(known));
-        if (distance < best) {
-            best = distance;
-            near = known;
-        }
-    }
-    snprintf(what, sizeof what, "unknown key '%.100s'%s%s%s", key, near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
-    complain(job, name, what);
-}
-
-static bool is_word(const char *key)
-{
-    for (size_t i = 0; i < WORDS; i++)
-        if (strcmp(key, words[i]) == 0)
-            return true;
-    return false;
 }
 
 /* The field of the table on top, a string or a number; false: it has none. */
@@ -153,24 +131,10 @@ static void take_words(lua_State *L, struct file_job *job, struct redis_spec *sp
 /* One option, its value on top of the stack. */
 static void take_option(lua_State *L, struct file_job *job, struct redis_spec *spec, const char *key)
 {
-    char what[160];
-    for (size_t i = 0; i < NUMBERS; i++) {
-        if (strcmp(key, numbers[i].name) != 0)
-            continue;
-        double value = lua_tonumber(L, -1);
-        if (lua_type(L, -1) != LUA_TNUMBER || !(value >= numbers[i].min && value <= numbers[i].max) ||
-            value != (double)(int64_t)value) {
-            snprintf(what, sizeof what, "'%s' is a whole number from %.0f to %.0f", key, numbers[i].min, numbers[i].max);
-            complain(job, spec->name, what);
-            return;
-        }
-        *(int64_t *)((char *)spec + numbers[i].offset) = (int64_t)value;
-        return;
-    }
-    if (is_word(key) || (job->origin == ORIGIN_API && strcmp(key, "made_by_api") == 0))
-        return; /* see take_words() */
+    if (config_pool_option(L, job, &table, spec->name, key, spec))
+        return; /* words: see take_words() */
     if (strcmp(key, "url") != 0)
-        refuse_key(job, spec->name, key);
+        config_pool_refuse(job, &table, spec->name, key);
     else if (lua_type(L, -1) == LUA_TSTRING)
         set_url(job->config, spec, lua_tostring(L, -1));
     else
