@@ -15,7 +15,6 @@
 #include "engine/config_parts.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 static const struct pool_number numbers[] = {
     {"min", offsetof(struct pg_spec, min), 0, 10000},

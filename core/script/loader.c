@@ -4,6 +4,7 @@
 // SPDX-License-Identifier: MIT
 #include "script/state.h"
 
+#include "script/fields.h"
 #include "script/json.h"
 #include "script/text.h"
 
@@ -179,21 +180,13 @@ static const struct script_upstream *find_upstream(struct script *s, const char 
     return NULL;
 }
 
-static const char *field_string(lua_State *L, const char *name)
-{
-    lua_getfield(L, -1, name);
-    const char *text = lua_tostring(L, -1);
-    lua_pop(L, 1); /* stays alive in the table */
-    return text;
-}
-
 /* Adds the route described by the table on top of the stack. */
 static void add_route(lua_State *L, struct loading *loading)
 {
     struct script *s = loading->s;
     struct route *r = calloc(1, sizeof *r);
-    const char *upstream = field_string(L, "upstream");
-    const char *rest = field_string(L, "rest");
+    const char *upstream = field_text(L, "upstream");
+    const char *rest = field_text(L, "rest");
     if (!r) {
         luaL_error(L, "out of memory");
         return;
@@ -202,25 +195,17 @@ static void add_route(lua_State *L, struct loading *loading)
     s->routes = r;
     s->route_count++;
     r->script = s;
-    r->method = strdup(field_string(L, "method"));
-    r->pattern = strdup(field_string(L, "path"));
+    r->method = strdup(field_text(L, "method"));
+    r->pattern = strdup(field_text(L, "path"));
     r->file = strdup(loading->current->name);
     r->prefix_rest = rest ? strdup(rest) : NULL;
-    lua_getfield(L, -1, "line");
-    r->line = (int)lua_tointeger(L, -1);
-    lua_getfield(L, -2, "bare");
-    r->bare = lua_toboolean(L, -1);
-    lua_pop(L, 1);
-    lua_getfield(L, -2, "timeout_ms");
-    r->timeout_ms = (uint64_t)lua_tonumber(L, -1);
-    lua_getfield(L, -3, "buffer_request");
-    r->buffer_request = lua_toboolean(L, -1);
-    lua_getfield(L, -4, "handler");
+    r->line = (int)field_number(L, "line", 0);
+    r->bare = field_flag(L, "bare");
+    r->timeout_ms = (uint64_t)field_number(L, "timeout_ms", 0);
+    r->buffer_request = field_flag(L, "buffer_request");
+    r->every_ms = (uint64_t)(field_number(L, "every_s", 0) * 1000);
+    lua_getfield(L, -1, "handler");
     r->handler = lua_isfunction(L, -1) ? luaL_ref(L, LUA_REGISTRYINDEX) : (lua_pop(L, 1), LUA_NOREF);
-    lua_pop(L, 3);
-    lua_getfield(L, -1, "every_s");
-    r->every_ms = (uint64_t)(lua_tonumber(L, -1) * 1000);
-    lua_pop(L, 1);
     if (r->every_ms) {
         if (strcmp(s->routes_under, CONTROL_ROUTES) != 0)
             problems_add(loading->problems, r->file, r->line, "app:every() is for files below rules/%s, which control runs", CONTROL_ROUTES);

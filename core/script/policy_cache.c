@@ -3,33 +3,10 @@
 #include "script/dispatch.h"
 
 #include "cache/cache.h"
+#include "script/fields.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-static double number(lua_State *L, const char *name, double fallback)
-{
-    lua_getfield(L, -1, name);
-    double value = lua_isnumber(L, -1) ? lua_tonumber(L, -1) : fallback;
-    lua_pop(L, 1);
-    return value;
-}
-
-static bool is_true(lua_State *L, const char *name)
-{
-    lua_getfield(L, -1, name);
-    bool value = lua_toboolean(L, -1);
-    lua_pop(L, 1);
-    return value;
-}
-
-static const char *text(lua_State *L, const char *name)
-{
-    lua_getfield(L, -1, name);
-    const char *value = lua_tostring(L, -1);
-    lua_pop(L, 1); /* stays alive in the table */
-    return value ? value : "";
-}
 
 /* A list of strings joined by commas; the schema has bounded it. */
 static void list(lua_State *L, const char *name, char *out, size_t size, bool lower)
@@ -79,32 +56,33 @@ static void *read_cache(lua_State *L, struct script *s, const struct route *rout
 {
     (void)s;
     (void)route;
-    if (strcmp(text(L, "mode"), "on") != 0)
+    if (strcmp(field_text(L, "mode"), "on") != 0)
         return NULL;
     /* Filled where Lua may raise without leaving it behind. */
     struct cache_policy *p = lua_newuserdata(L, sizeof *p);
     memset(p, 0, sizeof *p);
     lua_insert(L, -2);
     p->fresh = (struct fresh_opts){
-        .ttl_s = number(L, "ttl", -1),
-        .force_ttl_s = number(L, "force_ttl", -1),
-        .stale_while_s = number(L, "stale_while_revalidate", 0),
-        .stale_error_s = number(L, "stale_if_error", 0),
-        .heuristic = number(L, "heuristic", 0),
-        .heuristic_most_s = number(L, "heuristic_max", 86400),
+        .ttl_s = field_number(L, "ttl", -1),
+        .force_ttl_s = field_number(L, "force_ttl", -1),
+        .stale_while_s = field_number(L, "stale_while_revalidate", 0),
+        .stale_error_s = field_number(L, "stale_if_error", 0),
+        .heuristic = field_number(L, "heuristic", 0),
+        .heuristic_most_s = field_number(L, "heuristic_max", 86400),
     };
     read_by_status(L, &p->fresh);
-    p->query = query_of(text(L, "query"));
-    p->cookies = strcmp(text(L, "cookies"), "strip") == 0 ? COOKIES_STRIP : COOKIES_BYPASS;
+    p->query = query_of(field_text(L, "query"));
+    p->cookies = strcmp(field_text(L, "cookies"), "strip") == 0 ? COOKIES_STRIP : COOKIES_BYPASS;
     list(L, "query_names", p->query_names, sizeof p->query_names, false);
     list(L, "key_headers", p->key_headers, sizeof p->key_headers, true);
     list(L, "key_cookies", p->key_cookies, sizeof p->key_cookies, false);
-    snprintf(p->tag_header, sizeof p->tag_header, "%s", text(L, "tag_header"));
-    p->max_object_bytes = (uint64_t)number(L, "max_object_bytes", 0);
-    p->collapse_ms = (uint64_t)(number(L, "collapse", 0) * 1e3);
-    p->early = number(L, "early", 0);
-    p->heed_request = is_true(L, "heed_request");
-    p->status_header = is_true(L, "status_header");
+    const char *tag_header = field_text(L, "tag_header");
+    snprintf(p->tag_header, sizeof p->tag_header, "%s", tag_header ? tag_header : "");
+    p->max_object_bytes = (uint64_t)field_number(L, "max_object_bytes", 0);
+    p->collapse_ms = (uint64_t)(field_number(L, "collapse", 0) * 1e3);
+    p->early = field_number(L, "early", 0);
+    p->heed_request = field_flag(L, "heed_request");
+    p->status_header = field_flag(L, "status_header");
     struct cache_policy *kept = malloc(sizeof *kept);
     if (!kept)
         luaL_error(L, "out of memory");

@@ -5,25 +5,10 @@
  */
 // SPDX-License-Identifier: MIT
 #include "http/compress.h"
+#include "script/fields.h"
 #include "script/state.h"
 
 #include <stdlib.h>
-
-static double number(lua_State *L, const char *name)
-{
-    lua_getfield(L, -1, name);
-    double value = lua_tonumber(L, -1);
-    lua_pop(L, 1);
-    return value;
-}
-
-static bool flag(lua_State *L, const char *name)
-{
-    lua_getfield(L, -1, name);
-    bool value = lua_toboolean(L, -1);
-    lua_pop(L, 1);
-    return value;
-}
 
 static bool read_types(lua_State *L, struct compress_rules *r)
 {
@@ -62,8 +47,8 @@ static void read_steps(lua_State *L, struct level_step *steps)
     size_t n = lua_istable(L, -1) ? lua_objlen(L, -1) : 0;
     for (size_t i = 0; i < n && i < LEVEL_STEPS; i++) {
         lua_rawgeti(L, -1, (int)i + 1);
-        steps[i].level = (int)number(L, "level");
-        steps[i].up_to_bytes = i + 1 < n ? (uint64_t)number(L, "up_to") : UINT64_MAX;
+        steps[i].level = (int)field_number(L, "level", 0);
+        steps[i].up_to_bytes = i + 1 < n ? (uint64_t)field_number(L, "up_to", 0) : UINT64_MAX;
         lua_pop(L, 1);
     }
     if (!n)
@@ -83,7 +68,7 @@ static void *read_compression(lua_State *L, struct script *s, const struct route
 {
     (void)s;
     (void)route;
-    if (!flag(L, "enabled"))
+    if (!field_flag(L, "enabled"))
         return NULL;
     struct compress_rules *r = compress_rules_new();
     if (!r || !read_types(L, r)) {
@@ -97,12 +82,12 @@ static void *read_compression(lua_State *L, struct script *s, const struct route
     lua_pop(L, 1);
     read_order(L, r);
     read_levels(L, r);
-    r->cpu_high = number(L, "cpu_high");
-    r->cpu_full = number(L, "cpu_full");
-    r->lag_full_ns = (uint64_t)(number(L, "lag_full_ms") * 1e6);
-    r->skip_set_cookie = flag(L, "skip_set_cookie");
-    r->skip_cross_site = flag(L, "skip_cross_site");
-    r->decode_requests = flag(L, "decode_requests");
+    r->cpu_high = field_number(L, "cpu_high", 0);
+    r->cpu_full = field_number(L, "cpu_full", 0);
+    r->lag_full_ns = (uint64_t)(field_number(L, "lag_full_ms", 0) * 1e6);
+    r->skip_set_cookie = field_flag(L, "skip_set_cookie");
+    r->skip_cross_site = field_flag(L, "skip_cross_site");
+    r->decode_requests = field_flag(L, "decode_requests");
     return r;
 }
 

@@ -6,6 +6,7 @@
  */
 // SPDX-License-Identifier: MIT
 #include "script/admission.h"
+#include "script/fields.h"
 
 #include "board/rates.h"
 
@@ -24,22 +25,6 @@ struct limit_policy {
     uint64_t scope; /* routes that share a limit have the same */
 };
 
-static double number(lua_State *L, const char *name, double fallback)
-{
-    lua_getfield(L, -1, name);
-    double value = lua_isnumber(L, -1) ? lua_tonumber(L, -1) : fallback;
-    lua_pop(L, 1);
-    return value;
-}
-
-static const char *text(lua_State *L, const char *name)
-{
-    lua_getfield(L, -1, name);
-    const char *value = lua_tostring(L, -1);
-    lua_pop(L, 1); /* stays alive in the table */
-    return value;
-}
-
 static uint64_t scope_of(const struct route *route, const char *name)
 {
     char own[BOARD_ROUTE_NAME + 32];
@@ -51,20 +36,20 @@ static uint64_t scope_of(const struct route *route, const char *name)
 static void read_concurrency(lua_State *L, struct limit_policy *p, const struct route *route)
 {
     static const char *const priorities[] = {"critical", "high", "normal", "low"};
-    const char *priority = text(L, "priority"), *name = text(L, "name");
-    double fixed = number(L, "concurrency", 0);
+    const char *priority = field_text(L, "priority"), *name = field_text(L, "name");
+    double fixed = field_number(L, "concurrency", 0);
     struct limiter_opts opts = {
         .name = name ? name : route->pattern,
         .adaptive = fixed == 0,
-        .initial = (uint32_t)number(L, "initial", 20),
-        .least = (uint32_t)number(L, "least", 4),
-        .most = fixed > 0 ? (uint32_t)fixed : (uint32_t)number(L, "most", 1000),
+        .initial = (uint32_t)field_number(L, "initial", 20),
+        .least = (uint32_t)field_number(L, "least", 4),
+        .most = fixed > 0 ? (uint32_t)fixed : (uint32_t)field_number(L, "most", 1000),
     };
     struct board *board = route->script->board;
     p->admission = (struct admission_opts){
         .limiter = limiter_get(&board->limiters, p->scope | 1, &opts),
-        .queue = (uint32_t)number(L, "queue", 100),
-        .queue_ms = (uint64_t)number(L, "queue_ms", 0),
+        .queue = (uint32_t)field_number(L, "queue", 100),
+        .queue_ms = (uint64_t)field_number(L, "queue_ms", 0),
         .observe = p->observe,
     };
     if (!p->admission.limiter)
@@ -77,8 +62,8 @@ static void read_concurrency(lua_State *L, struct limit_policy *p, const struct 
 
 static void *read_limit(lua_State *L, struct script *s, const struct route *route)
 {
-    const char *mode = text(L, "mode"), *key = text(L, "key");
-    double rate = number(L, "rate", 0);
+    const char *mode = field_text(L, "mode"), *key = field_text(L, "key");
+    double rate = field_number(L, "rate", 0);
     lua_getfield(L, -1, "concurrency");
     bool concurrency = !lua_isnil(L, -1);
     lua_pop(L, 1);
@@ -91,8 +76,8 @@ static void *read_limit(lua_State *L, struct script *s, const struct route *rout
     }
     p->observe = strcmp(mode, "observe") == 0;
     p->rate.interval_ns = rate > 0 ? (uint64_t)(1e9 / rate) : 0;
-    p->rate.burst = (uint64_t)number(L, "burst", fmax(1, ceil(rate)));
-    p->scope = scope_of(route, text(L, "name"));
+    p->rate.burst = (uint64_t)field_number(L, "burst", fmax(1, ceil(rate)));
+    p->scope = scope_of(route, field_text(L, "name"));
     p->key = strcmp(key, "address") == 0 ? KEY_ADDRESS : strcmp(key, "all") == 0 ? KEY_ALL : KEY_HEADER;
     if (p->key == KEY_HEADER)
         p->header = strdup(key + strlen("header:"));
