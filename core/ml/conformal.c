@@ -72,7 +72,7 @@ void conformal_add(struct conformal *c, double s)
     }
     c->sorted[to] = x;
     c->ring[c->next] = x;
-    c->next = (c->next + 1) % c->window;
+    c->next = c->next + 1 < c->window ? c->next + 1 : 0;
 }
 
 size_t conformal_count(const struct conformal *c)

@@ -184,7 +184,8 @@ static void queue_message(struct redis_listener *l, const struct redis_message *
         return;
     }
     buf_add(&l->queue, &head, sizeof head);
-    buf_add_str(&l->queue, m->pattern);
+    if (m->pattern.p)
+        buf_add_str(&l->queue, m->pattern);
     buf_add_str(&l->queue, m->channel);
     buf_add_str(&l->queue, m->payload);
     if (!buf_ok(&l->queue)) {

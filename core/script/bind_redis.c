@@ -606,7 +606,7 @@ static int lua_sha1(lua_State *L)
     size_t len;
     const char *p = luaL_checklstring(L, 1, &len);
     SHA1((const unsigned char *)p, len, hash);
-    for (int i = 0; i < SHA_DIGEST_LENGTH; i++) {
+    for (size_t i = 0; i < SHA_DIGEST_LENGTH; i++) {
         text[i * 2] = digits[hash[i] >> 4];
         text[i * 2 + 1] = digits[hash[i] & 15];
     }

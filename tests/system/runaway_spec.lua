@@ -89,7 +89,7 @@ describe("a handler that runs away", function()
   local e
   setup(function()
     e = engine.start { workers = 2, rules = { ["routes/app.lua"] = handlers() },
-      args = { "--set", "script.cpu_ms=" .. CPU_MS, "--set", "script.memory_bytes=33554432" } }
+      args = { "--set", "script.cpu_ms=" .. CPU_MS, "--set", "script.memory_bytes=33554432", "--set", "worker.hang_ms=20000" } }
   end)
   teardown(function() e:stop() end)
 
