@@ -40,6 +40,7 @@ struct board_pool {
     char name[POOL_NAME];
     _Atomic uint32_t kind;             /* Writer: workers */
     _Atomic uint32_t min, max;         /* as configured. Writer: workers */
+    _Atomic uint64_t wait_ms, statement_ms, connect_ms, idle_ms, lifetime_ms; /* in force. Writer: workers */
     _Atomic uint32_t min_set, max_set; /* by the API, plus one; 0: not. Writer: control */
     _Atomic uint32_t health;           /* Writer: workers */
     _Atomic uint32_t server_max;       /* connections that the server gives to all; 0: not known. Writer: workers */

@@ -177,9 +177,19 @@ static void show(struct pg_pool *pool)
         atomic_store_explicit(&pool->lane->starved, 0, memory_order_relaxed);
 }
 
+static void show_ms(_Atomic uint64_t *shown, const struct pg_pool *pool, int64_t own, enum setting_id setting)
+{
+    atomic_store_explicit(shown, own ? (uint64_t)own : (uint64_t)pg_setting(pool, setting), memory_order_relaxed);
+}
+
 static void show_bounds(struct pg_pool *pool)
 {
     const struct pg_spec *spec = &pool->spec;
+    show_ms(&pool->shared->wait_ms, pool, spec->wait_ms, SETTING_POOL_DB_WAIT_MS);
+    show_ms(&pool->shared->statement_ms, pool, spec->statement_ms, SETTING_POOL_DB_STATEMENT_MS);
+    show_ms(&pool->shared->connect_ms, pool, spec->connect_ms, SETTING_POOL_DB_CONNECT_MS);
+    show_ms(&pool->shared->idle_ms, pool, spec->idle_ms, SETTING_POOL_DB_IDLE_MS);
+    show_ms(&pool->shared->lifetime_ms, pool, spec->lifetime_ms, SETTING_POOL_DB_LIFETIME_MS);
     atomic_store_explicit(&pool->shared->max, spec->max ? (uint32_t)spec->max : (uint32_t)pg_setting(pool, SETTING_POOL_DB_MAX),
                           memory_order_relaxed);
     atomic_store_explicit(&pool->shared->min, spec->min >= 0 ? (uint32_t)spec->min : (uint32_t)pg_setting(pool, SETTING_POOL_DB_MIN),
@@ -319,8 +329,16 @@ static bool is_same_text(const char *a, const char *b)
 
 static bool is_same(const struct pg_spec *a, const struct pg_spec *b)
 {
-    return is_same_text(a->name, b->name) && is_same_text(a->dsn, b->dsn) && a->wait_ms == b->wait_ms && a->statement_ms == b->statement_ms && a->connect_ms == b->connect_ms &&
-           a->idle_ms == b->idle_ms && a->lifetime_ms == b->lifetime_ms && a->pooler == b->pooler;
+    return is_same_text(a->name, b->name) && is_same_text(a->dsn, b->dsn) && a->pooler == b->pooler;
+}
+
+/* Numbers change in place; connections stay. */
+static void take_numbers(struct pg_spec *to, const struct pg_spec *from)
+{
+    const char *name = to->name, *dsn = to->dsn;
+    *to = *from;
+    to->name = name;
+    to->dsn = dsn;
 }
 
 static bool copy_spec(struct pg_pool *pool, const struct pg_spec *spec)
@@ -342,8 +360,7 @@ struct pg_pool *pg_open(struct pg *all, const struct pg_spec *spec)
 {
     for (struct pg_pool *pool = all->pools; pool; pool = pool->next)
         if (is_same(&pool->spec, spec)) {
-            pool->spec.min = spec->min; /* bounds change in place */
-            pool->spec.max = spec->max;
+            take_numbers(&pool->spec, spec);
             show_bounds(pool);
             pool->refs++;
             return pool;

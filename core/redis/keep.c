@@ -151,6 +151,11 @@ static void keep_conn(struct redis_pool *pool, struct redis_conn *c, uint32_t le
         redis_conn_check(c);
 }
 
+static void show_ms(_Atomic uint64_t *shown, const struct redis_pool *pool, int64_t own, enum setting_id setting)
+{
+    atomic_store_explicit(shown, own ? (uint64_t)own : (uint64_t)redis_setting(pool, setting), memory_order_relaxed);
+}
+
 static void show(struct redis_pool *pool)
 {
     const struct redis_spec *spec = &pool->spec;
@@ -163,6 +168,11 @@ static void show(struct redis_pool *pool)
         atomic_store_explicit(&pool->lane->starved, 0, memory_order_relaxed);
     if (!is_used(pool))
         return;
+    show_ms(&pool->shared->wait_ms, pool, spec->wait_ms, SETTING_POOL_REDIS_WAIT_MS);
+    show_ms(&pool->shared->statement_ms, pool, spec->command_ms, SETTING_POOL_REDIS_COMMAND_MS);
+    show_ms(&pool->shared->connect_ms, pool, spec->connect_ms, SETTING_POOL_REDIS_CONNECT_MS);
+    show_ms(&pool->shared->idle_ms, pool, spec->idle_ms, SETTING_POOL_REDIS_IDLE_MS);
+    show_ms(&pool->shared->lifetime_ms, pool, spec->lifetime_ms, SETTING_POOL_REDIS_LIFETIME_MS);
     atomic_store_explicit(&pool->shared->max, spec->max ? (uint32_t)spec->max : (uint32_t)redis_setting(pool, SETTING_POOL_REDIS_MAX),
                           memory_order_relaxed);
     atomic_store_explicit(&pool->shared->min,
@@ -294,8 +304,16 @@ void redis_free(struct redis *all)
 
 static bool is_same(const struct redis_spec *a, const struct redis_spec *b)
 {
-    return strcmp(a->name, b->name) == 0 && strcmp(a->url, b->url) == 0 && a->wait_ms == b->wait_ms && a->command_ms == b->command_ms && a->connect_ms == b->connect_ms && a->idle_ms == b->idle_ms &&
-           a->lifetime_ms == b->lifetime_ms;
+    return strcmp(a->name, b->name) == 0 && strcmp(a->url, b->url) == 0;
+}
+
+/* Numbers change in place; connections stay. */
+static void take_numbers(struct redis_spec *to, const struct redis_spec *from)
+{
+    const char *name = to->name, *url = to->url;
+    *to = *from;
+    to->name = name;
+    to->url = url;
 }
 
 static bool copy_spec(struct redis_pool *pool, const struct redis_spec *spec)
@@ -318,8 +336,7 @@ struct redis_pool *redis_open(struct redis *all, const struct redis_spec *spec)
 {
     for (struct redis_pool *pool = all->pools; pool; pool = pool->next)
         if (is_same(&pool->spec, spec)) {
-            pool->spec.min = spec->min; /* bounds change in place */
-            pool->spec.max = spec->max;
+            take_numbers(&pool->spec, spec);
             show(pool);
             pool->refs++;
             return pool;

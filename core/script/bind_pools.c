@@ -69,6 +69,11 @@ static void push_pool(lua_State *L, struct board_pool *p)
     set_text(L, "health", healths[atomic_load(&p->health)]);
     set_text(L, "reason", reason);
     set_text(L, "server", p->where);
+    set_number(L, "wait_timeout_ms", (double)atomic_load(&p->wait_ms));
+    set_number(L, "statement_timeout_ms", (double)atomic_load(&p->statement_ms));
+    set_number(L, "connect_timeout_ms", (double)atomic_load(&p->connect_ms));
+    set_number(L, "idle_timeout_ms", (double)atomic_load(&p->idle_ms));
+    set_number(L, "max_lifetime_ms", (double)atomic_load(&p->lifetime_ms));
     set_number(L, "server_max", atomic_load_explicit(&p->server_max, memory_order_relaxed));
     lua_pushboolean(L, atomic_load(&p->deleted) != 0);
     lua_setfield(L, -2, "draining");

@@ -1,7 +1,7 @@
 -- GET    resources/pools      : every pool of connections, all workers together
 -- POST   resources/pools      : {"pool_id": "reports", "pool_type": "database", "max_size": 15} makes one; it survives restarts
 -- GET    resources/pools/:id  : one of them
--- PATCH  resources/pools/:id  : {"max_size": 15, "min_size": 2} takes effect at once, and is kept
+-- PATCH  resources/pools/:id  : {"max_size": 15, "idle_timeout_ms": 60000} takes effect at once, and is kept; connections stay
 -- DELETE resources/pools/:id  : ends one that the API made: at once with ?force=true, else when its connections have done
 -- GET    resources/pools/:id/statements : what its statements cost, the most expensive first
 --
@@ -68,8 +68,9 @@ end
 --- Whether the API made it: then all that is known of it is in the overlay.
 local function is_ours(entry) return type(entry) == "table" and entry.made_by_api == true end
 
-local function options_of(asked)
-  local entry, own = { made_by_api = true }, own_option[asked.pool_type]
+--- What the configuration calls what was asked for.
+local function options_of(pool_type, asked)
+  local entry, own = {}, own_option[pool_type]
   for name, value in pairs(asked) do
     local key = option[name] or own[name]
     if key then entry[key] = name == "port" and tostring(value) or value end
@@ -90,7 +91,8 @@ app:post(admin.path "resources/pools", function(req)
   if find(id) or kept(id, overlay.read()) then
     return admin.problem(409, "pool_exists", "there is a pool of this id already; PATCH changes it")
   end
-  local entry = options_of(asked)
+  local entry = options_of(asked.pool_type, asked)
+  entry.made_by_api = true
   local record, why, refusal = overlay.change(function(values)
     local section = section_of[asked.pool_type]
     values[section] = values[section] or {}
@@ -136,26 +138,32 @@ app:post(admin.path "resources/pools/:id/explain", function(req)
   return admin.envelope(plan)
 end)
 
+local changeable = {}
+for _, name in ipairs { "max_size", "min_size", "wait_timeout_ms", "statement_timeout_ms", "connect_timeout_ms", "idle_timeout_ms",
+  "max_lifetime_ms" } do
+  changeable[name] = fields[name]
+end
+
 app:patch(admin.path "resources/pools/:id", function(req)
   local id = req.params.id
   local pool = find(id)
   if not pool then return missing() end
-  local asked, refused = admin.body(req, { max_size = fields.max_size, min_size = fields.min_size })
+  local asked, refused = admin.body(req, changeable)
   if not asked then return unpack(refused) end
   local done, what, word = pools.resize(id, asked.min_size, asked.max_size)
   if not done then return admin.problem(word == "unknown_pool" and 404 or 422, word, what) end
   local now = find(id)
-  if now and next(asked) then
-    local record, why = overlay.change(function(values)
-      local section = section_of[pool.pool_type]
-      values[section] = values[section] or {}
-      local entry = values[section][id] or {}
-      entry.max, entry.min = now.max, now.min
-      values[section][id] = entry
-    end)
-    if not record then return admin.problem(503, "not_kept", "the new size is in force, but will not survive a restart: " .. why) end
-  end
-  return admin.envelope(find(id) or pool)
+  if not now or not next(asked) then return admin.envelope(now or pool) end
+  local record, why = overlay.change(function(values)
+    local section = section_of[pool.pool_type]
+    values[section] = values[section] or {}
+    local entry = values[section][id] or {}
+    for key, value in pairs(options_of(pool.pool_type, asked)) do entry[key] = value end
+    if asked.max_size or asked.min_size then entry.max, entry.min = now.max, now.min end
+    values[section][id] = entry
+  end)
+  if not record then return admin.problem(503, "not_kept", "the new size is in force, but nothing of this will survive a restart: " .. why) end
+  return admin.envelope(find(id) or now)
 end)
 
 app:delete(admin.path "resources/pools/:id", function(req)
