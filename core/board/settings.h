@@ -230,10 +230,10 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
       "requests wait for a server that is away for less than this; then they fail at once")        \
     X(POOL_DB_QUEUE, "pool.db.queue", INTEGER, "requests", 10000, 1, 10000000, true, NULL,          \
       "most requests of a worker that wait for a connection")                                      \
-    X(POOL_DB_PIPELINE, "pool.db.pipeline", INTEGER, "statements", 16, 1, 1024, true, NULL,         \
+    X(POOL_DB_PIPELINE, "pool.db.pipeline", INTEGER, "statements", 64, 1, 1024, true, NULL,         \
       "statements under way on one connection; 1: each waits for the one before")                  \
-    X(POOL_DB_SPREAD, "pool.db.spread", INTEGER, "statements", 8, 1, 1024, true, NULL,              \
-      "another connection is opened once all have this many statements under way")                 \
+    X(POOL_DB_SPREAD_MS, "pool.db.spread_ms", NUMBER, "ms", 1, 0, 60000, true, NULL,                \
+      "another connection is used once what is under way on one takes the server this long")       \
     X(POOL_DB_SLOW_MS, "pool.db.slow_ms", NUMBER, "ms", 10, 0, 3600000, true, NULL,                 \
       "statements that take this long get a connection for themselves")                            \
     X(POOL_DB_RESULT_BYTES, "pool.db.result_bytes", INTEGER, "bytes", 33554432, 1024,               \

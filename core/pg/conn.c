@@ -192,6 +192,8 @@ void pg_conn_place(struct pg_conn *c, struct pg_job *job)
         write_named(c, job);
     bool first = !c->jobs.first;
     jobs_add(&c->jobs, job);
+    job->expected_ms = pool_expected_ms(job);
+    c->expected_ms = (first ? 0 : c->expected_ms) + job->expected_ms;
     if (first) {
         c->current = job;
         pg_conn_new_head(c);

@@ -103,6 +103,7 @@ struct pg_conn {
     uint64_t sent;                   /* bytes handed to the socket so far */
     uint64_t skip;                   /* bytes of a message too large to read */
     struct job_list jobs;            /* under way, in order */
+    double expected_ms;              /* that they take the server */
     struct pg_job *current;          /* replies belong to it */
     struct pg_job *open;             /* placed without a Sync yet */
     struct pg_error error;           /* of the transaction being answered */
@@ -261,6 +262,7 @@ void pool_dispatch(struct pg_pool *pool);
 void pool_deliver(struct pg *all);
 
 uint64_t pool_statement_ms(const struct pg_pool *pool, const struct pg_job *job);
+double pool_expected_ms(const struct pg_job *job); /* at the server, from those before */
 
 static inline double pg_setting(const struct pg_pool *pool, enum setting_id id)
 {

@@ -133,6 +133,7 @@ struct pg_job {
     struct pg_job *next, *prev;
     struct timer timer;         /* of its wait */
     struct prepared *prepared;
+    double expected_ms;         /* at the server, when it was placed */
     uint64_t offset;            /* of its first byte in what the connection sends */
     uint64_t order;
     unsigned char state;        /* see parts.h */

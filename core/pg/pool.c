@@ -3,9 +3,9 @@
  * Two queues, each first in first out: jobs, which share connections, and leases,
  * which need one that has nothing to do. The older of both heads goes first; a
  * lease that finds none idle reserves one, which then takes no more jobs until it
- * is empty. Jobs fill the first connections up to pool.db.spread before the next
- * ones are used, since few deep pipelines cost less than many shallow ones; they
- * keep away from connections whose statement takes long.
+ * is empty. Jobs fill the first connections up to pool.db.spread_ms of the server's
+ * time before the next ones are used, since few deep pipelines cost less than many
+ * shallow ones; they keep away from connections whose statement takes long.
  */
 // SPDX-License-Identifier: MIT
 #include "pg/parts.h"
@@ -233,20 +233,30 @@ static bool is_held_up(const struct pg_conn *c)
     return head->statement->mean_ms > slow || (double)(c->pool->all->io->now_ns - c->head_ns) / 1e6 > slow;
 }
 
-/* The connection that a job goes to: the first with few under way, else the one
- * with the fewest. */
+/* A statement not seen before is thought to fill a connection. */
+double pool_expected_ms(const struct pg_job *job)
+{
+    return job->statement->mean_ms > 0 ? job->statement->mean_ms : pg_setting(job->pool, SETTING_POOL_DB_SPREAD_MS);
+}
+
+static bool is_filled(const struct pg_conn *c)
+{
+    return c->jobs.count && c->expected_ms >= pg_setting(c->pool, SETTING_POOL_DB_SPREAD_MS);
+}
+
+/* The connection that a job goes to: the first that is not filled, else the one
+ * with the least to do. */
 static struct pg_conn *find_shared(struct pg_pool *pool, const struct pg_job *job)
 {
     bool alone = job->statement->mean_ms > slow_ms(pool);
     unsigned deep = alone ? 1 : (unsigned)pg_setting(pool, SETTING_POOL_DB_PIPELINE);
-    unsigned spread = (unsigned)pg_setting(pool, SETTING_POOL_DB_SPREAD);
     struct pg_conn *best = NULL;
     for (struct pg_conn *c = pool->conns; c; c = c->next) {
         if (!is_free_for_jobs(c) || c->jobs.count >= deep || is_held_up(c))
             continue;
-        if (c->jobs.count < spread)
+        if (!is_filled(c))
             return c;
-        if (!best || c->jobs.count < best->jobs.count)
+        if (!best || c->expected_ms < best->expected_ms)
             best = c;
     }
     return best;
@@ -303,9 +313,8 @@ static bool give_job(struct pg_pool *pool)
 {
     struct pg_job *job = pool->waiting.first;
     struct pg_conn *c = find_shared(pool, job);
-    if (!c || c->jobs.count >= (unsigned)pg_setting(pool, SETTING_POOL_DB_SPREAD))
-        if (!pool->opening)
-            pool_grow(pool);
+    if ((!c || is_filled(c)) && !pool->opening)
+        pool_grow(pool);
     if (!c)
         return false;
     jobs_remove(&pool->waiting, job);

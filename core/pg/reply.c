@@ -14,6 +14,7 @@
 void pg_conn_take_off(struct pg_conn *c, struct pg_job *job)
 {
     jobs_remove(&c->jobs, job);
+    c->expected_ms -= job->expected_ms;
     if (c->open == job)
         c->open = NULL;
     job->conn = NULL;

@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-static const double WEIGHT = 0.2; /* of the newest in the moving average */
+static const double WEIGHT = 0.05; /* of the newest in the moving average */
 
 /* Skips white space and comments; comments nest. */
 static struct str skip_space(struct str s)
