@@ -282,12 +282,18 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
       "a transaction whose watched keys changed is done again this often")                         \
     X(POOL_REDIS_CANCEL_GONE, "pool.redis.cancel_gone", BOOLEAN, "", 1, 0, 1, true, NULL,           \
       "a command whose client has gone is given up")                                               \
-    X(ANALYSIS_WINDOW, "analysis.window", INTEGER, "frames", 100, 10, 100000, true,                 \
-      "PERFORMANCE_ANALYSIS_WINDOW", "frames looked at together; reserved, nothing reads it yet")  \
+    X(ANALYSIS_WINDOW, "analysis.window", INTEGER, "samples", 100, 10, 4096, false,                \
+      "PERFORMANCE_ANALYSIS_WINDOW", "unremarkable samples of a signal that are its baseline")     \
     X(ANALYSIS_THRESHOLD, "analysis.anomaly_threshold", NUMBER, "", 0.1, 0, 1, true,                \
-      "ML_ANOMALY_THRESHOLD", "sensitivity to anomalies; reserved, nothing reads it yet")          \
+      "ML_ANOMALY_THRESHOLD", "a sample is remarkable when its rank among the usual ones is in this share of an end") \
     X(ANALYSIS_MIN_SAMPLES, "analysis.min_samples", INTEGER, "samples", 100, 1, 1000000, true,      \
-      "ML_TRAINING_MIN_SAMPLES", "samples to learn from first; reserved, nothing reads it yet")
+      "ML_TRAINING_MIN_SAMPLES", "samples to learn from before anything is called unusual")        \
+    X(ANALYSIS_SAMPLE_REQUESTS, "analysis.sample_requests", INTEGER, "requests", 20, 1, 1000000, true, NULL, \
+      "a sample of a route ends with the second that completes so many")                           \
+    X(ANALYSIS_SAMPLE_S, "analysis.sample_s", INTEGER, "s", 10, 1, 3600, true, NULL,                \
+      "or after so long")                                                                          \
+    X(ANALYSIS_ADOPT_S, "analysis.adopt_s", INTEGER, "s", 1800, 10, 864000, true, NULL,             \
+      "what has been unusual for so long is learnt as usual")
 
 enum setting_id {
 #define X(id, name, type, unit, def, min, max, live, env, doc) SETTING_##id,

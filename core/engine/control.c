@@ -21,6 +21,8 @@
 #include "script/bind_stats.h"
 #include "script/bind_task_stats.h"
 #include "script/bind_upstreams.h"
+#include "script/bind_watch.h"
+#include "script/keep.h"
 #include "script/limits.h"
 #include "sys/resources.h"
 
@@ -44,6 +46,8 @@ struct control {
     struct script *script;
     struct reload *reload;
     struct resources resources;
+    struct watch *watch;
+    struct keep *keep;
     struct limiter_memory limiter_memory[LIMITER_CLASSES];
     uint64_t history_ms, machine_ms, noted_ms, limiters_ms;
     uint64_t refused; /* generation whose control routes could not be loaded */
@@ -218,6 +222,8 @@ static void bind_control(lua_State *L, void *user)
     bind_compression_open(L, c->board);
     bind_cache_open(L, c->cache);
     bind_limits_open(L, c->board);
+    bind_watch_open(L, c->watch, c->board, c->engine->history);
+    keep_open(L, c->keep);
     overlay_open(L, c->engine);
 }
 
@@ -298,6 +304,7 @@ static void on_tick(struct io *io)
     if (io->now_ms >= c->history_ms + HISTORY_MS) {
         c->history_ms = io->now_ms;
         history_tick(c->engine->history, io->unix_ms);
+        watch_tick(c->watch, io->unix_ms);
     }
     reload_tick(c->reload);
     rotate_tickets(c);
@@ -338,9 +345,11 @@ int control_run(struct engine *engine)
     c->cache = cache_desk_new(c->board, engine->cache);
     c->reload = reload_new(engine, io);
     resources_init(&c->resources, "", engine->state);
+    c->watch = watch_new(c->board, engine->history, &c->resources);
+    c->keep = keep_new();
     struct server_opts opts = {.io = io, .board = c->board, .lane = c->lane, .app = &app,
                                .listen_fd = engine->admin_fd, .worker = -1, .user = c};
-    if (!c->lane || !c->upstreams || !c->pg || !c->reload || !switch_generation(c) || server_new(&c->server, &opts) < 0) {
+    if (!c->lane || !c->upstreams || !c->pg || !c->reload || !c->watch || !c->keep || !switch_generation(c) || server_new(&c->server, &opts) < 0) {
         log_line(LOG_ERROR, "cannot start");
         return 1;
     }
@@ -365,6 +374,8 @@ int control_run(struct engine *engine)
     io_done(io);
     pg_free(c->pg);
     reload_free(c->reload);
+    watch_free(c->watch);
+    keep_free(c->keep);
     free(c->lane);
     free(io);
     free(c);

@@ -57,21 +57,57 @@ static int lua_trusted(lua_State *L)
     return 1;
 }
 
-/* source(path): text and name of a user's module under lib/; in control also of policies/, the user's or the
- * program's. */
+/* Files that are an opinion of control's: the user's, or else the program's of the same path. */
+static bool is_opinion(const struct script_opts *opts, const char *path)
+{
+    static const char *const under[] = {"policies/", "issues/", "thresholds.lua"};
+    if (strcmp(opts->routes_under, CONTROL_ROUTES) != 0)
+        return false;
+    for (size_t i = 0; i < sizeof under / sizeof *under; i++)
+        if (strncmp(path, under[i], strlen(under[i])) == 0)
+            return true;
+    return false;
+}
+
+/* source(path): text and name of a user's module under lib/; in control also of its opinions, and below builtin/
+ * of those of the program alone. */
 static int lua_source(lua_State *L)
 {
     const char *path = luaL_checkstring(L, 1);
     const struct script_opts *opts = loading_of(L)->opts;
-    const struct source *source = find_source(opts, path, false);
-    bool policy = strncmp(path, "policies/", 9) == 0 && strcmp(opts->routes_under, CONTROL_ROUTES) == 0;
-    if (policy && !source)
-        source = find_source(opts, path, true);
-    if (!source || (!policy && strncmp(path, "lib/", 4) != 0))
+    bool builtin = strncmp(path, "builtin/", 8) == 0;
+    bool opinion = is_opinion(opts, path + (builtin ? 8 : 0));
+    const struct source *source = builtin ? NULL : find_source(opts, path, false);
+    if (opinion && !source)
+        source = find_source(opts, path + (builtin ? 8 : 0), true);
+    if (!source || (!opinion && strncmp(path, "lib/", 4) != 0))
         return 0;
     lua_pushlstring(L, source->text.p, source->text.len);
     lua_pushstring(L, source->name);
     return 2;
+}
+
+/* modules(folder): names of the modules in a folder of opinions, as require() takes them. */
+static int lua_modules(lua_State *L)
+{
+    size_t len;
+    const char *folder = luaL_checklstring(L, 1, &len);
+    const struct script_opts *opts = loading_of(L)->opts;
+    int n = 0;
+    lua_newtable(L);
+    for (size_t i = 0; i < opts->source_count; i++) {
+        const struct source *source = &opts->sources[i];
+        size_t whole = strlen(source->path);
+        bool inside = whole > len + 5 && strncmp(source->path, folder, len) == 0 && source->path[len] == '/' &&
+                      strcmp(source->path + whole - 4, ".lua") == 0 && !strchr(source->path + len + 1, '/');
+        if (!inside || (source->builtin && find_source(opts, source->path, false)))
+            continue;
+        lua_pushfstring(L, "%s.", folder);
+        lua_pushlstring(L, source->path + len + 1, whole - len - 5);
+        lua_concat(L, 2);
+        lua_rawseti(L, -2, ++n);
+    }
+    return 1;
 }
 
 /* nearest(word, list): the most similar name of a list, or nil. */
@@ -118,7 +154,7 @@ static int lua_forward(lua_State *L)
 /* Leaves the table `core` on the stack. */
 static void make_core(lua_State *L, struct loading *loading)
 {
-    static const luaL_Reg functions[] = {{"nearest", lua_nearest}, {"forward", lua_forward}, {0}};
+    static const luaL_Reg functions[] = {{"nearest", lua_nearest}, {"forward", lua_forward}, {"modules", lua_modules}, {0}};
     struct script *s = loading->s;
     lua_newtable(L);
     luaL_register(L, NULL, functions);

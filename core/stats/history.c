@@ -512,7 +512,7 @@ void history_tick(struct history *h, uint64_t now_unix_ms)
 
 /* ---- queries -------------------------------------------------------------- */
 
-static void add_route(struct stats_route *to, const struct stats_route *from)
+void stats_route_add(struct stats_route *to, const struct stats_route *from)
 {
     to->requests += from->requests;
     for (int i = 0; i < 6; i++)
@@ -555,7 +555,7 @@ static struct stats_route *view_route(struct stats_view *view, uint32_t *index, 
 static void view_sum(struct stats_view *view)
 {
     for (uint32_t i = 0; i < view->route_count; i++)
-        add_route(&view->total, &view->routes[i]);
+        stats_route_add(&view->total, &view->routes[i]);
 }
 
 static bool merge_lanes(struct history *h, struct stats_view *view)
@@ -665,13 +665,15 @@ static bool merge_record(void *arg, const struct record *record)
     return entry != NULL;
 }
 
-static bool merge_frames(struct history *h, double span_s, struct stats_view *view)
+static bool merge_frames(struct history *h, const struct tier *t, uint64_t after_ms, uint64_t span_ms,
+                         struct stats_view *view)
 {
-    uint64_t span_ms = (uint64_t)(span_s * 1000), *windows, covered = 0;
-    const struct tier *t = tier_for(h, span_ms);
+    uint64_t *windows, covered = 0;
     struct merge m = {.view = view};
-    size_t count = collect(h, t, 0, span_ms, &windows);
+    size_t count = collect(h, t, after_ms, span_ms, &windows);
     bool ok = windows != NULL;
+    if (count && window_at(h, t, windows[0])->to_ms <= after_ms)
+        count = 0;
     for (size_t i = count; i > 0 && ok; i--) {
         const struct host_record *w = window_at(h, t, windows[i - 1]);
         if (i == count) {
@@ -694,7 +696,8 @@ bool history_merge(struct history *h, double span_s, struct stats_view *view)
     memset(view, 0, sizeof *view);
     bool ok;
     if (span_s > 0) {
-        ok = merge_frames(h, span_s, view);
+        uint64_t span_ms = (uint64_t)(span_s * 1000);
+        ok = merge_frames(h, tier_for(h, span_ms), 0, span_ms, view);
     } else {
         ok = merge_lanes(h, view);
         view->span_s = (double)(view->to_ms - view->from_ms) / 1000;
@@ -702,6 +705,15 @@ bool history_merge(struct history *h, double span_s, struct stats_view *view)
     if (ok)
         view_sum(view);
     else
+        stats_view_free(view);
+    return ok;
+}
+
+bool history_after(struct history *h, uint64_t after_ms, struct stats_view *view)
+{
+    memset(view, 0, sizeof *view);
+    bool ok = merge_frames(h, &h->tiers[0], after_ms, UINT64_MAX / 2, view);
+    if (!ok)
         stats_view_free(view);
     return ok;
 }

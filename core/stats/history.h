@@ -72,6 +72,11 @@ void history_note_machine(struct history *h, float cpu_share, float memory_share
 bool history_merge(struct history *h, double span_s, struct stats_view *view);
 void stats_view_free(struct stats_view *view);
 
+/* The 1 s frames that ended behind `after_ms`; without a total. */
+bool history_after(struct history *h, uint64_t after_ms, struct stats_view *view);
+
+void stats_route_add(struct stats_route *to, const struct stats_route *from);
+
 /* One step of a series: [from_ms, to_ms), aligned to multiples of the step.
  * Steps without a frame are left out. */
 struct history_step {

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -17,6 +18,18 @@ bool process_rss_bytes(const char *root, pid_t pid, uint64_t *out)
     if (!sysfile_read(root, path, text, sizeof text) || sscanf(text, "%*u %" SCNu64, &pages) != 1)
         return false;
     *out = pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    return true;
+}
+
+bool process_cpu_s(const char *root, pid_t pid, double *out)
+{
+    char path[64], text[1024];
+    uint64_t user, system;
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    const char *rest = sysfile_read(root, path, text, sizeof text) ? strrchr(text, ')') : NULL; /* a name may hold spaces */
+    if (!rest || sscanf(rest, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %" SCNu64 " %" SCNu64, &user, &system) != 2)
+        return false;
+    *out = (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
     return true;
 }
 

@@ -15,6 +15,9 @@
 /* Resident memory. Shared memory that it touched (the board) counts as well. */
 bool process_rss_bytes(const char *root, pid_t pid, uint64_t *out);
 
+/* CPU time that it has used, user and system. */
+bool process_cpu_s(const char *root, pid_t pid, double *out);
+
 /* Open descriptors. */
 bool process_open_fds(const char *root, pid_t pid, uint64_t *out);
 

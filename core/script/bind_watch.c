@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: MIT
+#include "script/bind_watch.h"
+
+#include "script/push.h"
+
+#include <lauxlib.h>
+#include <math.h>
+
+enum { SERIES_STEPS_MOST = 20000 };
+
+struct watching {
+    struct watch *watch;
+    struct board *board;
+    struct history *history;
+};
+
+static const char *const kinds[] = {"host", "route", "pool"};
+
+static const struct watching *self(lua_State *L)
+{
+    return lua_touserdata(L, lua_upvalueindex(1));
+}
+
+/* ---- things() ---- */
+
+static double scaled_of_usual(const struct series *s)
+{
+    return s->median;
+}
+
+static void push_moved(lua_State *L, const struct series *s, const struct series_opts *opts, const char *name)
+{
+    double spread = s->spread > opts->floor ? s->spread : opts->floor;
+    lua_createtable(L, 0, 4);
+    set_text(L, "direction", s->moved > 0 ? "up" : "down");
+    set_number(L, "since_ms", (double)s->moved_ms);
+    set_number(L, "spreads", (series_recent(s) - s->median) / spread);
+    set_number(L, "p", s->p);
+    lua_setfield(L, -2, name);
+}
+
+/* The tables now, usual, moved: on top of the thing's, in this order. */
+static void push_signals(lua_State *L, const struct watch *w, const struct watched *t)
+{
+    bool knows = false;
+    lua_createtable(L, 0, (int)watch_signals(t->kind));
+    lua_createtable(L, 0, (int)watch_signals(t->kind));
+    lua_createtable(L, 0, 4);
+    for (unsigned i = 0; i < watch_signals(t->kind); i++) {
+        const struct series *s = &t->signals[i];
+        struct series_opts opts = watch_series_opts(w, t->kind, i);
+        const char *name = watch_signal(t->kind, i).name;
+        double now = watch_value(t->kind, i, series_recent(s));
+        if (s->moved)
+            push_moved(L, s, &opts, name);
+        if (series_knows(s, &opts)) {
+            knows = true;
+            lua_pushnumber(L, watch_value(t->kind, i, scaled_of_usual(s)));
+            lua_setfield(L, -3, name);
+        }
+        if (now == now) {
+            lua_pushnumber(L, now);
+            lua_setfield(L, -4, name);
+        }
+    }
+    lua_setfield(L, -4, "moved");
+    lua_setfield(L, -3, "usual");
+    lua_setfield(L, -2, "now");
+    lua_pushboolean(L, knows);
+    lua_setfield(L, -2, "knows");
+}
+
+static void set_name(lua_State *L, struct board *board, const struct watched *t)
+{
+    if (t->kind == WATCH_ROUTE) {
+        set_text(L, "method", board->routes[t->index].method);
+        set_text(L, "route", board->routes[t->index].name);
+        lua_pushfstring(L, "%s %s", board->routes[t->index].method, board->routes[t->index].name);
+    } else {
+        lua_pushstring(L, t->kind == WATCH_POOL ? board->pools.list[t->index].name : "host");
+    }
+    lua_setfield(L, -2, "name");
+}
+
+static int watch_things(lua_State *L)
+{
+    const struct watching *self_ = self(L);
+    const struct watched *t;
+    new_list(L);
+    for (unsigned i = 0; (t = watch_at(self_->watch, i)); i++) {
+        struct series_opts opts = watch_series_opts(self_->watch, t->kind, 0);
+        lua_createtable(L, 0, 16);
+        set_text(L, "kind", kinds[t->kind]);
+        set_name(L, self_->board, t);
+        set_number(L, "index", t->index);
+        set_number(L, "samples", t->samples);
+        set_number(L, "learnt", t->learnt);
+        set_number(L, "needed", opts.least < t->signals[0].size ? opts.least : t->signals[0].size);
+        set_number(L, "requests", (double)t->requests);
+        set_number(L, "span_s", t->span_s);
+        set_number(L, "at_ms", (double)t->sample_ms);
+        push_signals(L, self_->watch, t);
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    return 1;
+}
+
+/* ---- signals(), cost() ---- */
+
+static int watch_registry(lua_State *L)
+{
+    int n = 0;
+    new_list(L);
+    for (int kind = WATCH_HOST; kind <= WATCH_POOL; kind++)
+        for (unsigned i = 0; i < watch_signals((enum watch_kind)kind); i++) {
+            struct signal_info info = watch_signal((enum watch_kind)kind, i);
+            lua_createtable(L, 0, 5);
+            set_text(L, "kind", kinds[kind]);
+            set_text(L, "name", info.name);
+            set_text(L, "unit", info.unit);
+            set_text(L, "scale", info.scale == SCALE_LOG ? "ratio" : "difference");
+            set_text(L, "doc", info.doc);
+            lua_rawseti(L, -2, ++n);
+        }
+    return 1;
+}
+
+static int watch_costs(lua_State *L)
+{
+    struct watch_cost cost;
+    watch_cost(self(L)->watch, &cost);
+    lua_createtable(L, 0, 4);
+    set_number(L, "bytes", (double)cost.bytes);
+    set_number(L, "ticks", (double)cost.ticks);
+    set_number(L, "tick_ms", cost.tick_ms);
+    set_number(L, "mean_ms", cost.mean_ms);
+    return 1;
+}
+
+/* ---- series() ---- */
+
+struct columns {
+    lua_State *L;
+    int table, n;
+};
+
+static void put(struct columns *c, const char *name, double value)
+{
+    lua_State *L = c->L;
+    lua_getfield(L, c->table, name);
+    if (value == value)
+        lua_pushnumber(L, value);
+    else
+        lua_pushlightuserdata(L, NULL); /* JSON's null */
+    lua_rawseti(L, -2, c->n);
+    lua_pop(L, 1);
+}
+
+static const char *const columns_of_routes[] = {"at_ms", "requests", "rps", "error_rate", "mean_ms", "p50_ms", "p95_ms", "p99_ms", "bytes_out"};
+static const char *const columns_of_host[] = {"in_flight", "connections", "cpu_share", "memory_share"};
+
+static void on_step(void *arg, const struct history_step *step)
+{
+    struct columns *c = arg;
+    const struct stats_route *r = step->counts;
+    double n = (double)r->requests;
+    if (c->n >= SERIES_STEPS_MOST)
+        return;
+    c->n++;
+    put(c, "at_ms", (double)step->from_ms);
+    put(c, "requests", n);
+    put(c, "rps", step->span_s > 0 ? n / step->span_s : NAN);
+    put(c, "error_rate", n > 0 ? (double)r->status[5] / n : NAN);
+    put(c, "mean_ms", n > 0 ? (double)r->latency_sum_ns / n / 1e6 : NAN);
+    put(c, "p50_ms", n > 0 ? sketch_quantile_ns(r->latency, SKETCH_BUCKETS, SKETCH_SCALE, .50) / 1e6 : NAN);
+    put(c, "p95_ms", n > 0 ? sketch_quantile_ns(r->latency, SKETCH_BUCKETS, SKETCH_SCALE, .95) / 1e6 : NAN);
+    put(c, "p99_ms", n > 0 ? sketch_quantile_ns(r->latency, SKETCH_BUCKETS, SKETCH_SCALE, .99) / 1e6 : NAN);
+    put(c, "bytes_out", n > 0 ? (double)r->bytes_out / n : NAN);
+    for (int p = 0; p < PHASE_COUNT; p++)
+        put(c, phase_name((enum phase)p), n > 0 ? (double)r->phase_sum_ns[p] / n / 1e6 : NAN);
+    put(c, "in_flight", (double)step->host->in_flight);
+    put(c, "connections", (double)step->host->connections_open);
+    put(c, "cpu_share", step->host->cpu_share);
+    put(c, "memory_share", step->host->memory_share);
+}
+
+static void new_column(lua_State *L, const char *name)
+{
+    new_list(L);
+    lua_setfield(L, -2, name);
+}
+
+static int watch_series(lua_State *L)
+{
+    int route = lua_isnoneornil(L, 1) ? -1 : (int)luaL_checkinteger(L, 1);
+    double from = luaL_checknumber(L, 2), to = luaL_checknumber(L, 3), step = luaL_checknumber(L, 4);
+    luaL_argcheck(L, from >= 0 && to >= from && to < 1e15, 2, "times in ms since 1970, the earlier first");
+    luaL_argcheck(L, step >= 1 && step <= 86400, 4, "a step of 1 to 86400 s");
+    lua_newtable(L);
+    for (unsigned i = 0; i < sizeof columns_of_routes / sizeof *columns_of_routes; i++)
+        new_column(L, columns_of_routes[i]);
+    for (int p = 0; p < PHASE_COUNT; p++)
+        new_column(L, phase_name((enum phase)p));
+    for (unsigned i = 0; i < sizeof columns_of_host / sizeof *columns_of_host; i++)
+        new_column(L, columns_of_host[i]);
+    struct columns c = {L, lua_gettop(L), 0};
+    if (!history_series(self(L)->history, route, (uint64_t)from, (uint64_t)to, (uint32_t)step, on_step, &c))
+        return luaL_error(L, "out of memory");
+    return 1;
+}
+
+void bind_watch_open(lua_State *L, struct watch *watch, struct board *board, struct history *history)
+{
+    static const luaL_Reg functions[] = {
+        {"things", watch_things}, {"signals", watch_registry}, {"cost", watch_costs}, {"series", watch_series}, {0}};
+    lua_newtable(L);
+    struct watching *self_ = lua_newuserdata(L, sizeof *self_);
+    *self_ = (struct watching){watch, board, history};
+    for (const luaL_Reg *f = functions; f->name; f++) {
+        lua_pushvalue(L, -1);
+        lua_pushcclosure(L, f->func, 1);
+        lua_setfield(L, -3, f->name);
+    }
+    lua_pop(L, 1);
+    lua_setfield(L, -2, "watch");
+}

@@ -1,0 +1,24 @@
+/* bind_watch.h - what is watched and how it is, as Lua tables.
+ *
+ *     watch.things()    list of { kind = "host"|"route"|"pool", name, method, index, samples,
+ *                       learnt, needed, knows, requests, span_s, at_ms,
+ *                       now = { signal = value }, usual = { signal = median },
+ *                       moved = { signal = { direction, since_ms, spreads, p } } }
+ *     watch.signals()   list of { kind, name, unit, scale, doc }
+ *     watch.cost()      { bytes, ticks, tick_ms, mean_ms }
+ *     watch.series(route or nil, from_ms, to_ms, step_s)   columns of the history
+ *
+ * `now` is over the last four samples, in the units of the registry; a signal that has
+ * no value is absent.
+ *
+ * Threads: the Lua state's.
+ */
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "watch/watch.h"
+
+#include <lua.h>
+
+/* Sets the field `watch` of the table on top. All must outlive the state. */
+void bind_watch_open(lua_State *L, struct watch *watch, struct board *board, struct history *history);

@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: MIT
+#include "watch/watch.h"
+
+#include "base/clock.h"
+#include "sys/process_info.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* What only grows, as of the tick before. */
+struct pool_reading {
+    char name[POOL_NAME];
+    uint64_t calls, errors, opened, wait_sum_ns, use_sum_ns;
+    uint32_t wait[SKETCH_COARSE_BUCKETS], use[SKETCH_COARSE_BUCKETS];
+};
+
+struct host_reading {
+    uint64_t counters[COUNTER_COUNT];
+    uint64_t tasks, task_wait_ns;
+    struct {
+        int32_t pid;
+        double cpu_s;
+    } workers[BOARD_WORKERS_MAX];
+};
+
+struct watch {
+    struct board *board;
+    struct history *history;
+    const struct resources *resources;
+    uint32_t ring; /* samples a series keeps */
+    uint64_t seen_ms; /* end of the last frame */
+    struct watched *things[1 + POOLS_MAX + LANE_ROUTES_MAX];
+    unsigned count;
+    struct watched *routes[LANE_ROUTES_MAX], *pools[POOLS_MAX];
+    struct host_reading host;
+    struct pool_reading *pool_readings[POOLS_MAX];
+    uint64_t ticks;
+    double last_ms, sum_ms;
+};
+
+/* ---- things ---- */
+
+static void thing_free(struct watched *t)
+{
+    if (!t)
+        return;
+    for (unsigned i = 0; i < watch_signals(t->kind); i++)
+        series_done(&t->signals[i]);
+    free(t->open);
+    free(t);
+}
+
+static struct watched *thing_new(struct watch *w, enum watch_kind kind, uint32_t index)
+{
+    struct watched *t = calloc(1, sizeof *t);
+    if (!t)
+        return NULL;
+    t->kind = kind;
+    t->index = index;
+    bool ok = kind != WATCH_ROUTE || (t->open = calloc(1, sizeof *t->open));
+    for (unsigned i = 0; ok && i < watch_signals(kind); i++)
+        ok = series_init(&t->signals[i], w->ring);
+    if (!ok) {
+        thing_free(t);
+        return NULL;
+    }
+    w->things[w->count++] = t;
+    return t;
+}
+
+static void thing_drop(struct watch *w, struct watched *t)
+{
+    unsigned i = 0;
+    while (w->things[i] != t)
+        i++;
+    memmove(&w->things[i], &w->things[i + 1], (--w->count - i) * sizeof *w->things);
+    thing_free(t);
+}
+
+struct watch *watch_new(struct board *board, struct history *history, const struct resources *resources)
+{
+    struct watch *w = calloc(1, sizeof *w);
+    if (!w)
+        return NULL;
+    w->board = board;
+    w->history = history;
+    w->resources = resources;
+    int64_t window = setting_integer(&board->settings, SETTING_ANALYSIS_WINDOW);
+    w->ring = (uint32_t)window;
+    if (!thing_new(w, WATCH_HOST, 0)) {
+        free(w);
+        return NULL;
+    }
+    return w;
+}
+
+void watch_free(struct watch *w)
+{
+    if (!w)
+        return;
+    for (unsigned i = 0; i < w->count; i++)
+        thing_free(w->things[i]);
+    for (int i = 0; i < POOLS_MAX; i++)
+        free(w->pool_readings[i]);
+    free(w);
+}
+
+const struct watched *watch_at(const struct watch *w, unsigned i)
+{
+    return i < w->count ? w->things[i] : NULL;
+}
+
+struct series_opts watch_series_opts(const struct watch *w, enum watch_kind kind, unsigned i)
+{
+    const struct settings *s = &w->board->settings;
+    return (struct series_opts){.alpha = setting_number(s, SETTING_ANALYSIS_THRESHOLD),
+                                .floor = watch_signal(kind, i).floor,
+                                .least = (uint32_t)setting_integer(s, SETTING_ANALYSIS_MIN_SAMPLES),
+                                .adopt_ms = (uint64_t)setting_integer(s, SETTING_ANALYSIS_ADOPT_S) * 1000};
+}
+
+/* ---- the end of a sample ---- */
+
+/* `values` in their units; NaN: not known this time. */
+static void end_sample(struct watch *w, struct watched *t, const double *values, uint64_t now_ms)
+{
+    t->samples++;
+    t->sample_ms = now_ms;
+    t->learnt = 0;
+    for (unsigned i = 0; i < watch_signals(t->kind); i++) {
+        struct signal_info info = watch_signal(t->kind, i);
+        struct series_opts opts = watch_series_opts(w, t->kind, i);
+        double x = info.scale == SCALE_LOG ? log(values[i] + info.low) : values[i];
+        series_add(&t->signals[i], &opts, x, now_ms);
+        if (t->signals[i].count > t->learnt)
+            t->learnt = t->signals[i].count;
+    }
+}
+
+static double share(double part, double whole)
+{
+    return whole > 0 ? part / whole : NAN;
+}
+
+/* ---- routes ---- */
+
+static void end_route(struct watch *w, struct watched *t, uint64_t now_ms)
+{
+    const struct stats_route *r = t->open;
+    double n = (double)r->requests, values[ROUTE_SIGNALS];
+    values[ROUTE_RPS] = share(n, t->open_s);
+    values[ROUTE_MEAN_MS] = (double)r->latency_sum_ns / n / 1e6;
+    values[ROUTE_P50_MS] = sketch_quantile_ns(r->latency, SKETCH_BUCKETS, SKETCH_SCALE, .50) / 1e6;
+    values[ROUTE_P95_MS] = sketch_quantile_ns(r->latency, SKETCH_BUCKETS, SKETCH_SCALE, .95) / 1e6;
+    values[ROUTE_P99_MS] = sketch_quantile_ns(r->latency, SKETCH_BUCKETS, SKETCH_SCALE, .99) / 1e6;
+    values[ROUTE_ERROR_RATE] = (double)r->status[5] / n;
+    values[ROUTE_REFUSED_RATE] = (double)r->status[4] / n;
+    values[ROUTE_ABORTED_RATE] = (double)r->status[0] / n;
+    values[ROUTE_BYTES_OUT] = (double)r->bytes_out / n;
+    for (int p = 0; p < PHASE_COUNT; p++)
+        values[ROUTE_PHASES + p] = (double)r->phase_sum_ns[p] / n / 1e6;
+    t->requests = r->requests;
+    t->span_s = t->open_s;
+    end_sample(w, t, values, now_ms);
+    memset(t->open, 0, sizeof *t->open);
+    t->open_ms = 0;
+    t->open_s = 0;
+}
+
+static void watch_routes(struct watch *w, const struct stats_view *view)
+{
+    const struct settings *s = &w->board->settings;
+    for (uint32_t i = 0; i < view->route_count; i++) {
+        const struct stats_route *r = &view->routes[i];
+        if (r->route >= LANE_ROUTES_MAX)
+            continue;
+        struct watched *t = w->routes[r->route];
+        if (!t && !(t = w->routes[r->route] = thing_new(w, WATCH_ROUTE, r->route)))
+            continue;
+        stats_route_add(t->open, r);
+        if (!t->open_ms)
+            t->open_ms = view->from_ms;
+    }
+    for (uint32_t i = 0; i < LANE_ROUTES_MAX; i++) {
+        struct watched *t = w->routes[i];
+        if (!t || !t->open_ms)
+            continue;
+        t->open_s = (double)(view->to_ms - t->open_ms) / 1000;
+        if (t->open->requests >= (uint64_t)setting_integer(s, SETTING_ANALYSIS_SAMPLE_REQUESTS) ||
+            t->open_s >= (double)setting_integer(s, SETTING_ANALYSIS_SAMPLE_S))
+            end_route(w, t, view->to_ms);
+    }
+}
+
+/* ---- pools ---- */
+
+static uint32_t since(uint32_t *counts, const struct pool_lane *lanes, uint32_t workers, bool wait,
+                      uint32_t out[SKETCH_COARSE_BUCKETS])
+{
+    uint32_t total = 0;
+    for (int b = 0; b < SKETCH_COARSE_BUCKETS; b++) {
+        uint32_t sum = 0;
+        for (uint32_t i = 0; i < workers; i++)
+            sum += atomic_load_explicit(wait ? &lanes[i].wait.bucket[b] : &lanes[i].use.bucket[b],
+                                        memory_order_relaxed);
+        out[b] = sum - counts[b];
+        total += out[b];
+        counts[b] = sum;
+    }
+    return total;
+}
+
+static void watch_pool(struct watch *w, struct board_pool *p, uint32_t index, double span_s, uint64_t now_ms)
+{
+    struct pool_reading *last = w->pool_readings[index], now = {0};
+    struct watched *t = w->pools[index];
+    uint32_t held = 0, idle = 0, workers = w->board->workers, wait[SKETCH_COARSE_BUCKETS], use[SKETCH_COARSE_BUCKETS];
+    for (uint32_t i = 0; i < workers; i++) {
+        const struct pool_lane *lane = &p->lanes[i];
+        now.calls += lane_get(&lane->statements);
+        now.errors += lane_get(&lane->errors);
+        now.opened += lane_get(&lane->opened);
+        now.wait_sum_ns += lane_get(&lane->wait_sum_ns);
+        now.use_sum_ns += lane_get(&lane->use_sum_ns);
+        held += atomic_load(&lane->held);
+        idle += atomic_load(&lane->idle);
+    }
+    uint32_t waits = since(last->wait, p->lanes, workers, true, wait);
+    uint32_t uses = since(last->use, p->lanes, workers, false, use);
+    double calls = (double)(now.calls - last->calls), values[POOL_SIGNALS];
+    bool first = last->name[0] == 0;
+    values[POOLED_CALLS] = share(calls, span_s);
+    values[POOLED_WAIT_MS] = waits ? (double)(now.wait_sum_ns - last->wait_sum_ns) / waits / 1e6 : NAN;
+    values[POOLED_WAIT_P95_MS] =
+        waits ? sketch_quantile_ns(wait, SKETCH_COARSE_BUCKETS, SKETCH_COARSE_SCALE, .95) / 1e6 : NAN;
+    values[POOLED_USE_MS] = uses ? (double)(now.use_sum_ns - last->use_sum_ns) / uses / 1e6 : NAN;
+    values[POOLED_USE_P95_MS] =
+        uses ? sketch_quantile_ns(use, SKETCH_COARSE_BUCKETS, SKETCH_COARSE_SCALE, .95) / 1e6 : NAN;
+    values[POOLED_BUSY_SHARE] = share(held > idle ? held - idle : 0, pool_max(p));
+    values[POOLED_ERROR_RATE] = share((double)(now.errors - last->errors), calls);
+    values[POOLED_OPENED] = share((double)(now.opened - last->opened), span_s);
+    last->calls = now.calls;
+    last->errors = now.errors;
+    last->opened = now.opened;
+    last->wait_sum_ns = now.wait_sum_ns;
+    last->use_sum_ns = now.use_sum_ns;
+    memcpy(last->name, p->name, sizeof last->name);
+    if (first)
+        return;
+    t->requests = (uint64_t)calls;
+    t->span_s = span_s;
+    end_sample(w, t, values, now_ms);
+}
+
+static void watch_pools(struct watch *w, double span_s, uint64_t now_ms)
+{
+    for (uint32_t i = 0; i < POOLS_MAX; i++) {
+        struct board_pool *p = &w->board->pools.list[i];
+        bool there = atomic_load_explicit(&p->state, memory_order_acquire) == 2;
+        bool other = there && w->pools[i] && w->pool_readings[i]->name[0] && strcmp(w->pool_readings[i]->name, p->name) != 0;
+        if (w->pools[i] && (!there || other)) {
+            thing_drop(w, w->pools[i]);
+            free(w->pool_readings[i]);
+            w->pools[i] = NULL;
+            w->pool_readings[i] = NULL;
+        }
+        if (!there)
+            continue;
+        if (!w->pools[i]) {
+            w->pool_readings[i] = calloc(1, sizeof **w->pool_readings);
+            w->pools[i] = w->pool_readings[i] ? thing_new(w, WATCH_POOL, i) : NULL;
+            if (!w->pools[i]) {
+                free(w->pool_readings[i]);
+                w->pool_readings[i] = NULL;
+                continue;
+            }
+        }
+        watch_pool(w, p, i, span_s, now_ms);
+    }
+}
+
+/* ---- the host ---- */
+
+static uint64_t counted(struct watch *w, enum counter_id id)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < w->board->workers; i++)
+        sum += lane_get(&board_lane(w->board, i)->counters[id]);
+    uint64_t since = sum - w->host.counters[id];
+    w->host.counters[id] = sum;
+    return since;
+}
+
+static double known(const struct watch *w, enum resource_id id)
+{
+    return resource_known(w->resources, id) ? w->resources->value[id] : NAN;
+}
+
+/* Memory, CPU time, heaps, lag of the workers. */
+static void add_workers(struct watch *w, double *values, double span_s)
+{
+    double rss = 0, lua = 0, lag = 0, pause = 0, cpu = 0, busy = 0;
+    bool whole = true;
+    for (uint32_t i = 0; i < w->board->workers; i++) {
+        const struct board_process *p = board_worker(w->board, i);
+        int32_t pid = atomic_load(&p->pid);
+        uint64_t bytes;
+        double used;
+        if (!pid || !process_rss_bytes("", pid, &bytes) || !process_cpu_s("", pid, &used)) {
+            whole = false;
+            continue;
+        }
+        rss += (double)bytes;
+        lua += (double)atomic_load(&p->lua_bytes);
+        lag = fmax(lag, (double)atomic_load(&p->loop_lag_ns) / 1e6);
+        pause = fmax(pause, (double)atomic_load(&p->gc_pause_ns) / 1e6);
+        busy = fmax(busy, atomic_load(&w->board->tasks.processes[i].busy_share));
+        if (w->host.workers[i].pid == pid)
+            cpu += used - w->host.workers[i].cpu_s;
+        else
+            whole = false;
+        w->host.workers[i].pid = pid;
+        w->host.workers[i].cpu_s = used;
+    }
+    values[HOST_RSS_BYTES] = whole ? rss : NAN;
+    values[HOST_LUA_BYTES] = whole ? lua : NAN;
+    values[HOST_WORKER_CPU] = whole ? share(cpu, span_s) : NAN;
+    values[HOST_LOOP_LAG_MS] = lag;
+    values[HOST_GC_PAUSE_MS] = pause;
+    values[HOST_TASK_BUSY] = busy;
+}
+
+static void add_tasks(struct watch *w, double *values)
+{
+    uint64_t tasks = 0, wait_ns = 0;
+    for (uint32_t i = 0; i < w->board->workers; i++)
+        for (int kind = 0; kind < TASK_KINDS; kind++)
+            for (int priority = 0; priority < TASK_PRIORITIES; priority++) {
+                const struct task_lane *lane = &w->board->tasks.processes[i].lanes[kind][priority];
+                tasks += lane_get(&lane->done) + lane_get(&lane->failed);
+                wait_ns += lane_get(&lane->wait_sum_ns);
+            }
+    double n = (double)(tasks - w->host.tasks);
+    values[HOST_TASK_WAIT_MS] = n > 0 ? (double)(wait_ns - w->host.task_wait_ns) / n / 1e6 : NAN;
+    w->host.tasks = tasks;
+    w->host.task_wait_ns = wait_ns;
+}
+
+static void watch_host(struct watch *w, const struct stats_view *view)
+{
+    struct watched *t = w->things[0];
+    double values[HOST_SIGNALS];
+    struct stats_route *all = t->open ? t->open : (t->open = calloc(1, sizeof *all));
+    if (!all)
+        return;
+    memset(all, 0, sizeof *all);
+    for (uint32_t i = 0; i < view->route_count; i++)
+        stats_route_add(all, &view->routes[i]);
+    double n = (double)all->requests;
+    values[HOST_RPS] = share(n, view->span_s);
+    values[HOST_MEAN_MS] = n > 0 ? (double)all->latency_sum_ns / n / 1e6 : NAN;
+    values[HOST_P95_MS] = n > 0 ? sketch_quantile_ns(all->latency, SKETCH_BUCKETS, SKETCH_SCALE, .95) / 1e6 : NAN;
+    values[HOST_ERROR_RATE] = share((double)all->status[5], n);
+    values[HOST_IN_FLIGHT] = (double)view->host.in_flight;
+    values[HOST_CONNECTIONS] = (double)view->host.connections_open;
+    values[HOST_CPU_SHARE] = known(w, RESOURCE_CPU_SHARE);
+    values[HOST_STEAL] = known(w, RESOURCE_CPU_STEAL);
+    values[HOST_THROTTLED] = known(w, RESOURCE_CPU_THROTTLED);
+    values[HOST_MEMORY_SHARE] = known(w, RESOURCE_MEMORY_SHARE);
+    values[HOST_DISK_SHARE] = known(w, RESOURCE_DISK_SHARE);
+    add_workers(w, values, view->span_s);
+    double hits = (double)(counted(w, COUNTER_CACHE_HITS) + counted(w, COUNTER_CACHE_STALE) + counted(w, COUNTER_CACHE_COLLAPSED));
+    double lookups = hits + (double)counted(w, COUNTER_CACHE_MISSES);
+    values[HOST_CACHE_LOOKUPS] = share(lookups, view->span_s);
+    values[HOST_CACHE_HIT_RATIO] = lookups >= 5 ? hits / lookups : NAN;
+    values[HOST_LIMITED] = share((double)(counted(w, COUNTER_LIMIT_REFUSED) + counted(w, COUNTER_RATE_REFUSED)), view->span_s);
+    add_tasks(w, values);
+    t->requests = all->requests;
+    t->span_s = view->span_s;
+    if (w->ticks)
+        end_sample(w, t, values, view->to_ms);
+}
+
+/* ---- the tick ---- */
+
+static double cpu_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
+
+void watch_tick(struct watch *w, uint64_t now_unix_ms)
+{
+    struct stats_view view;
+    double began = cpu_ms();
+    if (!history_after(w->history, w->seen_ms ? w->seen_ms : now_unix_ms, &view))
+        return;
+    if (!w->seen_ms) {
+        w->seen_ms = now_unix_ms;
+    } else if (view.to_ms > w->seen_ms) {
+        w->seen_ms = view.to_ms;
+        watch_routes(w, &view);
+        watch_pools(w, view.span_s, view.to_ms);
+        watch_host(w, &view);
+        w->ticks++;
+        w->last_ms = cpu_ms() - began;
+        w->sum_ms += w->last_ms;
+    }
+    stats_view_free(&view);
+}
+
+void watch_cost(const struct watch *w, struct watch_cost *out)
+{
+    *out = (struct watch_cost){.bytes = sizeof *w, .ticks = w->ticks, .tick_ms = w->last_ms};
+    out->mean_ms = w->ticks ? w->sum_ms / (double)w->ticks : 0;
+    for (unsigned i = 0; i < w->count; i++) {
+        const struct watched *t = w->things[i];
+        out->bytes += sizeof *t + watch_signals(t->kind) * (size_t)w->ring * sizeof(float) + (t->open ? sizeof *t->open : 0);
+    }
+    for (int i = 0; i < POOLS_MAX; i++)
+        out->bytes += w->pool_readings[i] ? sizeof **w->pool_readings : 0;
+}

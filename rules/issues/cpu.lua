@@ -1,0 +1,54 @@
+-- Work on the processor: handlers, compression, the whole machine.
+return {
+  symptoms = {
+    {
+      name = "cpu", on = "host", type = "CPU_BOTTLENECK",
+      when = function(s, t) return (s.now.cpu_share or 0) >= t.cpu_share and (s.usual.cpu_share == nil or s:rose("cpu_share", 1.15, 0.1)) and (s.now.worker_cpu or 0) > 0.5 end,
+      severity = function(s) return s.now.cpu_share or 0 end,
+      title = function(s) return ("%s of the processor time we may use is in use"):format(s:show "cpu_share") end,
+    },
+  },
+  causes = {
+    {
+      code = "cpu.handler", of = "latency", type = "CPU_BOTTLENECK", target = "route",
+      score = function(s) return s:excess "lua" end,
+      says = function(s) return ("its handler runs for %s a request, usually %s"):format(s:show "lua", s:show_usual "lua") end,
+    },
+    {
+      code = "cpu.compression", of = "latency", type = "CPU_BOTTLENECK", target = "route",
+      score = function(s) return s:excess "compress" end,
+      says = function(s) return ("compressing takes %s a request, usually %s"):format(s:show "compress", s:show_usual "compress") end,
+    },
+    { -- a handler of another route that keeps the processor makes everybody queue
+      code = "cpu.handler", of = { "latency", "cpu" }, type = "CPU_BOTTLENECK", target = "hottest",
+      inhibits = { "overload.queueing", "upstream.slow", "db.slow_query", "db.pool_wait", "redis.slow" },
+      score = function(s)
+        local hot, host = s.hottest, s.host or s
+        if not hot or not hot:above("lua", 1.5, 2) then return s.kind == "host" and 0.4 or 0 end
+        if s.kind == "host" then return 1 end
+        if hot.name == s.name then return 0 end
+        -- While a loop runs a handler, all that came in for others waits, whatever phase they are in.
+        if host:above("loop_lag_ms", 2, 3) then return 0.95 end
+        return s:excess "queue" + s:excess "elsewhere"
+      end,
+      says = function(s)
+        local hot = s.hottest
+        if not hot then return "no route's handler stands out" end
+        return ("%s runs for %s a request, usually %s, and others wait meanwhile"):format(hot.name, hot:show "lua", hot:show_usual "lua")
+      end,
+    },
+    {
+      code = "host.contention", of = { "latency", "cpu" }, type = "CPU_BOTTLENECK", target = "host",
+      score = function(s)
+        local host = s.host or s
+        if host:above("steal_share", 2, 0.1) or host:above("throttled_share", 2, 0.1) then return 0.95 end
+        local others = (host.now.cpu_share or 0) >= 0.9 and host:above("cpu_share", 1.3, 0.2) and not host:above("worker_cpu", 1.2, 0.1)
+        return others and 0.9 or 0
+      end,
+      says = function(s)
+        local host = s.host or s
+        return ("others use the processor: %s is in use, and our workers use no more than usual"):format(host:show "cpu_share")
+      end,
+    },
+  },
+}

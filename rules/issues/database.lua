@@ -1,0 +1,45 @@
+-- Time in PostgreSQL, in Redis, and before: waiting for a connection to them. What is slow there holds its connection
+-- longer, so waiting is a symptom wherever the statements themselves became slower.
+local function slower(s, kind)
+  for _, pool in ipairs(s.pools) do
+    if pool.pool_type == kind and pool:above("use_ms", 1.4, 0.5) then return pool end
+  end
+end
+
+return {
+  symptoms = {
+    {
+      name = "pool_wait", on = "route", type = "DATABASE_BOTTLENECK",
+      when = function(s, t)
+        local wait = s.now.pool_wait or 0
+        return s.requests >= t.min_requests and wait >= t.pool_wait_ms and wait >= t.pool_wait_share * (s.now.mean_ms or 0)
+      end,
+      severity = function(s) return (s.now.pool_wait or 0) / math.max(1, s.now.mean_ms or 1) end,
+      title = function(s) return ("%s waits %s of its %s for a connection"):format(s.name, s:show "pool_wait", s:show "mean_ms") end,
+    },
+  },
+  causes = {
+    {
+      code = "db.slow_query", of = { "latency", "pool_wait" }, type = "DATABASE_BOTTLENECK", target = "database",
+      score = function(s)
+        local held = slower(s, "database") and s:excess "pool_wait" or 0
+        return s:excess "db" + held
+      end,
+      says = function(s)
+        local pool = slower(s, "database")
+        return pool and ("statements of %s take %s, usually %s"):format(pool.name, pool:show "use_ms", pool:show_usual "use_ms")
+          or ("a request spends %s in the database, usually %s"):format(s:show "db", s:show_usual "db")
+      end,
+    },
+    {
+      code = "db.pool_wait", of = { "latency", "pool_wait" }, type = "DATABASE_BOTTLENECK", target = "database",
+      score = function(s) return slower(s, "database") and 0 or s:excess "pool_wait" end,
+      says = function(s) return ("requests wait %s for a connection, and the statements are as fast as ever: too few connections for this load"):format(s:show "pool_wait") end,
+    },
+    {
+      code = "redis.slow", of = "latency", type = "DATABASE_BOTTLENECK", target = "redis",
+      score = function(s) return s:excess "redis" end,
+      says = function(s) return ("a request spends %s in Redis, usually %s"):format(s:show "redis", s:show_usual "redis") end,
+    },
+  },
+}

@@ -1,0 +1,134 @@
+-- Looks at every signal once a second and keeps the book of issues.
+--
+-- GET issues?state=open|closed&type=&route=  : what is wrong, or was
+-- GET issues/:id
+-- POST analyze { endpoint, priority, window } : the same now, and what was looked at
+-- GET signals                                 : what is watched, with units, and what is usual
+local admin = require "perilune.admin"
+local p = require "perilune"
+local analyzer = require "perilune.analyzer"
+local rules = require "perilune.analyzer.rules"
+local app = admin.app()
+
+local KEPT = "analyzer"
+
+local book = analyzer.new(rules.read(), admin.watch and admin.watch.signals() or {}, function(kind, issue)
+  if kind == "failed" then
+    p.log.error(("a rule of rules/issues fails: %s: %s"):format(issue.name, issue.message))
+  else
+    p.log.warn(("issue %s %s: %s %s (%s): %s; %s"):format(issue.id, kind, issue.type, issue.code, issue.target, issue.title or "", issue.cause_text or ""))
+  end
+end)
+
+if admin.keep and admin.keep.get(KEPT) then book:restore(admin.decode(admin.keep.get(KEPT))) end
+
+local function now_ms() return os.time() * 1000 end
+
+-- What was changed: generations, settings, workers replaced.
+local seen
+local function notice()
+  local generation, settings, restarts = admin.stats.generation().active, {}, 0
+  for _, one in ipairs(admin.stats.settings()) do settings[one.name] = one.value end
+  for _, process in ipairs(admin.machine.processes()) do restarts = restarts + (process.restarts or 0) end
+  if seen then
+    if generation ~= seen.generation then book:mark { at_ms = now_ms(), kind = "reload", text = ("generation %d"):format(generation) } end
+    for name, value in pairs(settings) do
+      if seen.settings[name] ~= nil and seen.settings[name] ~= value then
+        book:mark { at_ms = now_ms(), kind = "setting", text = ("%s: %s > %s"):format(name, tostring(seen.settings[name]), tostring(value)) }
+      end
+    end
+    if restarts ~= seen.restarts then book:mark { at_ms = now_ms(), kind = "worker", text = "a worker was replaced" } end
+  end
+  seen = { generation = generation, settings = settings, restarts = restarts }
+end
+
+local function pools_with_types(things)
+  local types = {}
+  for _, pool in ipairs(admin.pools.list()) do types[pool.id] = pool.pool_type end
+  for _, thing in ipairs(things) do
+    if thing.kind == "pool" then thing.pool_type = types[thing.name] end
+  end
+  return things
+end
+
+local ticks = -1
+local function look()
+  local cost = admin.watch.cost()
+  if cost.ticks == ticks then return end
+  ticks = cost.ticks
+  notice()
+  book:tick(pools_with_types(admin.watch.things()), now_ms())
+  admin.keep.put(KEPT, p.json.encode(book:dump()))
+end
+
+app:every(0.5, "looks for issues", look)
+
+local function time(ms) return ms and os.date("!%Y-%m-%dT%H:%M:%SZ", math.floor(ms / 1000)) or p.json.null end
+
+local function show(issue)
+  issue.opened_at, issue.since, issue.closed_at = time(issue.opened_ms), time(issue.since_ms), time(issue.closed_ms)
+  return issue
+end
+
+local function touches(issue, route)
+  for _, name in ipairs(issue.affected or {}) do
+    if name == route or name:match "^%S+ (.*)$" == route then return true end
+  end
+  return issue.target == route
+end
+
+local function filtered(query)
+  local out = p.json.array()
+  for _, issue in ipairs(book:list()) do
+    if (not query.state or issue.state == query.state) and (not query.type or issue.type == query.type) and
+      (not query.route or touches(issue, query.route)) then out[#out + 1] = show(issue) end
+  end
+  return out
+end
+
+app:get(admin.path "issues", function(req)
+  local state = req.query.state
+  if state and state ~= "open" and state ~= "closed" then return admin.problem(400, "bad_state", "state is 'open' or 'closed'") end
+  return admin.envelope { issues = filtered { state = state, type = req.query.type, route = req.query.route }, learning = book:learning() }
+end)
+
+app:get(admin.path "issues/:id", function(req)
+  for _, issue in ipairs(book:list()) do
+    if issue.id == req.params.id then return admin.envelope(show(issue)) end
+  end
+  return admin.problem(404, "unknown_issue", "there is no issue of this id; see GET issues")
+end)
+
+app:post(admin.path "analyze", function(req)
+  local asked, wrong = {}, nil
+  if req.body and req.body ~= "" then
+    asked, wrong = admin.body(req, {
+      endpoint = { type = "string", pattern = "^/", hint = "a path, as in \"/api/users\"" },
+      priority = { type = "string", values = { "critical", "high", "normal", "low" }, hint = "critical, high, normal or low" },
+    })
+    if not asked then return unpack(wrong) end
+  end
+  look()
+  local looked, routes = p.json.array(), 0
+  for _, thing in ipairs(book.things) do
+    local here = not asked.endpoint or thing.kind ~= "route" or thing.route == asked.endpoint
+    if here then
+      routes = routes + (thing.kind == "route" and 1 or 0)
+      looked[#looked + 1] = { kind = thing.kind, name = thing.name, samples = thing.samples, learnt = thing.learnt, needed = thing.needed,
+        requests = thing.requests, now = thing.now, usual = thing.usual, moved = thing.moved }
+    end
+  end
+  local cost = admin.watch.cost()
+  return admin.envelope {
+    endpoint = asked.endpoint or p.json.null, priority = asked.priority or "normal",
+    issues = filtered { state = "open", route = asked.endpoint }, looked_at = looked, learning = book:learning(),
+    note = asked.endpoint and routes == 0 and "no request has come for this endpoint yet" or p.json.null,
+    cost = { memory_bytes = cost.bytes, tick_ms = cost.tick_ms, mean_tick_ms = cost.mean_ms },
+  }
+end)
+
+app:get(admin.path "signals", function()
+  return admin.envelope { signals = admin.watch.signals(), things = admin.watch.things() }
+end)
+
+return app
