@@ -25,7 +25,7 @@ return {
   memory_share = 0.92,
   disk_share = 0.92,
 
-  leak_bytes = 4e6,           -- growth of the workers' memory over what is usual
+  leak_bytes = 4e6,           -- the workers' memory over what is usual, and a quarter of it in leak_window_s
   leak_trend = 0.6,           -- Mann-Kendall's tau over leak_window_s, 1: only up
   leak_window_s = 20,
 

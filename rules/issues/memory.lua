@@ -1,6 +1,8 @@
 -- Memory that only grows.
 local function leaking(s, t, signal)
-  return s:rose(signal, 1, t.leak_bytes) and s.trend(signal, t.leak_window_s) >= t.leak_trend
+  if not s:rose(signal, 1, t.leak_bytes) then return false end
+  local tau, growth = s.trend(signal, t.leak_window_s)
+  return tau >= t.leak_trend and growth >= t.leak_bytes / 4
 end
 
 return {
@@ -8,7 +10,7 @@ return {
     {
       name = "memory_growth", on = "host", type = "MEMORY_LEAK",
       when = function(s, t)
-        if s:rose("rps", t.load_ratio, 5) or s:rose("connections", t.load_ratio, 4) then return false end
+        if s:above("rps", t.load_ratio, 5) or s:above("connections", t.load_ratio, 4) then return false end
         return leaking(s, t, "lua_bytes") or leaking(s, t, "rss_bytes")
       end,
       severity = function(s) return math.min(1, 0.4 + (s.now.memory_share or 0) / 2) end,

@@ -167,7 +167,7 @@ describe("the analyzer", function()
   local crowd
   planted("too many clients", function()
     crowd = true
-    for _ = 1, 60 do
+    for _ = 1, 120 do
       loop.spawn(function()
         local c = served:connect()
         while crowd do c:request "/cpu" end

@@ -17,16 +17,16 @@ function M.new(signals)
     end
   end
 
-  --- tau of the last n samples; 0 while there are fewer.
+  --- tau of the last n samples, and the last less the first of them; 0 while there are fewer.
   function self.tau(name, n)
     local list = kept[name]
     n = math.min(n, KEPT)
-    if not list or #list < n or n < 3 then return 0 end
+    if not list or #list < n or n < 3 then return 0, 0 end
     local first, sum = #list - n, 0
     for i = first + 1, #list - 1 do
       for j = i + 1, #list do sum = sum + (list[j] > list[i] and 1 or list[j] < list[i] and -1 or 0) end
     end
-    return sum / (n * (n - 1) / 2)
+    return sum / (n * (n - 1) / 2), list[#list] - list[first + 1]
   end
 
   return self

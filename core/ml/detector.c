@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: MIT
+#include "ml/detector.h"
+
+#include "base/err.h"
+#include "ml/conformal.h"
+#include "ml/residual.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { EDGE_SPAN = 30, SHIFT_SPAN = 240, HISTORY = 256 /* above all spans and lags */, LAGS = 6, ROWS_LEAST = 64 };
+
+static const size_t lags[LAGS] = {0, 1, 2, 4, 8, 16};
+static const size_t spans[] = {EDGE_SPAN, SHIFT_SPAN};
+static const double weights[DETECTOR_CHANNELS] = {1, 1, 1.5};
+
+struct detector {
+    struct detector_opts opts;
+    size_t cols;
+    uint64_t seen;
+    struct residual *residual; /* over LAGS x cols columns */
+    struct conformal *ranks[DETECTOR_CHANNELS];
+    double middle[DETECTOR_CHANNELS], width[DETECTOR_CHANNELS]; /* of the training scores */
+    double smoothed[DETECTOR_CHANNELS];
+    double *inverse_sd[2]; /* of the change against the mean of a span */
+    double *history;       /* HISTORY rows, the newest at seen % HISTORY */
+    double *sum[2];        /* of the last `span` rows */
+    double *lagged, *work; /* LAGS x cols */
+};
+
+static double *past_row(const struct detector *d, uint64_t at)
+{
+    return d->history + (at % HISTORY) * d->cols;
+}
+
+/* What the mean of a span is taken over: fewer at the start. */
+static double span_count(const struct detector *d, int which)
+{
+    return fmin((double)d->seen, (double)spans[which]);
+}
+
+static void remember(struct detector *d, const double *row)
+{
+    for (int w = 0; w < 2; w++) {
+        bool full = d->seen >= spans[w];
+        const double *gone = full ? past_row(d, d->seen - spans[w]) : NULL;
+        for (size_t j = 0; j < d->cols; j++)
+            d->sum[w][j] += row[j] - (gone ? gone[j] : 0);
+    }
+    memcpy(past_row(d, d->seen), row, d->cols * sizeof *row);
+    d->seen++;
+}
+
+/* A value that is not known is taken to be as the one before; `to` may not be `row`. */
+static void complete(const struct detector *d, const double *row, double *to)
+{
+    const double *before = d->seen ? past_row(d, d->seen - 1) : NULL;
+    for (size_t j = 0; j < d->cols; j++)
+        to[j] = fabs(row[j]) < 1e100 ? row[j] : before ? before[j] : 0;
+}
+
+static double change(const struct detector *d, int which, const double *row)
+{
+    double n = span_count(d, which), sum = 0;
+    for (size_t j = 0; j < d->cols && n > 0; j++) {
+        double z = (row[j] - d->sum[which][j] / n) * d->inverse_sd[which][j];
+        z = fmin(fabs(z), 10);
+        sum += z * z;
+    }
+    return log(sum + 0.1);
+}
+
+static void lag(const struct detector *d, const double *row, double *to)
+{
+    for (size_t k = 0; k < LAGS; k++) {
+        const double *from = lags[k] && d->seen >= lags[k] ? past_row(d, d->seen - lags[k]) : row;
+        memcpy(to + k * d->cols, from, d->cols * sizeof *to);
+    }
+}
+
+static void channels(struct detector *d, const double *row, double *score)
+{
+    score[DETECTOR_EDGE] = change(d, 0, row);
+    score[DETECTOR_SHIFT] = change(d, 1, row);
+    lag(d, row, d->lagged);
+    score[DETECTOR_PATTERN] = log(residual_of(d->residual, d->lagged, d->work).residual + 1e-3);
+}
+
+static void forget(struct detector *d)
+{
+    d->seen = 0;
+    for (int w = 0; w < 2; w++)
+        memset(d->sum[w], 0, d->cols * sizeof(double));
+}
+
+/* How far a column usually is from its mean of a span. */
+static void learn_changes(struct detector *d, const struct mat *train)
+{
+    double *now = d->work;
+    for (size_t i = 0; i < train->rows; i++) {
+        complete(d, mat_row(train, i), now);
+        for (int w = 0; w < 2 && d->seen; w++)
+            for (size_t j = 0; j < d->cols; j++) {
+                double x = now[j] - d->sum[w][j] / span_count(d, w);
+                d->inverse_sd[w][j] += x * x;
+            }
+        remember(d, now);
+    }
+    for (int w = 0; w < 2; w++)
+        for (size_t j = 0; j < d->cols; j++) {
+            double sd = sqrt(d->inverse_sd[w][j] / (double)train->rows);
+            d->inverse_sd[w][j] = 1 / fmax(sd, 0.01);
+        }
+    forget(d);
+}
+
+static int learn_residual(struct detector *d, const struct mat *train)
+{
+    struct mat all;
+    int err = mat_new(&all, train->rows, LAGS * d->cols);
+    if (err)
+        return err;
+    for (size_t i = 0; i < train->rows; i++) {
+        complete(d, mat_row(train, i), d->work);
+        lag(d, d->work, mat_row(&all, i));
+        remember(d, d->work);
+    }
+    forget(d);
+    err = residual_fit(&d->residual, &all, &(struct residual_opts){.keep = 0.995});
+    mat_free(&all);
+    return err;
+}
+
+static int rising(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Places the channels' scales and fills their ranks. */
+static int learn_scores(struct detector *d, const struct mat *train)
+{
+    struct mat scores;
+    double *now = malloc(d->cols * sizeof *now);
+    int err = mat_new(&scores, DETECTOR_CHANNELS, train->rows);
+    for (size_t i = 0; !err && now && i < train->rows; i++) {
+        double score[DETECTOR_CHANNELS];
+        complete(d, mat_row(train, i), now);
+        channels(d, now, score);
+        remember(d, now);
+        for (int k = 0; k < DETECTOR_CHANNELS; k++)
+            mat_row(&scores, (size_t)k)[i] = score[k];
+    }
+    for (size_t k = 0; !err && now && k < DETECTOR_CHANNELS; k++) {
+        double *s = mat_row(&scores, k);
+        for (size_t i = 0; i < train->rows; i++)
+            conformal_add(d->ranks[k], s[i]);
+        qsort(s, train->rows, sizeof *s, rising);
+        d->middle[k] = s[train->rows / 2];
+        d->width[k] = fmax(s[train->rows - 1 - train->rows / 100] - d->middle[k], 1e-9);
+    }
+    err = err ? err : now ? 0 : ERR_NOMEM;
+    free(now);
+    mat_free(&scores);
+    return err;
+}
+
+static bool allocate(struct detector *d)
+{
+    size_t n = d->cols;
+    double *v = calloc(n * (HISTORY + 4 + 2 * LAGS), sizeof *v);
+    d->history = v;
+    for (int k = 0; k < DETECTOR_CHANNELS; k++)
+        if (!(d->ranks[k] = conformal_new(d->opts.window)))
+            return false;
+    if (!v)
+        return false;
+    v += n * HISTORY;
+    for (int w = 0; w < 2; w++, v += 2 * n) {
+        d->sum[w] = v;
+        d->inverse_sd[w] = v + n;
+    }
+    d->lagged = v;
+    d->work = v + LAGS * n;
+    return true;
+}
+
+int detector_fit(struct detector **out, const struct mat *train, const struct detector_opts *opts)
+{
+    *out = NULL;
+    if (train->rows < ROWS_LEAST || !train->cols)
+        return ERR_INVAL;
+    if (train->cols > 1024 / LAGS)
+        return ERR_TOO_LARGE;
+    struct detector *d = calloc(1, sizeof *d);
+    if (!d)
+        return ERR_NOMEM;
+    d->opts = opts ? *opts : (struct detector_opts){0};
+    d->opts.alpha = d->opts.alpha > 0 ? d->opts.alpha : 0.01;
+    d->opts.window = d->opts.window ? d->opts.window : 3000;
+    d->opts.smooth = d->opts.smooth > 0 ? d->opts.smooth : 0.1;
+    d->cols = train->cols;
+    int err = allocate(d) ? 0 : ERR_NOMEM;
+    if (!err) {
+        learn_changes(d, train);
+        err = learn_residual(d, train);
+    }
+    if (!err)
+        err = learn_scores(d, train);
+    if (err)
+        detector_free(d);
+    else
+        *out = d;
+    return err;
+}
+
+void detector_free(struct detector *d)
+{
+    if (!d)
+        return;
+    for (int k = 0; k < DETECTOR_CHANNELS; k++)
+        conformal_free(d->ranks[k]);
+    residual_free(d->residual);
+    free(d->history);
+    free(d);
+}
+
+struct verdict detector_next(struct detector *d, const double *row)
+{
+    struct verdict v = {0};
+    double total = 0;
+    complete(d, row, d->work);
+    /* the channels use work themselves: the completed row joins the history first */
+    double *slot = past_row(d, d->seen);
+    memcpy(slot, d->work, d->cols * sizeof *slot);
+    channels(d, slot, v.score);
+    for (int k = 0; k < DETECTOR_CHANNELS; k++) {
+        v.p[k] = conformal_p(d->ranks[k], v.score[k]);
+        conformal_add(d->ranks[k], v.score[k]);
+        v.score[k] = (v.score[k] - d->middle[k]) / d->width[k];
+        double weight = k == DETECTOR_PATTERN ? 1 : d->opts.smooth;
+        d->smoothed[k] += weight * (v.score[k] - d->smoothed[k]);
+        v.severity += weights[k] * d->smoothed[k];
+        total += weights[k];
+    }
+    memcpy(d->work, slot, d->cols * sizeof *slot);
+    remember(d, d->work);
+    v.severity /= total;
+    v.p_least = conformal_least(v.p, DETECTOR_CHANNELS);
+    v.alarm = v.p_least <= d->opts.alpha;
+    return v;
+}
