@@ -42,11 +42,11 @@ RUN_PACKAGES  := gcc libc6-dev libluajit-5.1-dev libuv1-dev libc-ares-dev libxxh
 TEST_PACKAGES := luajit lua-busted lua-luv libcmocka-dev wrk nghttp2-client curl openssl brotli zstd valgrind python3 python3-websockets nodejs chromium postgresql redis-tools
 PGBOUNCER     := pgbouncer libevent-2.1-7
 HAPROXY       := haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1
-BENCH_PACKAGES := strace
+BENCH_PACKAGES := strace python3-sklearn
 FUZZ_PACKAGES := clang-14 libclang-rt-14-dev
 LINT_PACKAGES := clang-tidy-14 clang-format-14 lua-check
 
-.PHONY: all deps deps-test deps-bench deps-fuzz deps-lint run test unit unit-bins spec bench asan tsan fuzz soak fuzz-build lint format install clean help
+.PHONY: all deps deps-test deps-bench deps-fuzz deps-lint run test unit unit-bins spec bench bench-analysis asan tsan fuzz soak fuzz-build lint format install clean help
 .DEFAULT_GOAL := all
 
 all: deps ## build build/release/perilune
@@ -85,6 +85,15 @@ bench: deps deps-test deps-bench ## measure against peers in one run, print rati
 	@$(MAKE) --no-print-directory $(JOBS) MODE=bare build/bare/perilune
 	@$(MAKE) --no-print-directory $(B)/tests/bench/codings $(B)/tests/bench/tasks
 	PERILUNE=$(abspath build/release)/perilune BUILD=$(abspath build) tests/bench/run
+
+bench-analysis: deps deps-bench ## the kernels on public data: make bench-analysis DATA=dir [PART=nab]
+	@$(MAKE) --no-print-directory $(JOBS) $(B)/bench-analysis
+	@$(B)/bench-analysis "$(DATA)" $(PART)
+
+ANALYSIS := $(wildcard tests/analysis/*.c)
+$(B)/bench-analysis: $(ANALYSIS) tests/analysis/analysis.h $(filter $(B)/ml/% $(B)/base/%,$(OBJS))
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -Itests/analysis -o $@ $(filter %.c %.o,$^) $(LDFLAGS) -lz -lm
 
 soak: all deps-test ## ten minutes of mixed work: does memory grow, does a request fail?
 	PERILUNE=$(abspath $(B))/perilune BUILD=$(abspath build) tests/soak
