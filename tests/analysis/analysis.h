@@ -30,3 +30,4 @@ void bench_nab(const char *dir);
 void bench_servers(const char *dir);
 void bench_tabular(const char *dir);
 void bench_changepoints(const char *dir);
+void bench_forecasts(const char *dir);
