@@ -4,6 +4,7 @@
 // SPDX-License-Identifier: MIT
 #include "script/state.h"
 
+#include "script/bind_ml.h"
 #include "script/fields.h"
 #include "script/json.h"
 #include "script/text.h"
@@ -167,6 +168,7 @@ static void make_core(lua_State *L, struct loading *loading)
     bind_db_open(L);
     bind_redis_open(L);
     bind_tasks_open(L);
+    bind_ml_open(L);
     json_open(L);
     lua_setfield(L, -2, "json");
     text_open(L);
