@@ -47,7 +47,7 @@ struct work {
 
 static size_t slot(const struct smoother *s, size_t t)
 {
-    return t % s->period;
+    return s->period > 1 ? t % s->period : 0;
 }
 
 /* Level and season from the first cycles: medians, so that an outlier there is no season. */

@@ -85,9 +85,11 @@ struct mat ml_rows_at(lua_State *L, int at, const char *who)
         read_numbers(L, mat_row(m, i), cols, i + 1, who);
         lua_pop(L, 1);
     }
-    if (!m || !cols)
+    if (!m || !cols) {
         luaL_error(L, "%s: there are no %s; give at least one row of one number", who,
                    rows ? "columns" : "rows");
+        return (struct mat){0};
+    }
     return *m;
 }
 

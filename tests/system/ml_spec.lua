@@ -1,7 +1,9 @@
 --- The kernels of perilune.ml, as handlers and tasks call them.
 local engine = require "tests.support.engine"
+local files = require "tests.support.files"
 local json = require "dkjson"
 local loop = require "tests.support.loop"
+local process = require "tests.support.process"
 
 -- Series with a known truth; the same numbers on every machine.
 local MADE = [[
@@ -45,7 +47,12 @@ return app
 
 describe("perilune.ml", function()
   local served
-  setup(function() served = engine.start { rules = { ["routes/run.lua"] = RUN, ["lib/made.lua"] = MADE } } end)
+  setup(function()
+    served = engine.start {
+      workers = 1, args = { "--set", "script.cpu_ms=10000", "--set", "script.memory_bytes=33554432", "--set", "worker.hang_ms=20000" },
+      rules = { ["routes/run.lua"] = RUN, ["lib/made.lua"] = MADE },
+    }
+  end)
   teardown(function() served:stop() end)
 
   --- What the Lua text returns in a handler, as a list; nil is json.null.
@@ -215,6 +222,19 @@ describe("perilune.ml", function()
 
   it("works in tasks", function()
     assert.same({ 1, 300 }, run([[return tasks:run { module = "lib.made", fn = "changes", made.step() }]]))
+  end)
+
+  it("works in control's rules", function()
+    local folder = files.temporary()
+    files.write(folder .. "/issues/own.lua", [[
+      local t = require "perilune.ml".trend { 1, 2, 3, 4, 5 }
+      error(("the slope is %g"):format(t.slope))]])
+    loop.run(function()
+      local code, err = process.run { command = engine.program(), args = { "check", "--rules", folder } }
+      assert.equal(2, code)
+      assert.matches("issues/own.lua:2: the slope is 1", err, 1, true)
+    end)
+    files.remove(folder)
   end)
 
   it("survives what is constant, empty or not a number", function()
