@@ -131,7 +131,7 @@ static int make_matrix(lua_State *L)
 {
     lua_settop(L, 1);
     struct mat from = ml_rows_at(L, 1, "ml.matrix");
-    if (lua_gettop(L) == 1) { /* of a matrix: a copy */
+    if (lua_gettop(L) == 1 && from.v) { /* of a matrix: a copy */
         struct mat *to = new_matrix(L, from.rows, from.cols, "ml.matrix");
         memcpy(to->v, from.v, from.rows * from.cols * sizeof *to->v);
     }

@@ -110,7 +110,12 @@ static int make_switchback(lua_State *L)
     lua_settop(L, 2);
     uint64_t now_ms = count_at(L, 1, "ml.switchback", "the start in ms");
     ml_options_at(L, 2, "ml.switchback", options, sizeof options / sizeof *options, &opts);
-    switchback_init(ml_object(L, SWITCHBACK, sizeof(struct switchback)), &opts, now_ms);
+    struct switchback *s = ml_object(L, SWITCHBACK, sizeof *s);
+    switchback_init(s, &opts, now_ms);
+    if (s->opts.washout_ms >= s->opts.block_ms)
+        return luaL_error(
+            L, "ml.switchback: a wash-out of %f ms leaves nothing to measure of a block of %f ms",
+            (double)s->opts.washout_ms, (double)s->opts.block_ms);
     return 1;
 }
 
@@ -197,7 +202,11 @@ static int make_tail_guard(lua_State *L)
     struct tail_guard_opts opts = {0};
     lua_settop(L, 1);
     ml_options_at(L, 1, "ml.tail_guard", options, 4, &opts);
-    tail_guard_init(ml_object(L, TAIL_GUARD, sizeof(struct tail_guard)), &opts);
+    struct tail_guard *g = ml_object(L, TAIL_GUARD, sizeof *g);
+    tail_guard_init(g, &opts);
+    if (g->opts.bad > g->opts.of)
+        return luaL_error(L, "ml.tail_guard: %d of %d windows can never be bad", (int)g->opts.bad,
+                          (int)g->opts.of);
     return 1;
 }
 

@@ -80,6 +80,60 @@ local ml = core.ml
 ---@field before? integer      windows before the change (experiment)
 ---@field r? number            autocorrelation, inflated (experiment)
 
+---@class perilune.Ewma
+---@field add fun(o, x: number, step?: number): number?   `step` (1) after the one before; the mean
+---@field mean fun(o): number?
+---@field sd fun(o): number
+
+---@class perilune.Forest
+---@field score fun(o, rows: perilune.Rows): number[]   as many columns as learned from
+
+---@class perilune.Groups
+---@field result fun(o): {k: integer, inertia: number, silhouette?: number, sizes: integer[], centers: number[][], groups: integer[]}
+---@field group fun(o, row: number[]): integer, number   the group of a row, and its distance from the centre
+
+---@class perilune.Residual
+---@field of fun(o, row: number[]): number, number       squared residual, squared Mahalanobis distance
+---@field kept fun(o): integer                           directions
+
+---@class perilune.Detector
+---@field next fun(o, row: number[]): {severity: number, alarm: boolean, p_least: number, score: table<string, number>, p: table<string, number>}
+
+---@class perilune.Novel
+---@field next fun(o, x: number): number, number         novelty, and the same when it is a new event, else 0
+
+---@class perilune.Conformal
+---@field p fun(o, score: number): number
+---@field add fun(o, score: number)
+---@field count fun(o): integer
+
+---@class perilune.Experiment
+---@field before fun(o, canary: number, control: number)
+---@field add fun(o, canary: number, control: number): string
+---@field result fun(o): perilune.TrialResult
+
+---@class perilune.Switchback
+---@field at fun(o, ms: integer): {block: integer, on: boolean, measuring: boolean, over: boolean}
+---@field add fun(o, end_ms: integer, length_ms: integer, value: number): string
+---@field close fun(o, ms: integer): string
+---@field result fun(o): perilune.TrialResult
+
+---@class perilune.ErrorGuard
+---@field before fun(o, requests: integer, errors: integer)
+---@field add fun(o, canary_requests: integer, canary_errors: integer, control_requests: integer, control_errors: integer): boolean, number, number
+
+---@class perilune.TailGuard
+---@field add fun(o, canary_p99: number, canary_requests: integer, control_p99: number, control_requests: integer): boolean
+
+---@class perilune.Sketch
+---@field record fun(o, ms: number, times?: integer)
+---@field merge fun(o, other: perilune.Sketch): perilune.Sketch
+---@field subtract fun(o, other: perilune.Sketch): perilune.Sketch?, string?
+---@field copy fun(o): perilune.Sketch
+---@field total fun(o): integer
+---@field share_above fun(o, ms: number): number?
+---@field quantile fun(o, q: number): number?, {lower: number, upper: number, lo: number, hi: number}?
+
 return {
   --- Copies rows into C memory, for use by several calls.
   ---@type fun(rows: perilune.Rows): perilune.Matrix
@@ -116,7 +170,7 @@ return {
 
   --- Exponential average: o:add(x, step) takes a value `step` (1) after the one before and returns the mean; o:mean(),
   -- o:sd(). `span` is the time constant in steps.
-  ---@type fun(span: number): table
+  ---@type fun(span: number): perilune.Ewma
   ewma = ml.ewma,
 
   --- The period that a series repeats with, in samples, and the autocorrelation there; nothing when there is none.
@@ -153,34 +207,34 @@ return {
   --- Isolation forest: o:score(rows) gives a list, 0 to 1; 0.5 is ordinary, towards 1 set apart. A missing value counts
   -- as its column's mean. `trees` (100), `sample` rows each (256, also the most), `seed` (0).
   -- Source: Liu, Ting, Zhou 2008.
-  ---@type fun(rows: perilune.Rows, options?: {trees?: integer, sample?: integer, seed?: integer}): table
+  ---@type fun(rows: perilune.Rows, options?: {trees?: integer, sample?: integer, seed?: integer}): perilune.Forest
   forest = ml.forest,
 
   --- Groups: o:result() is { k, inertia, silhouette, sizes, centers, groups }, o:group(row) the group of a row and its
   -- distance from the centre. `k` groups, or as many of 1 to `k_most` (8) as the silhouette says. Scale columns before.
   -- Heavy. Source: Arthur and Vassilvitskii 2007.
-  ---@type fun(rows: perilune.Rows, options?: {k?: integer, k_most?: integer, steps?: integer, starts?: integer, seed?: integer}): table
+  ---@type fun(rows: perilune.Rows, options?: {k?: integer, k_most?: integer, steps?: integer, starts?: integer, seed?: integer}): perilune.Groups
   kmeans = ml.kmeans,
 
   --- What usual correlations do not explain: o:of(row) gives the squared residual (PCA, `keep` 0.95 of the variance) and
   -- the squared Mahalanobis distance; o:kept() directions. Heavy above 100 columns (1024 at most).
   -- Source: Jackson and Mudholkar 1979; Ledoit and Wolf 2004.
-  ---@type fun(rows: perilune.Rows, options?: {keep?: number, floor?: number, clip?: number, shrink?: number}): table
+  ---@type fun(rows: perilune.Rows, options?: {keep?: number, floor?: number, clip?: number, shrink?: number}): perilune.Residual
   residual = ml.residual,
 
   --- Learns from at least 64 clean rows; o:next(row) judges the next sample: { severity, alarm, p_least, score, p }, the
   -- last two by channel (edge, shift, pattern). `alpha` (0.01): share of ordinary samples that may alarm. Heavy to make.
-  ---@type fun(rows: perilune.Rows, options?: {alpha?: number, window?: integer, smooth?: number}): table
+  ---@type fun(rows: perilune.Rows, options?: {alpha?: number, window?: integer, smooth?: number}): perilune.Detector
   detector = ml.detector,
 
   --- Has this series looked like this before? o:next(x) gives the novelty of a point, and again when it is a new event
   -- (else 0). 54 KB each.
-  ---@type fun(options?: {block?: integer, share?: number, rise?: number, quiet?: integer}): table
+  ---@type fun(options?: {block?: integer, share?: number, rise?: number, quiet?: integer}): perilune.Novel
   novel = ml.novel,
 
   --- Rank of a score among the last `window`: o:p(score), o:add(score), o:count().
   -- Source: Laxhammar and Falkman 2011.
-  ---@type fun(window: integer): table
+  ---@type fun(window: integer): perilune.Conformal
   conformal = ml.conformal,
 
   -- Trials -------------------------------------------------------------------------------------------------------
@@ -188,29 +242,29 @@ return {
   --- Canary beside control, window by window: o:before(canary, control) before the change, o:add(canary, control) after
   -- it returns the verdict so far, o:result() the figures (perilune.TrialResult). Smaller is better; give logarithms.
   -- Source: Johari, Koomen, Pekelis, Walsh 2022.
-  ---@type fun(options?: {alpha?: number, tau?: number, mde?: number, harm?: number, inflation?: number, r_usable?: number, sd_floor?: number, before?: integer, least?: integer, most?: integer}): table
+  ---@type fun(options?: {alpha?: number, tau?: number, mde?: number, harm?: number, inflation?: number, r_usable?: number, sd_floor?: number, before?: integer, least?: integer, most?: integer}): perilune.Experiment
   experiment = ml.experiment,
 
   --- The same by switching the change on and off at random: o:at(ms) says what holds ({ block, on, measuring, over }),
   -- o:add(end_ms, length_ms, value) takes a window (with two arms: arm 1 minus arm 2), o:close(ms) ends pairs that are
   -- over, o:result(). Source: Bojinov, Simchi-Levi, Zhao 2023.
-  ---@type fun(start_ms: integer, options?: {arms?: integer, block_ms?: integer, washout_ms?: integer, seed?: integer, alpha?: number, mde?: number, harm?: number, g?: number, sd_floor?: number, least?: integer, most?: integer}): table
+  ---@type fun(start_ms: integer, options?: {arms?: integer, block_ms?: integer, washout_ms?: integer, seed?: integer, alpha?: number, mde?: number, harm?: number, g?: number, sd_floor?: number, least?: integer, most?: integer}): perilune.Switchback
   switchback = ml.switchback,
 
   --- Has the canary more errors? o:before(requests, errors), o:add(canary requests, canary errors, control requests,
   -- control errors) returns whether it tripped, the evidence (trips_at 100) and the deflation.
   -- Source: Gruenwald, de Heide, Koolen 2024.
-  ---@type fun(options?: {trips_at?: number, inflation?: number}): table
+  ---@type fun(options?: {trips_at?: number, inflation?: number}): perilune.ErrorGuard
   error_guard = ml.error_guard,
 
   --- Is the canary's p99 above `ratio` (1.5) times the control's in `bad` (3) of `of` (5) windows of at least `requests`
   -- (50)? o:add(canary p99, canary requests, control p99, control requests).
-  ---@type fun(options?: {ratio?: number, bad?: integer, of?: integer, requests?: integer}): table
+  ---@type fun(options?: {ratio?: number, bad?: integer, of?: integer, requests?: integer}): perilune.TailGuard
   tail_guard = ml.tail_guard,
 
   --- Durations in buckets of 1.1 %, 6.5 KB, from 1 us to 68 s: o:record(ms, times), o:merge(other), o:subtract(other)
   -- (nil and why when it is not a part), o:copy(), o:total(), o:share_above(ms), o:quantile(q): ms and its bounds
   -- { lower, upper (certain), lo, hi (95 % confidence) }. Source: OpenTelemetry exponential histograms.
-  ---@type fun(): table
+  ---@type fun(): perilune.Sketch
   sketch = ml.sketch,
 }

@@ -288,6 +288,8 @@ describe("perilune.ml", function()
       { [[ml.experiment():add(1)]], "the control's value is missing" },
       { [[ml.switchback(-1)]], "the start in ms is %-1" },
       { [[ml.switchback(0, { arms = 3 })]], "key 'arms' is 3, it must be a whole number from 1 to 2" },
+      { [[ml.switchback(0, { block_ms = 100, washout_ms = 100 })]], "a wash%-out of 100 ms leaves nothing to measure of a block of 100 ms" },
+      { [[ml.tail_guard { bad = 6 }]], "6 of 5 windows can never be bad" },
       { [[ml.error_guard():add(1, -1, 1, 1)]], "the canary's errors is %-1" },
       { [[ml.sketch():merge {}]], "perilune.ml.sketch expected" },
       { [[ml.sketch().record(ml.experiment(), 1)]], "perilune.ml.sketch expected" },
