@@ -22,7 +22,9 @@ struct series {
     double mean, sd;               /* of the original */
     double *z;                     /* scaled */
     double *sum, *sum2;            /* running, n + 1 */
+    double *inverse;               /* 1 / length, n + 1 */
     double *best;                  /* least cost of the first t samples, n + 1 */
+    double *costs;                 /* of the candidates */
     uint32_t *from;                /* last change before t, n + 1 */
     uint32_t *candidates, *leaves; /* and when they leave the list */
     uint32_t *ends;                /* of segments */
@@ -33,25 +35,28 @@ struct series {
 static double scatter(const struct series *s, size_t from, size_t to)
 {
     double sum = s->sum[to] - s->sum[from];
-    return fmax(0, s->sum2[to] - s->sum2[from] - sum * sum / (double)(to - from));
+    double squares = s->sum2[to] - s->sum2[from] - sum * sum * s->inverse[to - from];
+    return squares > 0 ? squares : 0;
 }
 
 static double cost(const struct series *s, size_t from, size_t to)
 {
-    double length = (double)(to - from);
-    return length * log(fmax(VARIANCE_FLOOR, scatter(s, from, to) / length));
+    double variance = scatter(s, from, to) * s->inverse[to - from];
+    return (double)(to - from) * log(variance > VARIANCE_FLOOR ? variance : VARIANCE_FLOOR);
 }
 
+/* Fills best and from of t; costs[] gets what each candidate comes to without the penalty. */
 static void cheapest(struct series *s, size_t t, size_t candidates, double penalty)
 {
-    s->best[t] = INFINITY;
+    double least = INFINITY;
     for (size_t i = 0; i < candidates; i++) {
-        double c = s->best[s->candidates[i]] + cost(s, s->candidates[i], t) + penalty;
-        if (c < s->best[t]) {
-            s->best[t] = c;
+        double c = s->costs[i] = s->best[s->candidates[i]] + cost(s, s->candidates[i], t);
+        if (c < least) {
+            least = c;
             s->from[t] = s->candidates[i];
         }
     }
+    s->best[t] = least + penalty;
 }
 
 /* Returns how many candidates stay after t. */
@@ -60,7 +65,7 @@ static size_t prune(struct series *s, size_t t, size_t candidates)
     size_t kept = 0;
     for (size_t i = 0; i < candidates; i++) {
         uint32_t from = s->candidates[i];
-        if (s->leaves[from] == UINT32_MAX && s->best[from] + cost(s, from, t) >= s->best[t])
+        if (s->leaves[from] == UINT32_MAX && s->costs[i] >= s->best[t])
             s->leaves[from] = (uint32_t)t + s->opts.segment;
         if (s->leaves[from] > t)
             s->candidates[kept++] = from;
@@ -137,6 +142,7 @@ static bool scale(struct series *s, const double *x, size_t n, size_t block)
     s->mean = mean * most;
     s->sd = sd * most;
     for (size_t t = 0; t < s->n; t++) {
+        s->inverse[t + 1] = 1 / (double)(t + 1);
         s->z[t] = sd > 1e-12 ? (s->z[t] - mean) / sd : 0;
         s->sum[t + 1] = s->sum[t] + s->z[t];
         s->sum2[t + 1] = s->sum2[t] + s->z[t] * s->z[t];
@@ -178,14 +184,16 @@ static void find(struct series *s, struct changepoint *out, size_t most,
 static char *lay_out(struct series *s, size_t blocks)
 {
     size_t m = blocks + 1;
-    char *memory = calloc(m, 4 * sizeof(double) + sizeof(size_t) + 4 * sizeof(uint32_t));
+    char *memory = calloc(m, 6 * sizeof(double) + sizeof(size_t) + 4 * sizeof(uint32_t));
     if (!memory)
         return NULL;
     s->z = (double *)memory;
     s->sum = s->z + m;
     s->sum2 = s->sum + m;
-    s->best = s->sum2 + m;
-    s->index = (size_t *)(s->best + m);
+    s->inverse = s->sum2 + m;
+    s->best = s->inverse + m;
+    s->costs = s->best + m;
+    s->index = (size_t *)(s->costs + m);
     s->from = (uint32_t *)(s->index + m);
     s->candidates = s->from + m;
     s->leaves = s->candidates + m;
