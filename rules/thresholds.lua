@@ -7,8 +7,11 @@
 return {
   min_requests = 10,          -- in the last sample of a route; fewer say nothing
 
-  latency_ratio = 1.5,        -- p95 or mean against what is usual
+  latency_ratio = 1.5,        -- mean against what is usual
   latency_floor_ms = 3,       -- and at least so much more
+  tail_ratio = 2,             -- or p95, which a busy neighbour moves for seconds
+  tail_floor_ms = 5,
+  tail_mean_ratio = 1.2,      -- if the mean has noticed as well
   slow_ms = 1000,             -- a p95 that is a problem at any time, learnt or not
 
   error_rate = 0.05,          -- a share of 5xx that is a problem at any time
@@ -34,6 +37,6 @@ return {
   cause_least = 0.35,         -- a cause that explains less of what is wrong is not named
   cause_margin = 0.10,        -- nor one that leads the next by less: the cause is "unknown" then
 
-  open_after = 2,             -- looks in a row (one a second) that find it
+  open_after = 3,             -- looks (one a second) that find it
   close_after = 8,            -- looks in a row that do not
 }

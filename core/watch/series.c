@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "watch/series.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,7 +111,7 @@ void series_add(struct series *s, const struct series_opts *opts, double value, 
 {
     float x = (float)value;
     s->recent[s->recent_next++ % SERIES_RECENT] = x;
-    if (!(fabs(value) <= HUGE_VALF / 4)) {
+    if (!(fabs(value) <= FLT_MAX)) {
         s->recent[(s->recent_next - 1) % SERIES_RECENT] = NAN;
         return;
     }

@@ -9,7 +9,8 @@ return {
       when = function(s, t)
         if s.requests < t.min_requests then return false end
         if (s.now.p95_ms or 0) >= t.slow_ms then return true end
-        return s:rose("p95_ms", t.latency_ratio, t.latency_floor_ms) or s:rose("mean_ms", t.latency_ratio, t.latency_floor_ms)
+        if s:rose("mean_ms", t.latency_ratio, t.latency_floor_ms) then return true end
+        return s:rose("p95_ms", t.tail_ratio, t.tail_floor_ms) and s:above("mean_ms", t.tail_mean_ratio, 0)
       end,
       severity = function(s) return math.log(s:ratio "p95_ms" + 1) / math.log(10) end,
       title = function(s) return ("%s answers in %s, usually in %s (p95)"):format(s.name, s:show "p95_ms", s:show_usual "p95_ms") end,

@@ -146,7 +146,7 @@ describe("the analyzer", function()
     "SLOW_RESPONSE", "upstream.slow", function(issue) assert.is_true(#issue.affected == 1 and issue.affected[1]:find("/api/", 1, true) ~= nil) end)
   planted("an error burst", function() fault(service, { errors = 50 }) end, function() fault(service, { errors = 0 }) end,
     "HIGH_ERROR_RATE", "upstream.errors")
-  planted("a slow database", function() pg:sql(work(40)) end, function() pg:sql(work(1)) end, "DATABASE_BOTTLENECK", "db.slow_query",
+  planted("a slow database", function() pg:sql(work(60)) end, function() pg:sql(work(1)) end, "DATABASE_BOTTLENECK", "db.slow_query",
     function(issue) assert.equal("pool main", issue.target) end)
   planted("a handler that burns CPU", function() fault(served, { spin = 1500000 }) end, function() fault(served, { spin = 2000 }) end,
     "CPU_BOTTLENECK", "cpu.handler", function(issue) assert.equal("GET /cpu", issue.target) end)
