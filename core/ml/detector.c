@@ -14,12 +14,19 @@ static const size_t lags[LAGS] = {0, 1, 2, 4, 8, 16};
 static const size_t spans[] = {EDGE_SPAN, SHIFT_SPAN};
 static const double weights[DETECTOR_CHANNELS] = {1, 1, 1.5};
 
+/* The share of alarms is steered outside of events: more than EVENT_ALARMS of the last
+ * EVENT_SPAN samples. */
+enum { EVENT_SPAN = 10, EVENT_ALARMS = 4, SHARE_BOUND = 5 };
+static const double STEER = 0.005;
+
 struct detector {
     struct detector_opts opts;
     size_t cols;
     uint64_t seen;
     struct residual *residual; /* over LAGS x cols columns */
-    struct conformal *ranks[DETECTOR_CHANNELS];
+    struct conformal *ranks[DETECTOR_CHANNELS], *together;
+    double share;    /* of ranks that alarm, around alpha */
+    uint32_t alarms; /* bits: the last samples alarmed */
     double middle[DETECTOR_CHANNELS], width[DETECTOR_CHANNELS]; /* of the training scores */
     double smoothed[DETECTOR_CHANNELS];
     double *inverse_sd[2]; /* of the change against the mean of a span */
@@ -137,30 +144,35 @@ static int rising(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Places the channels' scales and fills their ranks. */
+/* Places the channels' scales and fills all ranks. */
 static int learn_scores(struct detector *d, const struct mat *train)
 {
     struct mat scores;
-    double *now = malloc(d->cols * sizeof *now);
-    int err = mat_new(&scores, DETECTOR_CHANNELS, train->rows);
-    for (size_t i = 0; !err && now && i < train->rows; i++) {
-        double score[DETECTOR_CHANNELS];
+    double *now = malloc(d->cols * sizeof *now), *sorted = malloc(train->rows * sizeof *sorted);
+    int err = mat_new(&scores, train->rows, DETECTOR_CHANNELS);
+    err = err ? err : now && sorted ? 0 : ERR_NOMEM;
+    for (size_t i = 0; !err && i < train->rows; i++) {
         complete(d, mat_row(train, i), now);
-        channels(d, now, score);
+        channels(d, now, mat_row(&scores, i));
         remember(d, now);
-        for (int k = 0; k < DETECTOR_CHANNELS; k++)
-            mat_row(&scores, (size_t)k)[i] = score[k];
     }
-    for (size_t k = 0; !err && now && k < DETECTOR_CHANNELS; k++) {
-        double *s = mat_row(&scores, k);
-        for (size_t i = 0; i < train->rows; i++)
-            conformal_add(d->ranks[k], s[i]);
-        qsort(s, train->rows, sizeof *s, rising);
-        d->middle[k] = s[train->rows / 2];
-        d->width[k] = fmax(s[train->rows - 1 - train->rows / 100] - d->middle[k], 1e-9);
+    for (size_t k = 0; !err && k < DETECTOR_CHANNELS; k++) {
+        for (size_t i = 0; i < train->rows; i++) {
+            sorted[i] = mat_row(&scores, i)[k];
+            conformal_add(d->ranks[k], sorted[i]);
+        }
+        qsort(sorted, train->rows, sizeof *sorted, rising);
+        d->middle[k] = sorted[train->rows / 2];
+        d->width[k] = fmax(sorted[train->rows - 1 - train->rows / 100] - d->middle[k], 1e-9);
     }
-    err = err ? err : now ? 0 : ERR_NOMEM;
+    for (size_t i = 0; !err && i < train->rows; i++) {
+        double total = 0;
+        for (size_t k = 0; k < DETECTOR_CHANNELS; k++)
+            total += (mat_row(&scores, i)[k] - d->middle[k]) / d->width[k];
+        conformal_add(d->together, total);
+    }
     free(now);
+    free(sorted);
     mat_free(&scores);
     return err;
 }
@@ -173,7 +185,8 @@ static bool allocate(struct detector *d)
     for (int k = 0; k < DETECTOR_CHANNELS; k++)
         if (!(d->ranks[k] = conformal_new(d->opts.window)))
             return false;
-    if (!v)
+    d->together = conformal_new(d->opts.window);
+    if (!v || !d->together)
         return false;
     v += n * HISTORY;
     for (int w = 0; w < 2; w++, v += 2 * n) {
@@ -200,6 +213,7 @@ int detector_fit(struct detector **out, const struct mat *train, const struct de
     d->opts.window = d->opts.window ? d->opts.window : 3000;
     d->opts.smooth = d->opts.smooth > 0 ? d->opts.smooth : 0.1;
     d->cols = train->cols;
+    d->share = d->opts.alpha;
     int err = allocate(d) ? 0 : ERR_NOMEM;
     if (!err) {
         learn_changes(d, train);
@@ -220,15 +234,27 @@ void detector_free(struct detector *d)
         return;
     for (int k = 0; k < DETECTOR_CHANNELS; k++)
         conformal_free(d->ranks[k]);
+    conformal_free(d->together);
     residual_free(d->residual);
     free(d->history);
     free(d);
 }
 
+/* Ranks among scores that hold events promise too little; ones that drift, too much. So the
+ * share that alarms is led to alpha by what alarms outside of events. */
+static void steer(struct detector *d, bool alarm)
+{
+    double alpha = d->opts.alpha;
+    d->alarms = d->alarms << 1 | alarm;
+    if (__builtin_popcount(d->alarms & ((1U << EVENT_SPAN) - 1)) > EVENT_ALARMS)
+        return;
+    d->share = fmin(fmax(d->share + STEER * (alpha - alarm), alpha / SHARE_BOUND), alpha * SHARE_BOUND);
+}
+
 struct verdict detector_next(struct detector *d, const double *row)
 {
     struct verdict v = {0};
-    double total = 0;
+    double total = 0, sum = 0;
     complete(d, row, d->work);
     /* the channels use work themselves: the completed row joins the history first */
     double *slot = past_row(d, d->seen);
@@ -242,11 +268,14 @@ struct verdict detector_next(struct detector *d, const double *row)
         d->smoothed[k] += weight * (v.score[k] - d->smoothed[k]);
         v.severity += weights[k] * d->smoothed[k];
         total += weights[k];
+        sum += v.score[k];
     }
     memcpy(d->work, slot, d->cols * sizeof *slot);
     remember(d, d->work);
     v.severity /= total;
-    v.p_least = conformal_least(v.p, DETECTOR_CHANNELS);
-    v.alarm = v.p_least <= d->opts.alpha;
+    v.p_all = conformal_p(d->together, sum);
+    conformal_add(d->together, sum);
+    v.alarm = v.p_all <= d->share;
+    steer(d, v.alarm);
     return v;
 }

@@ -9,9 +9,12 @@
  * a movement whose shape or company is unusual. Each is the logarithm of a sum of
  * squares, placed between median and 99th percentile of the clean
  * training set, so that channels add up. The severity is their weighted sum,
- * smoothed; the alarm comes from each channel's rank among its last scores
- * (conformal.h), so its false-alarm rate holds under drift.
+ * smoothed; the alarm comes from the rank of all channels' sum among its last values
+ * (conformal.h), and the share of ranks that alarm is steered so that its false-alarm
+ * rate holds under drift and after events.
  *
+ * Source:  Gibbs, Candes: Adaptive conformal inference under distribution shift,
+ *          NeurIPS 2021, for the steering.
  * Owner:   whoever called detector_fit(); ends with detector_free().
  * Threads: one.
  */
@@ -36,7 +39,7 @@ struct verdict {
     double severity;                 /* 0 ordinary, 1 and above as the worst of training */
     double score[DETECTOR_CHANNELS]; /* on the same scale, not smoothed */
     double p[DETECTOR_CHANNELS];
-    double p_least; /* corrected for taking the least */
+    double p_all; /* of their sum */
     bool alarm;
 };
 

@@ -109,12 +109,12 @@ static uint32_t partition(struct grower *g, uint32_t from, uint32_t to, const st
 
 static void grow(struct grower *g, uint32_t at, uint32_t from, uint32_t to, int level)
 {
-    struct node *node = level < LEVELS ? &g->tree->nodes[at] : NULL;
-    if (!node || to - from < 2 || !choose_split(g, from, to, node)) {
-        g->tree->length[(at << (LEVELS - level)) - SAMPLE_MOST] = (float)(level + mean_path(to - from));
+    struct tree *tree = g->tree;
+    if (level == LEVELS || to - from < 2 || !choose_split(g, from, to, &tree->nodes[at])) {
+        tree->length[(at << (LEVELS - level)) - SAMPLE_MOST] = (float)(level + mean_path(to - from));
         return;
     }
-    uint32_t middle = partition(g, from, to, node);
+    uint32_t middle = partition(g, from, to, &tree->nodes[at]);
     grow(g, 2 * at + 1, from, middle, level + 1);
     grow(g, 2 * at, middle, to, level + 1);
 }
@@ -124,7 +124,7 @@ static const double *complete(const struct forest *f, const double *row, double 
 {
     bool whole = true;
     for (size_t j = 0; j < f->cols; j++)
-        whole &= row[j] == row[j];
+        whole &= row[j] == row[j]; /* NOLINT(clang-analyzer-core.NullDereference): a matrix with rows has values */
     for (size_t j = 0; j < f->cols && !whole; j++)
         copy[j] = row[j] == row[j] ? row[j] : f->mean[j];
     return whole ? row : copy;
@@ -152,6 +152,13 @@ static void draw(struct grower *g, const struct mat *train, uint32_t count)
         g->rows[n] = mat_row(train, row);
         __builtin_prefetch(g->rows[n++]);
     }
+}
+
+static void prepare(struct grower *g, struct forest *f, uint32_t tree, uint64_t seed, const struct mat *train, uint32_t count)
+{
+    *g = (struct grower){.tree = &f->tree[tree], .random = random_fork(seed, tree), .cols = f->cols};
+    memset(g->tree, 0, sizeof *g->tree);
+    draw(g, train, count);
 }
 
 /* Column means over some rows. */
@@ -197,19 +204,17 @@ int forest_fit(struct forest **out, const struct mat *train, const struct forest
         forest_free(f);
         return ERR_NOMEM;
     }
-    struct grower growers[2]; /* the next one's rows come while one grows */
-    for (uint32_t t = 0; t <= o.trees; t++) {
-        struct grower *next = &growers[t % 2], *g = &growers[(t + 1) % 2];
-        if (t < o.trees) {
-            *next = (struct grower){.tree = &f->tree[t], .random = random_fork(o.seed, t), .cols = f->cols};
-            draw(next, train, count);
-        }
-        if (!t)
-            continue;
-        memset(g->tree, 0, sizeof *g->tree);
+    struct grower growers[2], *now = &growers[0], *next = &growers[1];
+    prepare(now, f, 0, o.seed, train, count);
+    for (uint32_t t = 0; t < o.trees; t++) { /* the next one's rows come while one grows */
+        if (t + 1 < o.trees)
+            prepare(next, f, t + 1, o.seed, train, count);
         for (uint32_t i = 0; i < count; i++)
-            g->rows[i] = complete(f, g->rows[i], clean + i * f->cols);
-        grow(g, 1, 0, count, 0);
+            now->rows[i] = complete(f, now->rows[i], clean + i * f->cols);
+        grow(now, 1, 0, count, 0);
+        struct grower *done = now;
+        now = next;
+        next = done;
     }
     free(clean);
     *out = f;

@@ -90,11 +90,10 @@ static inline v4 pick(i4 mask, v4 yes, v4 no)
     return (v4)((mask & (i4)yes) | (~mask & (i4)no));
 }
 
-/* The larger of each lane and the one it is paired with; no branch, as none could be foretold. */
-static inline void fold(v4 *most, i4 *at, i4 pairs)
+/* The larger of each lane and its other; no branch, as none could be foretold. */
+static inline void fold(v4 *most, i4 *at, v4 other, i4 other_at)
 {
-    v4 other = __builtin_shuffle(*most, pairs);
-    i4 other_at = __builtin_shuffle(*at, pairs), more = other > *most;
+    i4 more = other > *most;
     *most = pick(more, other, *most);
     *at = (more & other_at) | (~more & *at);
 }
@@ -119,9 +118,8 @@ static inline uint32_t nearest(const struct blocks *b, const float *x, size_t co
         most = pick(more, here, most);
         at = (more & place) | (~more & at);
     }
-    static const i4 halves = {2, 3, 0, 1}, neighbours = {1, 0, 3, 2};
-    fold(&most, &at, halves);
-    fold(&most, &at, neighbours);
+    fold(&most, &at, __builtin_shufflevector(most, most, 2, 3, 0, 1), __builtin_shufflevector(at, at, 2, 3, 0, 1));
+    fold(&most, &at, __builtin_shufflevector(most, most, 1, 0, 3, 2), __builtin_shufflevector(at, at, 1, 0, 3, 2));
     *best = most[0];
     return (uint32_t)at[0];
 }
@@ -219,7 +217,7 @@ static size_t assign(struct start *s)
     const struct data *d = s->d;
     size_t changed = 0;
     double gain = 0;
-    blocks_set(&s->blocks, s->centers, s->k, d->cols);
+    blocks_set(&s->blocks, s->centers, s->k, d->cols); /* NOLINT(clang-analyzer-unix.Malloc): start_done() */
     memset(s->sums, 0, s->k * d->cols * sizeof *s->sums);
     memset(s->sizes, 0, s->k * sizeof *s->sizes);
     for (size_t i = 0; i < d->rows; i++) {
@@ -295,7 +293,7 @@ static int best_start(struct kmeans **out, const struct data *d, size_t k, const
     int err = 0;
     for (unsigned i = 0; i < o->starts && !err; i++) {
         struct start s;
-        struct random random = random_fork(o->seed, i * GROUPS_MOST + k);
+        struct random random = random_fork(o->seed, (uint64_t)i * GROUPS_MOST + k);
         err = start_new(&s, d, k);
         if (!err)
             err = seed_centers(&s, &random);

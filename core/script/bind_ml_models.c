@@ -233,7 +233,7 @@ static int lua_detector_next(lua_State *L)
     struct verdict v = detector_next(d->detector, ml_row_at(L, 2, d->cols, "detector:next"));
     lua_createtable(L, 0, 5);
     ml_set(L, "severity", v.severity);
-    ml_set(L, "p_least", v.p_least);
+    ml_set(L, "p_all", v.p_all);
     ml_set_flag(L, "alarm", v.alarm);
     lua_createtable(L, 0, DETECTOR_CHANNELS);
     for (int i = 0; i < DETECTOR_CHANNELS; i++)

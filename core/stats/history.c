@@ -672,7 +672,7 @@ static bool merge_frames(struct history *h, const struct tier *t, uint64_t after
     struct merge m = {.view = view};
     size_t count = collect(h, t, after_ms, span_ms, &windows);
     bool ok = windows != NULL;
-    if (count && window_at(h, t, windows[0])->to_ms <= after_ms)
+    if (windows && count && window_at(h, t, windows[0])->to_ms <= after_ms)
         count = 0;
     for (size_t i = count; i > 0 && ok; i--) {
         const struct host_record *w = window_at(h, t, windows[i - 1]);

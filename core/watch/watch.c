@@ -75,7 +75,8 @@ static void thing_drop(struct watch *w, struct watched *t)
     unsigned i = 0;
     while (w->things[i] != t)
         i++;
-    memmove(&w->things[i], &w->things[i + 1], (--w->count - i) * sizeof *w->things);
+    for (w->count--; i < w->count; i++)
+        w->things[i] = w->things[i + 1];
     thing_free(t);
 }
 

@@ -97,7 +97,7 @@ local ml = core.ml
 ---@field kept fun(o): integer                           directions
 
 ---@class perilune.Detector
----@field next fun(o, row: number[]): {severity: number, alarm: boolean, p_least: number, score: table<string, number>, p: table<string, number>}
+---@field next fun(o, row: number[]): {severity: number, alarm: boolean, p_all: number, score: table<string, number>, p: table<string, number>}
 
 ---@class perilune.Novel
 ---@field next fun(o, x: number): number, number         novelty, and the same when it is a new event, else 0
@@ -222,7 +222,7 @@ return {
   ---@type fun(rows: perilune.Rows, options?: {keep?: number, floor?: number, clip?: number, shrink?: number}): perilune.Residual
   residual = ml.residual,
 
-  --- Learns from at least 64 clean rows; o:next(row) judges the next sample: { severity, alarm, p_least, score, p }, the
+  --- Learns from at least 64 clean rows; o:next(row) judges the next sample: { severity, alarm, p_all, score, p }, the
   -- last two by channel (edge, shift, pattern). `alpha` (0.01): share of ordinary samples that may alarm. Heavy to make.
   ---@type fun(rows: perilune.Rows, options?: {alpha?: number, window?: integer, smooth?: number}): perilune.Detector
   detector = ml.detector,

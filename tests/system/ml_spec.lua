@@ -153,7 +153,7 @@ describe("perilune.ml", function()
       local last
       for _ = 1, 3 do last = detector:next { 40, -40 } end
       return alarms, last ]])
-    assert.is_true(got[1] < 30 and got[2].alarm and got[2].p_least <= 0.05, json.encode(got))
+    assert.is_true(got[1] < 30 and got[2].alarm and got[2].p_all <= 0.05, json.encode(got))
     got = run([[
       local novel, ranks = ml.novel(), ml.conformal(100)
       local before, event = 0, 0

@@ -100,7 +100,7 @@ app:get(admin.path "issues/:id", function(req)
 end)
 
 app:post(admin.path "analyze", function(req)
-  local asked, wrong = {}, nil
+  local asked, wrong = {}
   if req.body and req.body ~= "" then
     asked, wrong = admin.body(req, {
       endpoint = { type = "string", pattern = "^/", hint = "a path, as in \"/api/users\"" },
