@@ -102,6 +102,59 @@ describe("the analyzer", function()
     end, 30000)
   end)
 
+  it("shows what it watches, and the history of it", function()
+    loop.run(function()
+      local signals = served:admin_get("~/signals").json.data
+      assert.is_true(#signals.signals > 40 and #signals.things >= 6)
+      local got = served:admin_request { method = "POST", path = API .. "analyze", json = { endpoint = "/db", priority = "high" } }.json.data
+      local names = {}
+      for _, thing in ipairs(got.looked_at) do names[thing.name] = thing end
+      assert.is_true(names["GET /db"] and names["pool main"] == nil and names.main and names.host and not names["GET /cpu"])
+      assert.is_true(names["GET /db"].now.db > 0.5 and names["GET /db"].usual.db > 0.5)
+      assert.is_true(got.cost.memory_bytes > 0 and got.cost.mean_tick_ms < 50)
+      local trend = served:admin_get("~/trends?route=GET%20/db&signal=p95_ms&from=-60&step=1&threshold=1e9").json.data
+      assert.equal(#trend.columns.at_ms, #trend.columns.p95_ms)
+      assert.is_true(#trend.columns.at_ms > 10 and type(trend.analysis) == "table")
+      local all = served:admin_get("~/trends?from=-30").json.data.columns
+      assert.equal(#all.at_ms, #all.rps)
+      for path, status in pairs { ["~/trends?from=x"] = 400, ["~/trends?from=-10&to=-20"] = 400, ["~/trends?step=0.5"] = 400,
+        ["~/trends?from=-86400&step=1"] = 400, ["~/trends?route=nothing"] = 404, ["~/trends?signal=none"] = 400, ["~/issues/none"] = 404,
+        ["~/issues?state=odd"] = 400 } do
+        local answer = served:admin_get(path)
+        assert.equal(status, answer.status, path)
+        assert.equal("application/problem+json", answer.headers["content-type"])
+      end
+      for _, bad in ipairs { { endpoint = "users" }, { priority = "urgent" }, { ends = "/x" } } do
+        assert.equal(422, served:admin_request { method = "POST", path = API .. "analyze", json = bad }.status)
+      end
+    end, 20000)
+  end)
+
+  it("refuses rules with their mistake, and keeps an issue over a reload", function()
+    loop.run(function()
+      local function refused(path, text, why)
+        require "tests.support.files".write_tree(served.rules .. "-bad", { [path] = text })
+        local failed, out, message = engine.run { args = { "check", "--rules", served.rules .. "-bad" } }
+        assert.not_equal(0, failed)
+        assert.matches(why, out .. message, 1, true)
+        require "tests.support.files".remove(served.rules .. "-bad")
+      end
+      refused("thresholds.lua", "return { latency_ration = 2 }", "did you mean 'latency_ratio'")
+      refused("thresholds.lua", "return { slow_ms = -1 }", "is a number, 0 or above")
+      refused("issues/mine.lua", 'return { causes = { { code = "x", of = "latncy", type = "SLOW_RESPONSE", target = "host", score = print, says = print } } }',
+        "did you mean 'latency'")
+      refused("issues/mine.lua", 'return { symptoms = { { name = "x", on = "route", type = "SLOW" } } }', "'severity' is a function")
+      fault(service, { delay_ms = 60 })
+      local before = loop.wait_until(function() return issues("open")[1] end, 30000, "an issue")
+      served:write_rule("thresholds.lua", "return { close_after = 6 }")
+      loop.wait_until(function() return served:admin_get("~/issues").json.meta.generation > 1 end, 10000, "the next generation")
+      local after = loop.wait_until(function() return issues("open")[1] end, 10000, "the same issue")
+      assert.same({ before.id, before.code, before.since_ms }, { after.id, after.code, after.since_ms })
+      fault(service, { delay_ms = 4 })
+      loop.wait_until(function() return #issues "open" == 0 end, 60000, "its end")
+    end, 150000)
+  end)
+
   --- Injects a fault, waits for its issue and for its end.
   local function planted(name, inject, heal, type_, code, more)
     it("finds " .. name, function()
