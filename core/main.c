@@ -39,6 +39,8 @@ int main(int argc, char **argv)
         return doctor_run(&options);
     case COMMAND_CONFIG:
         return config_show_run(&options);
+    case COMMAND_REPLAY:
+        return replay_run(&options.replay);
     case COMMAND_VERSION:
         printf("perilune %s\n", PERILUNE_VERSION);
         return 0;

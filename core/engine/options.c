@@ -20,6 +20,8 @@ static const struct flag flags[] = {
     FLAG("--workers", "N", workers, "worker processes (default: the CPUs we may use)"),
     FLAG("--rules", "DIR", rules, "folder of routes and rules (default ./rules beside the configuration)"),
     FLAG("--state", "DIR", state, "folder for ports.json and generations (default ./.perilune)"),
+    FLAG("--log-format", "FORMAT", replay.log_format, "replay: how lines look, an nginx log_format (default: guessed)"),
+    FLAG("--fail-on", "LIMIT", replay.fail_on, "replay: exit with 3 when it holds, like 'p99>250ms' or 'errors>1%'"),
     FLAG("--bundle", "FILE", bundle, "check a saved generation instead of the folder"),
 };
 
@@ -32,6 +34,7 @@ static const struct {
     {"check", COMMAND_CHECK, "load configuration and scripts as a reload would; exit 0, or 2 with every error"},
     {"doctor", COMMAND_DOCTOR, "look at limits, ports and folders, and say what to do"},
     {"config", COMMAND_CONFIG, "config show [--origin]: every setting in force"},
+    {"replay", COMMAND_REPLAY, "replay [FILE.. or -]: what an access log (plain or gz) says about a service"},
     {"help", COMMAND_HELP, "this text, or the help of a command"},
 };
 
@@ -109,6 +112,14 @@ static void take_flag(struct options *out, int argc, char **argv, int *i, struct
         *(const char **)((char *)out + flag->offset) = value;
 }
 
+static void take_file(struct options *out, const char *path, struct problems *problems)
+{
+    if (out->replay.file_count == REPLAY_FILES)
+        problems_add(problems, "", 0, "too many files: at most %d", REPLAY_FILES);
+    else
+        out->replay.files[out->replay.file_count++] = path;
+}
+
 bool options_parse(struct options *out, int argc, char **argv, struct problems *problems)
 {
     *out = (struct options){0};
@@ -123,6 +134,8 @@ bool options_parse(struct options *out, int argc, char **argv, struct problems *
             out->command = COMMAND_VERSION;
         else if (strcmp(arg, "--origin") == 0)
             out->show_origin = true;
+        else if (out->command == COMMAND_REPLAY && (arg[0] != '-' || !arg[1]))
+            take_file(out, arg, problems);
         else if (arg[0] == '-')
             take_flag(out, argc, argv, &i, problems);
         else if (out->command == COMMAND_NONE)
@@ -158,5 +171,6 @@ void options_help(const char *command)
            "  perilune run --upstream http://127.0.0.1:3000\n"
            "  perilune run --rules rules --set script.cpu_ms=50 --workers 4\n"
            "  perilune check && kill -HUP $(jq .pid .perilune/ports.json)\n\n"
-           "Exit codes: 0 done, 1 failed while running, 2 wrong usage, configuration or script.\n");
+           "Exit codes: 0 done, 1 failed while running, 2 wrong usage, configuration or script,\n"
+           "3 --fail-on holds, 4 the log has no known format.\n");
 }

@@ -7,8 +7,9 @@
 #pragma once
 
 #include "base/problems.h"
+#include "replay/replay.h"
 
-enum command { COMMAND_NONE, COMMAND_RUN, COMMAND_CHECK, COMMAND_DOCTOR, COMMAND_CONFIG, COMMAND_HELP,
+enum command { COMMAND_NONE, COMMAND_RUN, COMMAND_CHECK, COMMAND_DOCTOR, COMMAND_CONFIG, COMMAND_REPLAY, COMMAND_HELP,
                COMMAND_VERSION };
 
 enum { OPTIONS_SET_MAX = 128 };
@@ -26,6 +27,7 @@ struct options {
     unsigned set_count;
     const char *bundle;   /* check: a saved generation instead of the folder */
     bool show_origin;     /* config show --origin */
+    struct replay_opts replay;
     const char *help_for; /* command whose help is asked for, or NULL */
 };
 
