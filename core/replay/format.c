@@ -92,7 +92,7 @@ static int month_of(const char *p)
 {
     static const char names[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     for (int i = 0; i < 12; i++)
-        if (memcmp(names + 3 * i, p, 3) == 0)
+        if (memcmp(names + (size_t)i * 3, p, 3) == 0)
             return i + 1;
     return 0;
 }

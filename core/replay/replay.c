@@ -221,7 +221,10 @@ static int read_file(struct replay *r, const char *path, char *buffer)
     }
     gzbuffer(in, 256 << 10);
     int code = read_all(r, is_stdin ? "stdin" : path, in, buffer);
-    gzclose(in);
+    if (gzclose(in) == Z_BUF_ERROR && code == 0) {
+        fprintf(stderr, "perilune: %s: the gz file is cut short; what was read until there is reported\n", path);
+        code = 1;
+    }
     return code;
 }
 
