@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "engine/journal.h"
 #include "engine/overlay.h"
 #include "http/server.h"
 #include "pg/pg.h"
@@ -225,6 +226,7 @@ static void bind_control(lua_State *L, void *user)
     bind_watch_open(L, c->watch, c->board, c->engine->history);
     keep_open(L, c->keep);
     overlay_open(L, c->engine);
+    journal_open(L, c->engine);
 }
 
 /* ---- generations ---- */

@@ -16,7 +16,7 @@ return {
   causes = {
     {
       code = "cache.cold", of = { "cache", "latency" }, type = "CACHE_EFFICIENCY", target = "host",
-      inhibits = { "upstream.slow", "cpu.handler", "db.slow_query", "db.pool_wait" },
+      inhibits = { "upstream.slow", "cpu.handler", "db.slow_query", "db.pool_wait", "host.contention" },
       score = function(s, t)
         if s.kind == "host" then return 0.9 end
         local host = s.host

@@ -37,17 +37,20 @@ return {
         return ("%s runs for %s a request, usually %s, and others wait meanwhile"):format(hot.name, hot:show "lua", hot:show_usual "lua")
       end,
     },
-    {
+    { -- stretches what is measured in any phase, though not by much
       code = "host.contention", of = { "latency", "cpu" }, type = "CPU_BOTTLENECK", target = "host",
+      inhibits = { "upstream.slow", "db.slow_query", "db.pool_wait", "redis.slow", "cpu.handler", "cpu.compression", "overload.queueing" },
       score = function(s)
         local host = s.host or s
+        if host:above("worker_cpu", 1.2, 0.1) or s:ratio "mean_ms" >= 4 then return 0 end
         if host:above("steal_share", 2, 0.1) or host:above("throttled_share", 2, 0.1) then return 0.95 end
-        local others = (host.now.cpu_share or 0) >= 0.9 and host:above("cpu_share", 1.3, 0.2) and not host:above("worker_cpu", 1.2, 0.1)
+        local others = (host.now.cpu_share or 0) >= 0.9 and host:above("cpu_share", 1.3, 0.2)
         return others and 0.9 or 0
       end,
       says = function(s)
         local host = s.host or s
-        return ("others use the processor: %s is in use, and our workers use no more than usual"):format(host:show "cpu_share")
+        return ("others use the processor: %s of what we may use is in use, %s was given to others, and our workers use no more than usual"):format(
+          host:show "cpu_share", host:show "steal_share")
       end,
     },
   },

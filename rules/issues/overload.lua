@@ -15,7 +15,8 @@ return {
   causes = {
     {
       code = "overload.queueing", of = { "latency", "limited" }, type = "CONCURRENT_OVERLOAD", target = "host",
-      inhibits = { "db.slow_query", "db.pool_wait", "redis.slow", "upstream.slow", "cpu.handler", "cpu.compression" },
+      inhibits = { "db.slow_query", "db.pool_wait", "redis.slow", "upstream.slow", "cpu.handler", "cpu.compression",
+        "host.contention" },
       score = function(s, t)
         local host = s.host or s
         local more = more_load(host, t)

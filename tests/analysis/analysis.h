@@ -29,5 +29,6 @@ void row(const char *what, double measured, enum direction direction, double tar
 void bench_nab(const char *dir);
 void bench_servers(const char *dir);
 void bench_tabular(const char *dir);
+void bench_causes(const char *dir);
 void bench_changepoints(const char *dir);
 void bench_forecasts(const char *dir);

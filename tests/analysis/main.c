@@ -149,7 +149,7 @@ void row(const char *what, double measured, enum direction direction, double tar
 static const struct {
     const char *name;
     void (*run)(const char *dir);
-} parts[] = {{"nab", bench_nab}, {"servers", bench_servers}, {"tabular", bench_tabular}, {"changepoints", bench_changepoints}, {"forecasts", bench_forecasts}};
+} parts[] = {{"nab", bench_nab}, {"servers", bench_servers}, {"tabular", bench_tabular}, {"causes", bench_causes}, {"changepoints", bench_changepoints}, {"forecasts", bench_forecasts}};
 
 int main(int argc, char **argv)
 {

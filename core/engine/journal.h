@@ -1,0 +1,20 @@
+/* journal.h - what was changed, line by line, on the disk before it is in force.
+ *
+ *     core.journal.append(name, line)   true, or nil and why; returns when the disk has it
+ *     core.journal.read(name)           its last lines, the oldest first: up to 256 KiB of them
+ *
+ * A journal is <state>/<name>.journal, readable by the owner alone. One of more than
+ * 4 MiB is moved to <name>.journal.1, whose predecessor is gone. A line that a crash cut
+ * off is left out when it is read, and ended when the next is written.
+ *
+ * Owner:   control. Threads: the loop's.
+ */
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "engine/engine.h"
+
+#include <lua.h>
+
+/* Adds the field to `core` on top of the stack. */
+void journal_open(lua_State *L, struct engine *engine);
