@@ -217,8 +217,8 @@ static size_t assign(struct start *s)
     const struct data *d = s->d;
     size_t changed = 0;
     double gain = 0;
-    blocks_set(&s->blocks, s->centers, s->k, d->cols); /* NOLINT(clang-analyzer-unix.Malloc): start_done() */
-    memset(s->sums, 0, s->k * d->cols * sizeof *s->sums);
+    blocks_set(&s->blocks, s->centers, s->k, d->cols);
+    memset(s->sums, 0, s->k * d->cols * sizeof *s->sums); /* NOLINT(clang-analyzer-unix.Malloc): start_done() */
     memset(s->sizes, 0, s->k * sizeof *s->sizes);
     for (size_t i = 0; i < d->rows; i++) {
         const float *x = d->x + i * d->stride;

@@ -117,8 +117,8 @@ static bool read_time(struct str s, int64_t *out)
     int month = month_of(s.p + 3);
     if (!month || !day || day > 31 || year < 1970 || hour > 23 || minute > 59 || second > 60)
         return false;
-    int64_t zone = zone_hour * 3600 + zone_minute * 60;
-    *out = days_of(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
+    int64_t zone = (int64_t)zone_hour * 3600 + (int64_t)zone_minute * 60;
+    *out = days_of(year, month, day) * 86400 + (int64_t)hour * 3600 + (int64_t)minute * 60 + second;
     *out -= s.p[21] == '-' ? -zone : zone;
     return true;
 }

@@ -298,7 +298,7 @@ describe("the task queue", function()
     served = start { ["tasks.threads"] = 1, ["tasks.aging_ms"] = 60000 }
     loop.run(function()
       local got = run(served, [[
-        local block = tasks:start { module = "lib.work", fn = "spin", 0.05 }
+        local block = tasks:start { module = "lib.work", fn = "spin", 0.3 }
         local order = {}
         for i, priority in ipairs { "low", "normal", "high", "critical" } do
           order[i] = tasks:start { module = "lib.work", fn = "count", priority = priority }
@@ -326,7 +326,8 @@ describe("the task queue", function()
   end)
 
   it("forgets what a client that has gone was waiting for", function()
-    served = start { ["tasks.threads"] = 1 }
+    -- A client that closed its sending side counts as gone after half_close_ms: long before tasks.cpu_ms ends the task.
+    served = start { ["tasks.threads"] = 1, ["server.half_close_ms"] = 100, ["tasks.cpu_ms"] = 60000 }
     loop.run(function()
       local conns = {}
       for i = 1, 4 do
