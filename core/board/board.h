@@ -24,6 +24,7 @@
 #include "board/settings.h"
 #include "board/statements.h"
 #include "board/task_lanes.h"
+#include "board/trials.h"
 #include "io/tls.h"
 #include "stats/lane.h"
 
@@ -94,6 +95,7 @@ struct board {
     _Atomic double cpu_share;  /* of what we may use, 0 to 1; 0 while unknown. Writer: control, each second */
     _Atomic uint32_t reload_wanted; /* counts requests to reload. Writers: supervisor, control */
     struct settings settings;
+    struct trials trials;
     struct board_generation generation;
     struct board_quarantine quarantine[BOARD_QUARANTINE];
     struct board_process processes[BOARD_PROCESSES];

@@ -110,6 +110,11 @@ void pools_tick(struct pools *all)
     }
 }
 
+const struct board_pool *pools_at(const struct pools *all, int i)
+{
+    return atomic_load_explicit(&all->list[i].state, memory_order_acquire) == SLOT_READY ? &all->list[i] : NULL;
+}
+
 uint32_t pool_held(const struct board_pool *p)
 {
     uint32_t sum = 0;
@@ -142,17 +147,37 @@ bool pool_others_starve(const struct board_pool *p, uint32_t worker)
     return false;
 }
 
-uint32_t pool_max(const struct board_pool *p)
+uint32_t pool_stable_max(const struct board_pool *p)
 {
     uint32_t set = atomic_load_explicit(&p->max_set, memory_order_relaxed);
     return set ? set - 1 : atomic_load_explicit(&p->max, memory_order_relaxed);
 }
 
+uint32_t pool_stable_min(const struct board_pool *p)
+{
+    uint32_t set = atomic_load_explicit(&p->min_set, memory_order_relaxed);
+    return set ? set - 1 : atomic_load_explicit(&p->min, memory_order_relaxed);
+}
+
+uint32_t pool_max(const struct board_pool *p)
+{
+    uint32_t tried = atomic_load_explicit(&p->max_tried, memory_order_relaxed);
+    return tried ? tried - 1 : pool_stable_max(p);
+}
+
 uint32_t pool_min(const struct board_pool *p)
 {
-    uint32_t set = atomic_load_explicit(&p->min_set, memory_order_relaxed), max = pool_max(p);
-    uint32_t min = set ? set - 1 : atomic_load_explicit(&p->min, memory_order_relaxed);
+    uint32_t tried = atomic_load_explicit(&p->min_tried, memory_order_relaxed), max = pool_max(p);
+    uint32_t min = tried ? tried - 1 : pool_stable_min(p);
     return min < max ? min : max;
+}
+
+void pool_set_bounds(struct board_pool *p, uint32_t min, uint32_t max)
+{
+    atomic_store(&p->max_set, max + 1);
+    atomic_store(&p->min_set, min + 1);
+    atomic_store(&p->max_tried, 0);
+    atomic_store(&p->min_tried, 0);
 }
 
 void pool_set_health(struct board_pool *p, enum pool_health health, const char *reason)

@@ -42,6 +42,7 @@ struct board_pool {
     _Atomic uint32_t min, max;         /* as configured. Writer: workers */
     _Atomic uint64_t wait_ms, statement_ms, connect_ms, idle_ms, lifetime_ms; /* in force. Writer: workers */
     _Atomic uint32_t min_set, max_set; /* by the API, plus one; 0: not. Writer: control */
+    _Atomic uint32_t min_tried, max_tried; /* by a trial, plus one; 0: none. Writer: as of a setting on trial */
     _Atomic uint32_t health;           /* Writer: workers */
     _Atomic uint32_t server_max;       /* connections that the server gives to all; 0: not known. Writer: workers */
     _Atomic uint32_t deleted;          /* it goes when no worker has it open any more. Writer: control */
@@ -62,6 +63,9 @@ struct pools {
 struct board_pool *pools_open(struct pools *all, struct str name, uint32_t worker, const char *where);
 void pool_close(struct board_pool *p, uint32_t worker);
 
+/* The i-th of POOLS_MAX; NULL: there is none. */
+const struct board_pool *pools_at(const struct pools *all, int i);
+
 /* It is wanted no longer; `force`: whoever uses it is broken off. */
 void pool_delete(struct board_pool *p, bool force);
 
@@ -79,9 +83,14 @@ uint32_t pool_held(const struct board_pool *p);
 /* Whether a worker other than this waits for a place. */
 bool pool_others_starve(const struct board_pool *p, uint32_t worker);
 
-/* Bounds in force. */
+/* Bounds in force; the stable ones leave trials aside. */
 uint32_t pool_min(const struct board_pool *p);
 uint32_t pool_max(const struct board_pool *p);
+uint32_t pool_stable_min(const struct board_pool *p);
+uint32_t pool_stable_max(const struct board_pool *p);
+
+/* The API's bounds; they end a trial of them. */
+void pool_set_bounds(struct board_pool *p, uint32_t min, uint32_t max);
 
 void pool_set_health(struct board_pool *p, enum pool_health health, const char *reason);
 

@@ -51,10 +51,40 @@ static const struct suffix *suffixes_of(struct str unit, const char **example)
 
 void settings_init(struct settings *settings)
 {
-    for (int i = 0; i < SETTING_COUNT; i++) {
-        atomic_store_explicit(&settings->value[i], setting_infos[i].fallback, memory_order_relaxed);
-        atomic_store_explicit(&settings->origin[i], ORIGIN_DEFAULT, memory_order_relaxed);
-    }
+    for (int i = 0; i < SETTING_COUNT; i++)
+        settings_set(settings, i, setting_infos[i].fallback, ORIGIN_DEFAULT);
+}
+
+void settings_set(struct settings *settings, int id, double value, enum setting_origin origin)
+{
+    bool same = atomic_load_explicit(&settings->stable[id], memory_order_relaxed) == value;
+    atomic_store_explicit(&settings->stable[id], value, memory_order_relaxed);
+    atomic_store_explicit(&settings->origin[id], (unsigned char)origin, memory_order_relaxed);
+    if (!same || !atomic_load_explicit(&settings->tried[id], memory_order_relaxed))
+        settings_untry(settings, id);
+}
+
+void settings_try(struct settings *settings, int id, double value)
+{
+    atomic_store_explicit(&settings->tried[id], 1, memory_order_relaxed);
+    atomic_store_explicit(&settings->value[id], value, memory_order_relaxed);
+}
+
+void settings_untry(struct settings *settings, int id)
+{
+    double stable = atomic_load_explicit(&settings->stable[id], memory_order_relaxed);
+    atomic_store_explicit(&settings->value[id], stable, memory_order_relaxed);
+    atomic_store_explicit(&settings->tried[id], 0, memory_order_relaxed);
+}
+
+const struct setting_tuning *setting_tuning(int id)
+{
+    static const struct setting_tuning tunings[SETTING_COUNT] = {
+#define X(id, scope, group, step, settle) [SETTING_##id] = {scope, group, step, settle},
+        SETTING_TUNING_LIST(X)
+#undef X
+    };
+    return tunings[id].scope ? &tunings[id] : NULL;
 }
 
 int setting_find(struct str name)

@@ -5,7 +5,12 @@
  * start. Values live on the board, so a worker reads one with a single
  * relaxed load; all are kept as doubles, exact for integers up to 2^53.
  *
- * Threads: any reader; one writer (supervisor before the fork, then control).
+ * A trial (board/trials.h) may hold another value in force for a while; the
+ * stable one is kept beside it and comes back when the trial lets go. Whoever
+ * changes the stable value ends the trial of it: an operator's edit wins.
+ *
+ * Threads: any reader; one writer (supervisor before the fork, then control;
+ *          supervisor again when control has died).
  */
 // SPDX-License-Identifier: MIT
 #pragma once
@@ -293,7 +298,15 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
     X(ANALYSIS_SAMPLE_S, "analysis.sample_s", INTEGER, "s", 10, 1, 3600, true, NULL,                \
       "or after so long")                                                                          \
     X(ANALYSIS_ADOPT_S, "analysis.adopt_s", INTEGER, "s", 1800, 10, 864000, true, NULL,             \
-      "what has been unusual for so long is learnt as usual")
+      "what has been unusual for so long is learnt as usual")                         \
+    X(TRIALS_LEASE_S, "trials.lease_s", INTEGER, "s", 30, 2, 3600, true, NULL,                      \
+      "what is on trial is let go when control has not renewed it for so long")                    \
+    X(TRIALS_COOLDOWN_S, "trials.cooldown_s", INTEGER, "s", 600, 0, 604800, true, NULL,             \
+      "a setting rests for so long after a trial before the engine begins another of it")         \
+    X(TRIALS_QUIET_S, "trials.quiet_s", INTEGER, "s", 900, 0, 86400, true, NULL,                    \
+      "after a reload the engine begins no trial by itself for so long")                           \
+    X(TRIALS_PAIRS, "trials.pairs", INTEGER, "pairs", 10, 4, 1000, true, NULL,                      \
+      "pairs of blocks after which an experiment ends without a verdict")
 
 enum setting_id {
 #define X(id, name, type, unit, def, min, max, live, env, doc) SETTING_##id,
@@ -301,6 +314,55 @@ enum setting_id {
 #undef X
         SETTING_COUNT
 };
+
+/* What the engine may change by itself, and how an experiment with it is to be made.
+ *    id, scope, coupling group, factor a step may change it by at most, settle time in s
+ * Of a coupling group one setting at a time is on trial, because their effects mix. */
+#define SETTING_TUNING_LIST(X)                                                                     \
+    X(UPSTREAM_KEEPALIVE_MS, "upstream", "connections", 4, 5)                                        \
+    X(UPSTREAM_KEEPALIVE_MAX, "upstream", "connections", 4, 3)                                       \
+    X(UPSTREAM_FIRST_BYTE_TIMEOUT_MS, "upstream", "capacity", 20, 5)                                 \
+    X(UPSTREAM_TRY_TIMEOUT_MS, "upstream", "capacity", 20, 5)                                        \
+    X(UPSTREAM_RETRIES, "upstream", "capacity", 3, 3)                                                \
+    X(UPSTREAM_BUDGET_SHARE, "upstream", "capacity", 5, 3)                                           \
+    X(UPSTREAM_HEDGE_SHARE, "upstream", "capacity", 20, 3)                                           \
+    X(UPSTREAM_HEDGE_MIN_MS, "upstream", "capacity", 20, 3)                                          \
+    X(UPSTREAM_OUTLIER_FACTOR, "upstream", "capacity", 4, 5)                                         \
+    X(UPSTREAM_OUTLIER_ERRORS, "upstream", "capacity", 10, 5)                                        \
+    X(UPSTREAM_DNS_MIN_MS, "upstream", "connections", 60, 5)                                         \
+    X(COMPRESSION_ENABLED, "worker", "compression", 1, 1)                                            \
+    X(COMPRESSION_LEVEL, "worker", "compression", 12, 1)                                             \
+    X(COMPRESSION_MIN_BYTES, "worker", "compression", 64, 1)                                         \
+    X(COMPRESSION_INLINE_US, "worker", "compression", 10, 2)                                         \
+    X(TASKS_ENABLED, "worker", "capacity", 1, 3)                                                     \
+    X(TASKS_MAX, "worker", "capacity", 4, 3)                                                         \
+    X(TASKS_THREADS, "worker", "capacity", 2, 3)                                                     \
+    X(POOL_DB_MIN, "pool", "capacity", 4, 1)                                                         \
+    X(POOL_DB_MAX, "pool", "capacity", 2, 1)                                                         \
+    X(POOL_DB_IDLE_MS, "pool", "capacity", 20, 5)                                                    \
+    X(POOL_DB_LIFETIME_MS, "pool", "capacity", 20, 5)                                                \
+    X(POOL_DB_PIPELINE, "pool", "capacity", 64, 2)                                                   \
+    X(POOL_DB_SLOW_MS, "pool", "capacity", 10, 2)                                                    \
+    X(POOL_DB_SPREAD_MS, "pool", "capacity", 10, 2)                                                  \
+    X(POOL_DB_PREPARED, "pool", "capacity", 16, 5)                                                   \
+    X(POOL_DB_CANCEL_GONE, "pool", "capacity", 1, 3)                                                 \
+    X(POOL_REDIS_MIN, "pool", "capacity", 4, 1)                                                      \
+    X(POOL_REDIS_MAX, "pool", "capacity", 2, 1)                                                      \
+    X(POOL_REDIS_SHARED, "pool", "capacity", 4, 3)                                                   \
+    X(POOL_REDIS_IDLE_MS, "pool", "capacity", 20, 5)                                                 \
+    X(POOL_REDIS_PIPELINE, "pool", "capacity", 16, 2)                                                \
+    X(POOL_REDIS_COMMAND_MS, "pool", "capacity", 20, 3)                                              \
+    X(SERVER_IDLE_TIMEOUT_MS, "global", "connections", 20, 5)
+
+struct setting_tuning {
+    const char *scope; /* what shares the value: "global", "worker" (each acts on it by itself), "pool", "upstream" */
+    const char *group; /* coupling group */
+    double step;       /* largest factor of one change, at least 1; numbers below 1 count as 1 */
+    double settle_s;   /* from a change to its whole effect */
+};
+
+/* NULL: only an operator changes it. */
+const struct setting_tuning *setting_tuning(int id);
 
 struct setting_info {
     const char *name;
@@ -316,11 +378,20 @@ struct setting_info {
 extern const struct setting_info setting_infos[SETTING_COUNT];
 
 struct settings {
-    _Atomic double value[SETTING_COUNT];
-    _Atomic unsigned char origin[SETTING_COUNT];
+    _Atomic double value[SETTING_COUNT]; /* in force */
+    _Atomic double stable[SETTING_COUNT];
+    _Atomic unsigned char tried[SETTING_COUNT]; /* value is that of a trial */
+    _Atomic unsigned char origin[SETTING_COUNT]; /* of the stable value */
 };
 
 void settings_init(struct settings *settings);
+
+/* A new stable value. Another than before ends a trial of the setting. */
+void settings_set(struct settings *settings, int id, double value, enum setting_origin origin);
+
+/* Holds a trial's value in force, and lets it go. */
+void settings_try(struct settings *settings, int id, double value);
+void settings_untry(struct settings *settings, int id);
 
 static inline double setting_number(const struct settings *settings, enum setting_id id)
 {

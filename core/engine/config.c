@@ -404,7 +404,6 @@ void config_apply(const struct config *config, struct settings *settings, bool o
                 log_line(LOG_WARN, "setting %s has changed, which takes a restart", setting_infos[i].name);
             continue;
         }
-        atomic_store(&settings->value[i], config->setting[i]);
-        atomic_store(&settings->origin[i], config->setting_origin[i]);
+        settings_set(settings, i, config->setting[i], config->setting_origin[i]);
     }
 }

@@ -21,6 +21,7 @@
 #include "script/bind_pools.h"
 #include "script/bind_stats.h"
 #include "script/bind_task_stats.h"
+#include "script/bind_trials.h"
 #include "script/bind_upstreams.h"
 #include "script/bind_watch.h"
 #include "script/keep.h"
@@ -224,6 +225,7 @@ static void bind_control(lua_State *L, void *user)
     bind_cache_open(L, c->cache);
     bind_limits_open(L, c->board);
     bind_watch_open(L, c->watch, c->board, c->engine->history);
+    bind_trials_open(L, c->board);
     keep_open(L, c->keep);
     overlay_open(L, c->engine);
     journal_open(L, c->engine);

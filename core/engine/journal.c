@@ -81,19 +81,17 @@ static int lua_append(lua_State *L)
     return 2;
 }
 
-static int lua_read(lua_State *L)
+/* Appends the whole lines of the last `most` bytes of a file to the list on top. */
+static void read_lines(lua_State *L, const char *path, off_t most)
 {
-    char path[PATH_SIZE];
-    struct stat st;
-    int n = 0;
-    path_of(L, path);
-    lua_newtable(L);
+    struct stat st = {0};
+    int n = (int)lua_objlen(L, -1);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return 1;
-    off_t from = fstat(fd, &st) == 0 && st.st_size > READ_MOST ? st.st_size - READ_MOST : 0;
+        return;
+    off_t from = fstat(fd, &st) == 0 && st.st_size > most ? st.st_size - most : 0;
     char *text = lua_newuserdata(L, READ_MOST);
-    ssize_t got = pread(fd, text, READ_MOST, from);
+    ssize_t got = pread(fd, text, (size_t)most, from);
     close(fd);
     char *p = text, *end = text + (got > 0 ? got : 0), *line_end;
     for (bool whole = from == 0; (line_end = memchr(p, '\n', (size_t)(end - p))); p = line_end + 1) {
@@ -104,12 +102,37 @@ static int lua_read(lua_State *L)
         whole = true; /* the first may begin before what was read */
     }
     lua_pop(L, 1);
+}
+
+static int lua_read(lua_State *L)
+{
+    char path[PATH_SIZE], old[PATH_SIZE + 2];
+    struct stat st;
+    path_of(L, path);
+    snprintf(old, sizeof old, "%s.1", path);
+    off_t has = stat(path, &st) == 0 ? st.st_size : 0;
+    lua_newtable(L);
+    if (has < READ_MOST)
+        read_lines(L, old, READ_MOST - has);
+    read_lines(L, path, READ_MOST);
+    return 1;
+}
+
+/* flag(name): whether the operator has put a file of that name into the state folder. */
+static int lua_flag(lua_State *L)
+{
+    const struct engine *e = lua_touserdata(L, lua_upvalueindex(1));
+    const char *name = luaL_checkstring(L, 1);
+    char path[PATH_SIZE];
+    luaL_argcheck(L, *name && strspn(name, "abcdefghijklmnopqrstuvwxyz") == strlen(name), 1, "a name of small letters");
+    snprintf(path, sizeof path, "%s/%s", e->state, name);
+    lua_pushboolean(L, access(path, F_OK) == 0);
     return 1;
 }
 
 void journal_open(lua_State *L, struct engine *engine)
 {
-    static const luaL_Reg functions[] = {{"append", lua_append}, {"read", lua_read}, {0}};
+    static const luaL_Reg functions[] = {{"append", lua_append}, {"read", lua_read}, {"flag", lua_flag}, {0}};
     lua_newtable(L);
     for (const luaL_Reg *f = functions; f->name; f++) {
         lua_pushlightuserdata(L, engine);

@@ -2,9 +2,10 @@
  *
  *     core.journal.append(name, line)   true, or nil and why; returns when the disk has it
  *     core.journal.read(name)           its last lines, the oldest first: up to 256 KiB of them
+ *     core.journal.flag(name)           whether there is a file <state>/<name>, put there by an operator
  *
  * A journal is <state>/<name>.journal, readable by the owner alone. One of more than
- * 4 MiB is moved to <name>.journal.1, whose predecessor is gone. A line that a crash cut
+ * 4 MiB is moved to <name>.journal.1, whose predecessor is gone; reading goes on there. A line that a crash cut
  * off is left out when it is read, and ended when the next is written.
  *
  * Owner:   control. Threads: the loop's.

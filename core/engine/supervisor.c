@@ -122,6 +122,8 @@ static void close_control_books(struct supervisor *s)
 {
     pools_forget_worker(&s->board->pools, POOL_CONTROL);
     task_lanes_forget(&s->board->tasks.processes[TASK_CONTROL]);
+    if (trials_clear(s->board))
+        log_line(LOG_WARN, "control ended in the middle of a trial: the stable settings are in force");
 }
 
 /* Remembers a route whose script took a worker down. */
@@ -335,6 +337,8 @@ static void supervise(struct supervisor *s)
         atomic_store(&s->board->processes[ROLE_SUPERVISOR].heartbeat_ns, clock_now_ns());
         on_signals(s);
         reap(s);
+        if (trials_expire(s->board, clock_now_ns()))
+            log_line(LOG_WARN, "control has not renewed its trials: the stable settings are in force");
         for (unsigned i = 0; i < s->count; i++) {
             struct child *c = &s->children[i];
             if (c->pid)

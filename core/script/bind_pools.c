@@ -135,14 +135,13 @@ static int lua_resize(lua_State *L)
         struct board_pool *p = pool_at(L, i);
         if (!p || strcmp(p->name, name) != 0)
             continue;
-        double max = luaL_optnumber(L, 3, pool_max(p));
-        double min = luaL_optnumber(L, 2, pool_min(p) < max ? pool_min(p) : max);
+        double max = luaL_optnumber(L, 3, pool_stable_max(p));
+        double min = luaL_optnumber(L, 2, pool_stable_min(p) < max ? pool_stable_min(p) : max);
         if (!(max >= info->min && max <= info->max && max == (uint32_t)max))
             return refuse(L, "max is a whole number from 1 to 10000", "bad_max");
         if (!(min >= 0 && min <= max && min == (uint32_t)min))
             return refuse(L, "min is a whole number from 0 to max", "bad_min");
-        atomic_store(&p->max_set, (uint32_t)max + 1);
-        atomic_store(&p->min_set, (uint32_t)min + 1);
+        pool_set_bounds(p, (uint32_t)min, (uint32_t)max);
         lua_pushboolean(L, 1);
         return 1;
     }

@@ -347,12 +347,23 @@ static void set_value(lua_State *L, const char *name, enum setting_type type, do
     lua_setfield(L, -2, name);
 }
 
+static void push_tuning(lua_State *L, int id)
+{
+    const struct setting_tuning *tuning = setting_tuning(id);
+    if (!tuning)
+        return;
+    set_text(L, "scope", tuning->scope);
+    set_text(L, "group", tuning->group);
+    set_number(L, "step", tuning->step);
+    set_number(L, "settle_s", tuning->settle_s);
+}
+
 static void push_setting(lua_State *L, const struct settings *settings, int id)
 {
     static const char *const types[] = {"boolean", "integer", "number"};
     const struct setting_info *info = &setting_infos[id];
     unsigned char origin = atomic_load_explicit(&settings->origin[id], memory_order_relaxed);
-    lua_createtable(L, 0, 11);
+    lua_createtable(L, 0, 17);
     set_text(L, "name", info->name);
     set_text(L, "type", types[info->type]);
     set_text(L, "unit", info->unit);
@@ -365,6 +376,12 @@ static void push_setting(lua_State *L, const struct settings *settings, int id)
     set_text(L, "origin", setting_origin_name(origin));
     lua_pushboolean(L, info->live);
     lua_setfield(L, -2, "live");
+    if (atomic_load_explicit(&settings->tried[id], memory_order_relaxed)) {
+        lua_pushboolean(L, 1);
+        lua_setfield(L, -2, "on_trial");
+        set_value(L, "stable", info->type, atomic_load_explicit(&settings->stable[id], memory_order_relaxed));
+    }
+    push_tuning(L, id);
     if (info->env)
         set_text(L, "env", info->env);
     set_text(L, "doc", info->doc);
@@ -383,7 +400,10 @@ static int stats_settings(lua_State *L)
 static int stats_generation(lua_State *L)
 {
     const struct board_generation *g = &self(L)->board->generation;
-    lua_createtable(L, 0, 5);
+    uint64_t at_ns = lane_get(&g->activated_ns);
+    lua_createtable(L, 0, 6);
+    if (at_ns)
+        set_number(L, "activated_s_ago", (double)(clock_now_ns() - at_ns) / 1e9);
     set_number(L, "active", (double)lane_get(&g->active));
     set_number(L, "newest", (double)lane_get(&g->newest));
     set_number(L, "reloads_ok", (double)lane_get(&g->reloads_ok));

@@ -209,10 +209,77 @@ static int watch_series(lua_State *L)
     return 1;
 }
 
+/* ---- span() ---- */
+
+struct sum {
+    struct stats_route counts;
+    double span_s, cpu;
+    unsigned cpu_n;
+};
+
+static void on_frame(void *arg, const struct history_step *step)
+{
+    struct sum *sum = arg;
+    sum->span_s += step->span_s;
+    stats_route_add(&sum->counts, step->counts);
+    if (step->host->cpu_share == step->host->cpu_share) {
+        sum->cpu += (double)step->host->cpu_share;
+        sum->cpu_n++;
+    }
+}
+
+static void push_span(lua_State *L, const struct sum *sum)
+{
+    const struct stats_route *r = &sum->counts;
+    double n = (double)r->requests;
+    lua_createtable(L, 0, 12 + PHASE_COUNT);
+    set_number(L, "span_s", sum->span_s);
+    set_number(L, "requests", n);
+    set_number(L, "errors", (double)r->status[5]);
+    if (sum->cpu_n)
+        set_number(L, "cpu_share", sum->cpu / sum->cpu_n);
+    if (!r->requests)
+        return;
+    set_number(L, "rps", sum->span_s > 0 ? n / sum->span_s : 0);
+    set_number(L, "error_rate", (double)r->status[5] / n);
+    set_number(L, "mean_ms", (double)r->latency_sum_ns / n / 1e6);
+    set_number(L, "p50_ms", sketch_quantile_ns(r->latency, SKETCH_BUCKETS, SKETCH_SCALE, .50) / 1e6);
+    set_number(L, "p95_ms", sketch_quantile_ns(r->latency, SKETCH_BUCKETS, SKETCH_SCALE, .95) / 1e6);
+    set_number(L, "p99_ms", sketch_quantile_ns(r->latency, SKETCH_BUCKETS, SKETCH_SCALE, .99) / 1e6);
+    set_number(L, "bytes_out", (double)r->bytes_out / n);
+    for (int p = 0; p < PHASE_COUNT; p++)
+        set_number(L, phase_name((enum phase)p), (double)r->phase_sum_ns[p] / n / 1e6);
+}
+
+/* span(routes, from_ms, to_ms): the frames of these routes (a list of indexes; nil: all)
+ * as one. Whole seconds: the frame that ends at to_ms is in it, that at from_ms is not. */
+static int watch_span(lua_State *L)
+{
+    double from = luaL_checknumber(L, 2), to = luaL_checknumber(L, 3);
+    luaL_argcheck(L, from >= 0 && to >= from && to < 1e15, 2, "times in ms since 1970, the earlier first");
+    struct sum *sum = lua_newuserdata(L, sizeof *sum); /* 16 KB */
+    *sum = (struct sum){.span_s = 0};
+    int n = lua_isnoneornil(L, 1) ? 0 : (int)lua_objlen(L, 1);
+    bool ok = lua_isnoneornil(L, 1) ? history_series(self(L)->history, -1, (uint64_t)from, (uint64_t)to, 1, on_frame, sum) : true;
+    for (int i = 1; ok && i <= n; i++) {
+        lua_rawgeti(L, 1, i);
+        double before_s = sum->span_s;
+        ok = history_series(self(L)->history, (int)luaL_checkinteger(L, -1), (uint64_t)from, (uint64_t)to, 1, on_frame, sum);
+        lua_pop(L, 1);
+        if (i > 1)
+            sum->span_s = before_s; /* the same seconds */
+    }
+    if (!ok)
+        return luaL_error(L, "out of memory");
+    push_span(L, sum);
+    return 1;
+}
+
 void bind_watch_open(lua_State *L, struct watch *watch, struct board *board, struct history *history)
 {
     static const luaL_Reg functions[] = {
-        {"things", watch_things}, {"signals", watch_registry}, {"cost", watch_costs}, {"series", watch_series}, {0}};
+        {"things", watch_things}, {"signals", watch_registry}, {"cost", watch_costs}, {"series", watch_series},
+        {"span", watch_span}, {0}};
     lua_newtable(L);
     struct watching *self_ = lua_newuserdata(L, sizeof *self_);
     *self_ = (struct watching){watch, board, history};

@@ -61,7 +61,7 @@ static int lua_trusted(lua_State *L)
 /* Files that are an opinion of control's: the user's, or else the program's of the same path. */
 static bool is_opinion(const struct script_opts *opts, const char *path)
 {
-    static const char *const under[] = {"policies/", "issues/", "thresholds.lua"};
+    static const char *const under[] = {"policies/", "issues/", "suggestions/", "thresholds.lua"};
     if (strcmp(opts->routes_under, CONTROL_ROUTES) != 0)
         return false;
     for (size_t i = 0; i < sizeof under / sizeof *under; i++)

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+#include "board/board.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct board_pool *pool_of(const struct board *board, struct trial_target target)
+{
+    return &board->pools.list[target.index];
+}
+
+static bool find_pool(const struct board *board, const char *name, const char *bound, enum trial_kind kind, struct trial_target *out)
+{
+    for (int i = 0; i < POOLS_MAX; i++) {
+        const struct board_pool *p = pools_at(&board->pools, i);
+        char full[POOL_NAME + 16];
+        if (!p)
+            continue;
+        snprintf(full, sizeof full, "pool.%s.%s", p->name, bound);
+        if (strcmp(full, name) == 0) {
+            *out = (struct trial_target){kind, i};
+            return true;
+        }
+    }
+    return false;
+}
+
+bool trial_find(const struct board *board, const char *name, struct trial_target *out)
+{
+    int id = setting_find(str_from(name));
+    if (id >= 0) {
+        *out = (struct trial_target){TRIAL_SETTING, id};
+        return true;
+    }
+    return find_pool(board, name, "max", TRIAL_POOL_MAX, out) || find_pool(board, name, "min", TRIAL_POOL_MIN, out);
+}
+
+double trial_value(const struct board *board, struct trial_target target)
+{
+    switch (target.kind) {
+    case TRIAL_POOL_MAX:
+        return pool_max(pool_of(board, target));
+    case TRIAL_POOL_MIN:
+        return pool_min(pool_of(board, target));
+    default:
+        return setting_number(&board->settings, (enum setting_id)target.index);
+    }
+}
+
+double trial_stable(const struct board *board, struct trial_target target)
+{
+    switch (target.kind) {
+    case TRIAL_POOL_MAX:
+        return pool_stable_max(pool_of(board, target));
+    case TRIAL_POOL_MIN:
+        return pool_stable_min(pool_of(board, target));
+    default:
+        return atomic_load_explicit(&board->settings.stable[target.index], memory_order_relaxed);
+    }
+}
+
+bool trial_is_on(const struct board *board, struct trial_target target)
+{
+    switch (target.kind) {
+    case TRIAL_POOL_MAX:
+        return atomic_load(&pool_of(board, target)->max_tried) != 0;
+    case TRIAL_POOL_MIN:
+        return atomic_load(&pool_of(board, target)->min_tried) != 0;
+    default:
+        return atomic_load(&board->settings.tried[target.index]) != 0;
+    }
+}
+
+void trial_try(struct board *board, struct trial_target target, double value)
+{
+    struct board_pool *p = &board->pools.list[target.kind == TRIAL_SETTING ? 0 : target.index];
+    if (target.kind == TRIAL_SETTING)
+        settings_try(&board->settings, target.index, value);
+    else
+        atomic_store(target.kind == TRIAL_POOL_MAX ? &p->max_tried : &p->min_tried, (uint32_t)value + 1);
+}
+
+void trial_untry(struct board *board, struct trial_target target)
+{
+    struct board_pool *p = &board->pools.list[target.kind == TRIAL_SETTING ? 0 : target.index];
+    if (target.kind == TRIAL_SETTING)
+        settings_untry(&board->settings, target.index);
+    else
+        atomic_store(target.kind == TRIAL_POOL_MAX ? &p->max_tried : &p->min_tried, 0);
+}
+
+void trials_renew(struct board *board, uint64_t until_ns)
+{
+    atomic_store(&board->trials.until_ns, until_ns);
+}
+
+bool trials_clear(struct board *board)
+{
+    bool any = false;
+    for (int i = 0; i < SETTING_COUNT; i++)
+        if (atomic_load_explicit(&board->settings.tried[i], memory_order_relaxed)) {
+            settings_untry(&board->settings, i);
+            any = true;
+        }
+    for (int i = 0; i < POOLS_MAX; i++) {
+        struct board_pool *p = &board->pools.list[i];
+        bool max = atomic_exchange(&p->max_tried, 0) != 0, min = atomic_exchange(&p->min_tried, 0) != 0;
+        any = any || max || min;
+    }
+    atomic_store(&board->trials.until_ns, 0);
+    if (any)
+        atomic_fetch_add(&board->trials.expired, 1);
+    return any;
+}
+
+bool trials_expire(struct board *board, uint64_t now_ns)
+{
+    uint64_t until_ns = atomic_load(&board->trials.until_ns);
+    return until_ns && now_ns > until_ns && trials_clear(board);
+}

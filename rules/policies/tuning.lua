@@ -1,0 +1,15 @@
+-- What the engine may do about what it finds.
+--
+--   "off"      such suggestions are not raised
+--   "suggest"  they are raised; somebody approves them (POST suggestions/:id/apply), then they are tried by experiment
+--   "auto"     the engine tries them by itself, keeps what is proven to help and takes back what is not
+--
+--   return {
+--     mode = "suggest",                              -- for all
+--     classes = { compression = "auto" },            -- database, cache, asynchronous, architecture, compression, concurrency, resources
+--     rules = { pool_undersized = "auto" },          -- goes before its class
+--     routes = { ["GET /reports"] = "off", ["/api/*"] = "suggest" },
+--   }
+--
+-- Suggestions that change what is answered (how old a cached answer may be, ...) are never applied without consent.
+return { mode = "suggest" }

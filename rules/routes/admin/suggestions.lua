@@ -1,0 +1,388 @@
+-- What to change, what that would gain, and what became of it.
+--
+-- GET  suggestions?state=&class=&priority=&route=&order=rank|roi|newest&limit=&cursor=
+-- GET  suggestions/:id            GET suggestions/analytics      GET suggestions/facts (what rules see now; a fixture for tests)
+-- POST suggestions/:id/apply      { "pool_size_increase": 10 } or { "pool.main.max": 30 } overrides what it would set, within bounds
+-- POST suggestions/:id/approve    the same without overrides     POST suggestions/:id/dry-run   what would happen, and what is in the way
+-- POST suggestions/:id/rollback   takes a trial, or what it has kept, back
+-- POST suggestions/:id/dismiss { reason, seconds }    /snooze { seconds }    /done { by }
+-- GET  trials, trials/:id         POST trials { changes, metric, ... }: one without a suggestion, as a change without effect (A/A)
+-- POST tuning/freeze { reason }   POST tuning/resume
+--
+-- With If-Match a suggestion is only touched while its etag is still that.
+local admin = require "perilune.admin"
+local p = require "perilune"
+local tuning = require "perilune.tuning"
+local app = admin.app()
+
+local LIMIT, LIMIT_MOST = 50, 500
+local SNOOZE_S = 86400
+
+local t = admin.trials and tuning.new(tuning.policy(require "policies.tuning"), p.log.warn)
+
+local function looked() t:look() end
+app:every(2, "asks the rules for suggestions", looked)
+app:every(0.25, "goes on with trials", function() t:tick() end)
+
+-- ---- what is shown ----
+
+local function time(ms) return ms and os.date("!%Y-%m-%dT%H:%M:%SZ", math.floor(ms / 1000)) or p.json.null end
+
+local HIDDEN = { key = true, seen_ms = true, raised_ms = true, changed_ms = true, ended_ms = true, until_ms = true }
+
+local function show(sug)
+  local out = {}
+  for name, value in pairs(sug) do
+    if not HIDDEN[name] then out[name] = value end
+  end
+  out.raised_at, out.changed_at, out.ended_at = time(sug.raised_ms), time(sug.changed_ms), time(sug.ended_ms)
+  out.etag = ('"%d"'):format(sug.etag)
+  local one = sug.trial and t.desk:find(sug.trial)
+  if one and sug.state == "RUNNING" then out.phase, out.progress = one.phase, one:progress() end
+  return out
+end
+
+local function show_trial(one)
+  local out = {}
+  for _, name in ipairs { "id", "suggestion", "rule", "target", "title", "by", "group", "changes", "metric", "direction", "mde", "phase", "why", "on", "block_s",
+    "settle_s", "reference", "canary", "confirm", "try" } do out[name] = one[name] end
+  out.created_at, out.started_at, out.ended_at, out.progress = time(one.created_ms), time(one.started_ms), time(one.ended_ms), one:progress()
+  return out
+end
+
+local function answer(status, data, more)
+  local headers = { ["Content-Type"] = "application/json" }
+  for name, value in pairs(more or {}) do headers[name] = value end
+  return status, p.json.encode(admin.envelope(data)), headers
+end
+
+local function shown(sug, status) return answer(status or 200, show(sug), { ETag = ('"%d"'):format(sug.etag) }) end
+
+-- The suggestion that a request is about; or nil and the answer.
+local function asked_for(req)
+  local sug = t.book:find(req.params.id)
+  if not sug then return nil, { admin.problem(404, "unknown_suggestion", "there is no suggestion of this id; see GET suggestions") } end
+  local wanted = req.headers["if-match"]
+  if wanted and wanted ~= "*" and wanted ~= ('"%d"'):format(sug.etag) then
+    return nil, { admin.problem(412, "changed", "this suggestion has changed; read it again and decide") }
+  end
+  return sug
+end
+
+local function body(req, fields)
+  if not req.body or req.body == "" then return {} end
+  return admin.body(req, fields)
+end
+
+-- NOT_ENOUGH_DATA and OPTIMIZED are answers, too.
+local function verdict(list)
+  local kept = admin.keep.get "analyzer"
+  local learning = #admin.watch.things() < 2 or not kept
+  for _, thing in ipairs(admin.watch.things()) do learning = learning or (thing.kind == "host" and not thing.knows) end
+  for _, sug in ipairs(list) do
+    if sug.state ~= "SNOOZED" then return "SUGGESTIONS" end
+  end
+  return learning and "NOT_ENOUGH_DATA" or "OPTIMIZED"
+end
+
+local orders = {
+  rank = false,
+  roi = function(a, b) return a.roi > b.roi or (a.roi == b.roi and a.id < b.id) end,
+  newest = function(a, b) return a.raised_ms > b.raised_ms or (a.raised_ms == b.raised_ms and a.id > b.id) end,
+}
+
+local function touches(sug, route)
+  for _, name in ipairs(sug.routes or {}) do
+    if name == route or name:match "^%S+ (.*)$" == route then return true end
+  end
+  return sug.target == route
+end
+
+app:get(admin.path "suggestions", function(req)
+  local q = req.query
+  local limit, cursor = tonumber(q.limit or LIMIT), tonumber(q.cursor or 0)
+  if not limit or limit < 1 or limit > LIMIT_MOST or limit ~= math.floor(limit) then return admin.problem(400, "bad_limit", "limit is a whole number, 1 to 500") end
+  if not cursor or cursor < 0 then return admin.problem(400, "bad_cursor", "cursor is what the answer before gave as next_cursor") end
+  if q.order and orders[q.order] == nil then return admin.problem(400, "bad_order", "order is rank, roi or newest") end
+  local open = t.book:ranked()
+  local all, out = {}, p.json.array()
+  for _, sug in ipairs(open) do all[#all + 1] = sug end
+  for _, sug in ipairs(t.book.ended) do all[#all + 1] = sug end
+  local list = {}
+  for _, sug in ipairs(all) do
+    local is_open = sug.ended_ms == nil
+    local state_fits = q.state == nil and is_open or q.state == "all" or q.state == sug.state or q.state == "open" and is_open
+    if state_fits and (not q.class or q.class == sug.class) and (not q.priority or q.priority == sug.priority) and (not q.route or touches(sug, q.route)) then
+      list[#list + 1] = sug
+    end
+  end
+  if orders[q.order] then table.sort(list, orders[q.order]) end
+  for i = cursor + 1, math.min(#list, cursor + limit) do out[#out + 1] = show(list[i]) end
+  return answer(200, { answer = verdict(open), suggestions = out, total = #list, next_cursor = cursor + limit < #list and tostring(cursor + limit) or p.json.null,
+    frozen = t.desk.frozen or p.json.null, quarantined = next(t.book.quarantined) and t.book.quarantined or p.json.null })
+end)
+
+app:get(admin.path "suggestions/facts", function() return answer(200, t:snapshot()) end)
+
+local function sum(counts, rules, by)
+  local out = {}
+  for id, known in pairs(counts) do
+    local key = by == "rule" and id or rules[id] and rules[id].class or "gone"
+    local to = out[key] or { raised = 0, expired = 0, verified = 0, no_effect = 0, inconclusive = 0, rolled_back = 0, superseded = 0, aborted = 0,
+      dismissed = 0, predicted_within_2x = 0, predicted_worse = 0 }
+    for name, n in pairs(known) do to[name] = (to[name] or 0) + n end
+    out[key] = to
+  end
+  return out
+end
+
+app:get(admin.path "suggestions/analytics", function()
+  local b = t.book
+  local took, n, errors = 0, 0, {}
+  for _, sug in ipairs(b.ended) do
+    if sug.state == "SUCCEEDED" then
+      took, n = took + (sug.took_ms or 0), n + 1
+      if sug.prediction_error then errors[#errors + 1] = math.abs(sug.prediction_error) end
+    end
+  end
+  table.sort(errors)
+  local calibration = {}
+  for id, known in pairs(b.calibration) do
+    calibration[id] = { trials = known.ended, verified = known.verified, factor = math.exp(known.log_ratio), spread = known.spread }
+  end
+  return answer(200, { by_rule = sum(b.counts, b.by_id, "rule"), by_class = sum(b.counts, b.by_id, "class"), calibration = calibration,
+    rules = #b.rules, looks = b.looks, look_ms = t.look_ms or 0, trials = #t.desk.ended + #t.desk.running,
+    median_prediction_factor = #errors > 0 and math.exp(errors[math.floor((#errors + 1) / 2)]) or p.json.null,
+    mean_time_to_verified_s = n > 0 and took / n / 1000 or p.json.null, saved = { user_seconds = b.saved_s, cpu_seconds = b.saved_cpu_s } })
+end)
+
+app:get(admin.path "suggestions/:id", function(req)
+  local sug, refused = asked_for(req)
+  if not sug then return unpack(refused) end
+  return shown(sug)
+end)
+
+-- ---- what is done ----
+
+-- The changes with what a body says instead. Returns them; or nil and the answer.
+local function with_overrides(sug, given)
+  local errors, wanted = p.json.array(), {}
+  for _, one in ipairs(sug.operations) do wanted[one.name] = one.to end
+  local single = #sug.operations == 1 and sug.operations[1]
+  local names = {}
+  for name in pairs(given) do names[#names + 1] = tostring(name) end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    local value = given[name]
+    local function wrong(detail) errors[#errors + 1] = { pointer = "/" .. name:gsub("~", "~0"):gsub("/", "~1"), detail = detail } end
+    if wanted[name] ~= nil then
+      if type(value) ~= type(wanted[name]) then wrong(("'%s' is a %s"):format(name, type(wanted[name]))) else wanted[name] = value end
+    elseif name:find "increase$" and single and type(single.from) == "number" then
+      if type(value) ~= "number" or value ~= value or value == 0 then wrong(("'%s' is a number: what is added to %s"):format(name, single.name))
+      else wanted[single.name] = single.from + value end
+    elseif name == "value" and single then
+      if type(value) ~= type(single.to) then wrong(("'value' is a %s"):format(type(single.to))) else wanted[single.name] = value end
+    else
+      local known = {}
+      for key in pairs(wanted) do known[#known + 1] = key end
+      table.sort(known)
+      wrong(("this suggestion does not set '%s'; it sets %s"):format(name, table.concat(known, ", ")))
+    end
+  end
+  for name, value in pairs(wanted) do
+    local now = t.env.read(name)
+    if now and type(value) == "number" and now.min and (value < now.min or value > now.max or (now.type == "integer" and value ~= math.floor(value))) then
+      errors[#errors + 1] = { pointer = "/" .. name, detail = ("'%s' is %s from %s to %s"):format(name, now.type == "integer" and "a whole number" or "a number", now.min, now.max) }
+    end
+  end
+  if #errors > 0 then return nil, { admin.problem(422, "invalid_fields", errors[1].detail, nil, { errors = errors }) } end
+  local list, why = t.book:changes(wanted, true)
+  if not list then return nil, { admin.problem(409, "nothing_to_do", why) } end
+  return list
+end
+
+local function queue(req)
+  local sug, refused = asked_for(req)
+  if not sug then return unpack(refused) end
+  if not sug.operations then
+    return admin.problem(409, "advice", "this is advice for a person; when it is done, POST suggestions/" .. sug.id .. "/done")
+  end
+  if sug.state ~= "OPEN" and sug.state ~= "SNOOZED" and sug.state ~= "BLOCKED" then
+    return admin.problem(409, "not_open", ("it is %s"):format(sug.state))
+  end
+  if sug.state == "BLOCKED" then
+    return admin.problem(409, "blocked", ("it waits for %s"):format(#sug.blocked_by > 0 and table.concat(sug.blocked_by, ", ") or "the cause that " .. tostring(sug.inhibited_by) .. " found"))
+  end
+  local given = {}
+  if req.body and req.body ~= "" then
+    given = p.json.decode(req.body)
+    if type(given) ~= "table" then return admin.problem(400, "bad_json", "the body is a JSON object, as in {\"pool_size_increase\": 10}") end
+  end
+  local changes, bad = with_overrides(sug, given)
+  if not changes then return unpack(bad) end
+  sug.asked = changes
+  local done, why = t.book:move(sug, "QUEUED", "operator", "applied", admin.trials.now_ms())
+  if not done then return admin.problem(503, "not_journaled", why) end
+  t:begin()
+  t:persist()
+  return shown(sug, 202)
+end
+
+app:post(admin.path "suggestions/:id/apply", queue)
+app:post(admin.path "suggestions/:id/approve", queue)
+
+app:post(admin.path "suggestions/:id/dry-run", function(req)
+  local sug, refused = asked_for(req)
+  if not sug then return unpack(refused) end
+  if not sug.operations then return answer(200, { advice = sug.advice, changes = p.json.array() }) end
+  local given = req.body and req.body ~= "" and p.json.decode(req.body) or {}
+  local changes, bad = with_overrides(sug, type(given) == "table" and given or {})
+  if not changes then return unpack(bad) end
+  local why = t.desk:refuses({ rule = sug.rule, target = sug.target, group = sug.coupling_group, changes = changes, by = "operator" }, admin.trials.now_ms(), t.env)
+  return answer(200, { changes = changes, would_begin = why == nil and sug.state == "OPEN", in_the_way = why or sug.state ~= "OPEN" and "it is " .. sug.state or p.json.null,
+    impact = sug.impact, verify = sug.verify })
+end)
+
+app:post(admin.path "suggestions/:id/rollback", function(req)
+  local sug, refused = asked_for(req)
+  if not sug then return unpack(refused) end
+  local at = admin.trials.now_ms()
+  if sug.state == "RUNNING" then
+    t.desk:stop(sug.trial, "ABORTED", "taken back by an operator", at, t.env)
+    t:tick()
+    return shown(sug)
+  end
+  if sug.state == "QUEUED" then
+    t.book:move(sug, "OPEN", "operator", "taken back before its trial began", at)
+    return shown(sug)
+  end
+  if sug.state ~= "SUCCEEDED" or sug.taken_back then return admin.problem(409, "nothing_kept", "nothing of it is in force") end
+  local one, back = t.desk:find(sug.trial), {}
+  for _, change in ipairs(one and one.changes or sug.operations) do
+    local now = t.env.read(change.name)
+    if not now or now.stable ~= change.to then
+      return admin.problem(409, "superseded", ("'%s' was changed again since; change it by PATCH config"):format(change.name))
+    end
+    back[#back + 1] = { name = change.name, from = change.to, to = change.from }
+  end
+  local kept, why = t.env.keep { changes = back, id = "api", title = "takes back " .. sug.id }
+  if not kept then return admin.problem(503, "not_kept", why) end
+  sug.taken_back = true
+  t.book:move(sug, "SUCCEEDED", "operator", "taken back", at)
+  t:persist()
+  return shown(sug)
+end)
+
+local function closer(state, fields, apply)
+  return function(req)
+    local sug, refused = asked_for(req)
+    if not sug then return unpack(refused) end
+    local asked, bad = body(req, fields)
+    if not asked then return unpack(bad) end
+    if sug.ended_ms or sug.state == "RUNNING" or sug.state == "QUEUED" then return admin.problem(409, "not_open", ("it is %s"):format(sug.state)) end
+    local why, problem = apply(sug, asked)
+    if problem then return unpack(problem) end
+    local done, trouble = t.book:move(sug, state, "operator", why, admin.trials.now_ms())
+    if not done then return admin.problem(503, "not_journaled", trouble) end
+    if state == "DISMISSED" then t.book:count(sug.rule, "dismissed") end
+    t:persist()
+    return shown(sug)
+  end
+end
+
+local seconds = { type = "integer", min = 1, max = 31536000, hint = "a whole number of seconds, up to a year" }
+
+app:post(admin.path "suggestions/:id/dismiss", closer("DISMISSED", { reason = { type = "string", required = true, hint = "a text: why" }, seconds = seconds },
+  function(sug, asked)
+    sug.until_ms = asked.seconds and admin.trials.now_ms() + asked.seconds * 1000 or nil
+    if not asked.reason then return nil, { admin.problem(422, "invalid_fields", "'reason' is missing: a text: why") } end
+    return asked.reason
+  end))
+
+app:post(admin.path "suggestions/:id/snooze", closer("SNOOZED", { seconds = seconds, reason = { type = "string", hint = "a text: why" } },
+  function(sug, asked)
+    sug.until_ms = admin.trials.now_ms() + (asked.seconds or SNOOZE_S) * 1000
+    return asked.reason or "snoozed"
+  end))
+
+app:post(admin.path "suggestions/:id/done", closer("DONE", { by = { type = "string", hint = "a name" }, note = { type = "string", hint = "a text" } },
+  function(sug, asked)
+    if not sug.advice then return nil, { admin.problem(409, "not_advice", "the engine does this one: POST suggestions/" .. sug.id .. "/apply") } end
+    return asked.note or asked.by and "done by " .. asked.by or "done"
+  end))
+
+-- ---- trials ----
+
+app:get(admin.path "trials", function()
+  local list = p.json.array()
+  for _, one in ipairs(t.desk.running) do list[#list + 1] = show_trial(one) end
+  for _, one in ipairs(t.desk.ended) do list[#list + 1] = show_trial(one) end
+  return answer(200, { trials = list, frozen = t.desk.frozen or p.json.null, leases_expired = admin.trials.expired() })
+end)
+
+app:get(admin.path "trials/:id", function(req)
+  local one = t.desk:find(req.params.id)
+  if not one then return admin.problem(404, "unknown_trial", "there is no trial of this id; see GET trials") end
+  return answer(200, show_trial(one))
+end)
+
+app:post(admin.path "trials", function(req)
+  local asked, refused = admin.body(req, {
+    changes = { type = "table", required = true, hint = "an object of settings by name, as in {\"pool.main.max\": 30}" },
+    metric = { type = "string", pattern = "^[a-z0-9_]+$", hint = "a figure of a route: mean_ms, p95_ms, pool_wait, ..." },
+    direction = { type = "string", values = { "down", "up" }, hint = "down or up: what is better" },
+    route = { type = "string", hint = "a route as GET signals names it; without it all" },
+    reason = { type = "string", hint = "a text: why" },
+  })
+  if not asked then return unpack(refused) end
+  local list, group, settle = {}, nil, 1
+  for name, to in pairs(asked.changes) do
+    local now = t.env.read(name)
+    if not now or not now.group then return admin.problem(422, "invalid_fields", ("'%s' is no setting that can be on trial"):format(tostring(name))) end
+    if type(to) ~= type(now.stable) or type(to) == "number" and (to < now.min or to > now.max) then
+      return admin.problem(422, "invalid_fields", ("'%s' is out of bounds"):format(name))
+    end
+    list[#list + 1] = { name = name, from = now.stable, to = to }
+    group, settle = now.group, math.max(settle, now.settle_s)
+  end
+  if #list == 0 then return admin.problem(422, "invalid_fields", "'changes' names at least one setting") end
+  local spec = { changes = list, group = group, settle_s = settle, metric = asked.metric or "mean_ms", direction = asked.direction, by = "operator",
+    title = asked.reason, reason = asked.reason, seed = math.random(2 ^ 31), pairs = admin.setting "trials.pairs" }
+  if asked.route then
+    for _, thing in ipairs(admin.watch.things()) do
+      if thing.kind == "route" and (thing.name == asked.route or thing.route == asked.route) then
+        spec.routes, spec.route_names = { thing.index }, { thing.name }
+      end
+    end
+    if not spec.routes then return admin.problem(404, "unknown_route", "no request has come for this route; see GET signals") end
+  end
+  local one, why = t.desk:start(spec, admin.trials.now_ms(), t.env)
+  if not one then return admin.problem(409, "cannot_begin", why) end
+  return answer(202, show_trial(one))
+end)
+
+app:post(admin.path "trials/:id/stop", function(req)
+  local one = t.desk:stop(req.params.id, "ABORTED", "stopped by an operator", admin.trials.now_ms(), t.env)
+  if not one then return admin.problem(404, "unknown_trial", "no trial of this id runs; see GET trials") end
+  t:tick()
+  return answer(200, show_trial(one))
+end)
+
+app:post(admin.path "tuning/freeze", function(req)
+  local asked, refused = body(req, { reason = { type = "string", hint = "a text: why" } })
+  if not asked then return unpack(refused) end
+  t.desk:freeze(asked.reason or "by an operator", "api")
+  t:tick()
+  t:checkpoint()
+  t:persist()
+  return answer(200, { frozen = t.desk.frozen })
+end)
+
+app:post(admin.path "tuning/resume", function()
+  t.desk:resume()
+  t:checkpoint()
+  t:persist()
+  return answer(200, { frozen = p.json.null })
+end)
+
+return app
