@@ -36,7 +36,7 @@ local KEEP_MS = 15000
 local EXPAND_LEAST_S = 10
 local SILENT_S = 10         -- without an answer where there was traffic
 local GROSS_ERRORS, GROSS_EVENTS = 0.20, 5
-local GROSS_TAIL, GROSS_TAIL_MS, GROSS_REQUESTS = 10, 50, 10
+local GROSS_TAIL, GROSS_TAIL_MS, GROSS_REQUESTS, GROSS_MEAN = 10, 50, 10, 5
 local SPIKE = 3             -- times the traffic of the reference
 local FLOOR = { ms = 0.05, share = 0.001, bytes = 64 } -- least values a logarithm is taken of
 
@@ -77,14 +77,25 @@ function trial:dump() return self end
 
 -- ---- the experiment in time ----
 
+-- Beside the metric itself, the tail and the other routes are watched for harm, with a smaller error budget each.
+local WATCHED = { "metric", "tail", "others" }
+local HARM_ALPHA = 0.02
+local SUSPECT = math.log(1.05)
+
 local function objects(self)
   local held = experiments[self]
   local e = self.experiment
   if held and held.of == e then return held end
-  held = { of = e, back = ml.switchback(e.start_ms, { block_ms = e.block_ms, washout_ms = e.washout_ms, seed = e.seed, mde = math.log(1 + self.mde),
-    least = 4, most = e.pairs }), errors = ml.error_guard() }
+  held = { of = e, errors = ml.error_guard() }
+  for _, name in ipairs(WATCHED) do
+    local is_metric = name == "metric"
+    held[name] = ml.switchback(e.start_ms, { block_ms = e.block_ms, washout_ms = e.washout_ms, seed = e.seed, mde = is_metric and math.log(1 + self.mde) or nil,
+      alpha = not is_metric and HARM_ALPHA or nil, least = 4, most = e.pairs })
+  end
   for _, w in ipairs(self.reference.windows) do held.errors:before(w[1], w[2]) end
-  for _, w in ipairs(e.windows) do held.back:add(w[1], w[2], w[3] or 0 / 0) end
+  for _, w in ipairs(e.windows) do
+    for i, name in ipairs(WATCHED) do held[name]:add(w[1], w[2], w[2 + i] or 0 / 0) end
+  end
   for _, w in ipairs(e.errors) do held.errors:add(w[1], w[2], w[3], w[4]) end
   experiments[self] = held
   return held
@@ -104,17 +115,31 @@ local function switch(self, on, env)
   return true
 end
 
--- What a block told, once it is over: the value, and what the guards make of it.
+local function log_of(x, least) return x and math.log(math.max(x, least)) or 0 / 0 end
+
+-- Mean time of the requests that are not of the trial's routes.
+local function others_of(self, span, from, to, env)
+  local all = self.routes and env.span(nil, from, to)
+  if not all or not all.mean_ms then return nil end
+  local own = span and span.mean_ms and span.requests * span.mean_ms or 0
+  local n = all.requests - (span and span.requests or 0)
+  return n >= self.requests_least and (all.requests * all.mean_ms - own) / n or nil
+end
+
+-- What a block told, once it is over: the values, and what the guards make of it.
 local function measure(self, block, env)
   local e, held = self.experiment, objects(self)
   local from = e.start_ms + block * e.block_ms + e.washout_ms
   local to = e.start_ms + (block + 1) * e.block_ms
-  local on = held.back:at(from).on
+  local on = held.metric:at(from).on
   local span = env.span(self.routes, from, to)
-  local y = value_of(self, span)
-  local window = { to, to - from, y == y and y or nil }
+  local enough = span and span.requests >= self.requests_least
+  local window = { to, to - from }
+  for i, y in ipairs { value_of(self, span), log_of(enough and span.p99_ms or nil, FLOOR.ms), log_of(others_of(self, span, from, to, env), FLOOR.ms) } do
+    window[2 + i] = y == y and y
+    held[WATCHED[i]]:add(to, to - from, y)
+  end
   e.windows[#e.windows + 1] = window
-  held.back:add(to, to - from, y)
   local arm = { n = span and span.requests or 0, errors = span and span.errors or 0, p99 = span and span.p99_ms or 0 }
   e[on and "last_on" or "last_off"] = arm
   local other = e[on and "last_off" or "last_on"]
@@ -142,12 +167,24 @@ local function go_on(self, now_ms, env)
   local held = objects(self)
   local verdict = "running"
   -- A pair is closed when its windows are in; the clock may be some ms behind the end of the second block by then.
-  if e.block >= 2 and e.block % 2 == 0 then verdict = held.back:close(e.start_ms + e.block * e.block_ms + 1) end
+  if e.block >= 2 and e.block % 2 == 0 then
+    local at = e.start_ms + e.block * e.block_ms + 1
+    verdict = held.metric:close(at)
+    for name, says in pairs { tail = "p99", others = "the mean time of the other routes" } do
+      local harm = held[name]:close(at)
+      local estimate = held[name]:result().estimate
+      if harm == "worse" then return nil, ("%s became longer with the change, by %.0f %%"):format(says, (math.exp(estimate) - 1) * 100) end
+      -- Better, as it seems at the price of something else: that must be told apart before the change is called good.
+      if verdict == "better" and estimate and estimate > SUSPECT then
+        verdict = e.block >= 2 * e.pairs and "inconclusive" or "running"
+      end
+    end
+  end
   return verdict
 end
 
 local function result_of(self)
-  local r = objects(self).back:result()
+  local r = objects(self).metric:result()
   local sign = self.direction == "up" and -1 or 1
   local out = { verdict = r.verdict, pairs = r.n, lambda = math.min(r.lambda, 1e9), log_estimate = r.estimate }
   if r.estimate then out.change = math.exp(sign * r.estimate) - 1 end
@@ -189,7 +226,8 @@ local function gross(self, second)
   end
   if second.requests >= GROSS_REQUESTS and second.p99_ms > GROSS_TAIL * ref.p99_ms and second.p99_ms > ref.p99_ms + GROSS_TAIL_MS then
     self.gross_tails = (self.gross_tails or 0) + 1
-    if self.gross_tails >= 2 then return ("p99 was %.0f ms, before the change %.1f ms"):format(second.p99_ms, ref.p99_ms) end
+    -- One second may be a neighbour's doing, unless all of its requests suffered.
+    if self.gross_tails >= 2 or second.mean_ms > GROSS_MEAN * ref.mean_ms then return ("p99 was %.0f ms, before the change %.1f ms"):format(second.p99_ms, ref.p99_ms) end
   else
     self.gross_tails = 0
   end
@@ -257,7 +295,7 @@ function phases.PRECHECK(self, now_ms, env)
     local part = env.span(self.routes, to - i * 5000, to - (i - 1) * 5000)
     if part and part.requests > 0 then windows[#windows + 1] = { part.requests, part.errors } end
   end
-  self.reference = { requests = span.requests, rps = rps, error_rate = span.errors / span.requests, p99_ms = span.p99_ms, value = span[self.metric],
+  self.reference = { requests = span.requests, rps = rps, error_rate = span.errors / span.requests, p99_ms = span.p99_ms, mean_ms = span.mean_ms, value = span[self.metric],
     windows = windows, restarts = env.restarts() }
   local settle = math.max(1, math.ceil(self.settle_s))
   self.block_s = self.block_s or math.max(BLOCK_LEAST_S, 3 * settle, settle + math.ceil(self.requests_least * 1.5 / rps))
@@ -274,7 +312,7 @@ local function experiment(self, now_ms, env, better)
   local verdict, tripped = go_on(self, now_ms, env)
   if tripped then return self:finish(now_ms, "ROLLED_BACK", tripped, env) end
   if verdict == "running" then
-    local moment = now_ms >= self.experiment.start_ms and objects(self).back:at(now_ms)
+    local moment = now_ms >= self.experiment.start_ms and objects(self).metric:at(now_ms)
     local on = moment and moment.on and not moment.over or false
     if on and not self.on then self.on_ms = now_ms end
     if self.on and not on then self.off_ms = now_ms end
