@@ -299,6 +299,32 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
       "or after so long")                                                                          \
     X(ANALYSIS_ADOPT_S, "analysis.adopt_s", INTEGER, "s", 1800, 10, 864000, true, NULL,             \
       "what has been unusual for so long is learnt as usual")                         \
+    X(ALERTS_INTERVAL_S, "alerts.interval_s", NUMBER, "s", 5, 0.5, 3600, true, NULL,                \
+      "alert policies are looked at this often")                                                   \
+    X(ALERTS_WINDOW_S, "alerts.window_s", INTEGER, "s", 60, 1, 3600, true, NULL,                    \
+      "what a policy says of a route is about its requests of the last so many seconds")           \
+    X(ALERTS_GRACE_S, "alerts.grace_s", INTEGER, "s", 120, 0, 86400, true, NULL,                    \
+      "after a restart, alerts without data stay as they were for so long")                        \
+    X(ALERTS_SERIES_MAX, "alerts.series_max", INTEGER, "alerts", 10000, 10, 1000000, true, NULL,    \
+      "alerts that are pending, firing or remembered at once; further ones are not begun")         \
+    X(ALERTS_FLAP_CHECK_S, "alerts.flap_check_s", INTEGER, "s", 30, 1, 3600, true, NULL,            \
+      "an alert's changes are looked at this often; 21 looks tell whether it flaps")               \
+    X(ALERTS_FLAP_ENTER, "alerts.flap_enter", NUMBER, "", 0.2, 0.01, 1, true, NULL,                 \
+      "weighted share of changes from which an alert flaps")                                       \
+    X(ALERTS_FLAP_LEAVE, "alerts.flap_leave", NUMBER, "", 0.1, 0, 1, true, NULL,                    \
+      "and below which it flaps no more")                                                          \
+    X(ALERTS_TIMEOUT_MS, "alerts.timeout_ms", INTEGER, "ms", 10000, 50, 600000, true, NULL,         \
+      "a receiver that has not answered a notification after this gets it again later")            \
+    X(ALERTS_RETRY_MS, "alerts.retry_ms", INTEGER, "ms", 1000, 10, 3600000, true, NULL,             \
+      "pause before the second attempt; it doubles each time, and is drawn from its upper half")   \
+    X(ALERTS_RETRY_MOST_MS, "alerts.retry_most_ms", INTEGER, "ms", 300000, 10, 86400000, true, NULL, \
+      "longest pause between attempts")                                                            \
+    X(ALERTS_OUTBOX, "alerts.outbox", INTEGER, "notifications", 1000, 1, 100000, true, NULL,        \
+      "notifications that wait for one receiver; above it the oldest is given up")                 \
+    X(ALERTS_OUTBOX_S, "alerts.outbox_s", INTEGER, "s", 259200, 1, 31536000, true, NULL,            \
+      "a notification that could not be delivered for so long is given up")                        \
+    X(ALERTS_RESEND_S, "alerts.resend_s", INTEGER, "s", 60, 1, 3600, true, NULL,                    \
+      "an Alertmanager is told of what fires this often, and to forget it after four times that")  \
     X(TRIALS_LEASE_S, "trials.lease_s", INTEGER, "s", 30, 2, 3600, true, NULL,                      \
       "what is on trial is let go when control has not renewed it for so long")                    \
     X(TRIALS_COOLDOWN_S, "trials.cooldown_s", INTEGER, "s", 600, 0, 604800, true, NULL,             \

@@ -9,13 +9,16 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "engine/files.h"
 #include "engine/journal.h"
 #include "engine/overlay.h"
 #include "http/server.h"
 #include "pg/pg.h"
 #include "proxy/health.h"
 #include "script/bind_cache.h"
+#include "script/bind_command.h"
 #include "script/bind_compression.h"
+#include "script/bind_counts.h"
 #include "script/bind_limits.h"
 #include "script/bind_machine.h"
 #include "script/bind_pools.h"
@@ -184,6 +187,23 @@ static int lua_draining(lua_State *L)
     return 1;
 }
 
+/* quarantined(): "METHOD route" of those that are answered 503 because they took workers down. */
+static int lua_quarantined(lua_State *L)
+{
+    struct board *board = self(L)->board;
+    int n = 0;
+    lua_newtable(L);
+    for (int i = 0; i < BOARD_QUARANTINE; i++) {
+        struct board_quarantine *q = &board->quarantine[i];
+        uint32_t route = atomic_load(&q->route);
+        if (!route || atomic_load(&q->kills) < 2 || atomic_load(&q->generation) != atomic_load(&board->generation.active))
+            continue;
+        lua_pushfstring(L, "%s %s", board->routes[route - 1].method, board->routes[route - 1].name);
+        lua_rawseti(L, -2, ++n);
+    }
+    return 1;
+}
+
 /* token_matches(text): compares in constant time; true when no token is set. */
 static int lua_token_matches(lua_State *L)
 {
@@ -204,6 +224,7 @@ static void bind_control(lua_State *L, void *user)
         {"records", lua_records},   {"kept", lua_kept},
         {"restore", lua_restore},   {"workers", lua_workers},
         {"draining", lua_draining}, {"token_matches", lua_token_matches},
+        {"quarantined", lua_quarantined},
         {0}};
     struct control *c = user;
     lua_newtable(L);
@@ -229,6 +250,9 @@ static void bind_control(lua_State *L, void *user)
     keep_open(L, c->keep);
     overlay_open(L, c->engine);
     journal_open(L, c->engine);
+    files_open(L, c->engine);
+    bind_counts_open(L, c->board, c->engine->history);
+    bind_command_open(L);
 }
 
 /* ---- generations ---- */

@@ -59,6 +59,24 @@ static bool add_line(int fd, const char *line, size_t len)
     return n >= 0 && (size_t)n == at && fsync(fd) == 0;
 }
 
+/* Remembers why a journal could not be written, or (NULL) that it can. */
+static void note(lua_State *L, const char *why)
+{
+    lua_pushvalue(L, 1);
+    if (why)
+        lua_pushstring(L, why);
+    else
+        lua_pushnil(L);
+    lua_rawset(L, lua_upvalueindex(2));
+}
+
+/* failures(): { name = why } of the journals whose last line could not be written. */
+static int lua_failures(lua_State *L)
+{
+    lua_pushvalue(L, lua_upvalueindex(2));
+    return 1;
+}
+
 static int lua_append(lua_State *L)
 {
     char path[PATH_SIZE];
@@ -72,6 +90,7 @@ static int lua_append(lua_State *L)
     int err = errno;
     if (fd >= 0)
         close(fd);
+    note(L, ok ? NULL : strerror(err));
     if (ok) {
         lua_pushboolean(L, 1);
         return 1;
@@ -132,12 +151,16 @@ static int lua_flag(lua_State *L)
 
 void journal_open(lua_State *L, struct engine *engine)
 {
-    static const luaL_Reg functions[] = {{"append", lua_append}, {"read", lua_read}, {"flag", lua_flag}, {0}};
+    static const luaL_Reg functions[] = {{"append", lua_append}, {"read", lua_read}, {"flag", lua_flag},
+                                         {"failures", lua_failures}, {0}};
     lua_newtable(L);
+    lua_newtable(L); /* of failures */
     for (const luaL_Reg *f = functions; f->name; f++) {
         lua_pushlightuserdata(L, engine);
-        lua_pushcclosure(L, f->func, 1);
-        lua_setfield(L, -2, f->name);
+        lua_pushvalue(L, -2);
+        lua_pushcclosure(L, f->func, 2);
+        lua_setfield(L, -3, f->name);
     }
+    lua_pop(L, 1);
     lua_setfield(L, -2, "journal");
 }

@@ -2,6 +2,7 @@
 #include "script/bind_watch.h"
 
 #include "script/push.h"
+#include "stats/report.h"
 
 #include <lauxlib.h>
 #include <math.h>
@@ -142,6 +143,7 @@ static int watch_costs(lua_State *L)
 struct columns {
     lua_State *L;
     int table, n;
+    double slow_s; /* 0: nobody asks */
 };
 
 static void put(struct columns *c, const char *name, double value)
@@ -156,8 +158,15 @@ static void put(struct columns *c, const char *name, double value)
     lua_pop(L, 1);
 }
 
-static const char *const columns_of_routes[] = {"at_ms", "requests", "rps", "error_rate", "mean_ms", "p50_ms", "p95_ms", "p99_ms", "bytes_out"};
-static const char *const columns_of_host[] = {"in_flight", "connections", "cpu_share", "memory_share"};
+static const char *const columns_of_routes[] = {"at_ms", "requests", "rps", "error_rate", "mean_ms", "p50_ms", "p95_ms", "p99_ms", "bytes_out", "errors"};
+static const char *const columns_of_host[] = {"in_flight", "connections", "cpu_share", "memory_share", "disk_share"};
+
+static double slower_than(const struct stats_route *r, double bound_s)
+{
+    uint64_t within;
+    uint64_t all = stats_cumulative(r->latency, &bound_s, 1, &within);
+    return (double)(all - within);
+}
 
 static void on_step(void *arg, const struct history_step *step)
 {
@@ -176,12 +185,16 @@ static void on_step(void *arg, const struct history_step *step)
     put(c, "p95_ms", n > 0 ? sketch_quantile_ns(r->latency, SKETCH_BUCKETS, SKETCH_SCALE, .95) / 1e6 : NAN);
     put(c, "p99_ms", n > 0 ? sketch_quantile_ns(r->latency, SKETCH_BUCKETS, SKETCH_SCALE, .99) / 1e6 : NAN);
     put(c, "bytes_out", n > 0 ? (double)r->bytes_out / n : NAN);
+    put(c, "errors", (double)r->status[5]);
+    if (c->slow_s > 0)
+        put(c, "slow", slower_than(r, c->slow_s));
     for (int p = 0; p < PHASE_COUNT; p++)
         put(c, phase_name((enum phase)p), n > 0 ? (double)r->phase_sum_ns[p] / n / 1e6 : NAN);
     put(c, "in_flight", (double)step->host->in_flight);
     put(c, "connections", (double)step->host->connections_open);
     put(c, "cpu_share", step->host->cpu_share);
     put(c, "memory_share", step->host->memory_share);
+    put(c, "disk_share", step->host->disk_share);
 }
 
 static void new_column(lua_State *L, const char *name)
@@ -194,6 +207,7 @@ static int watch_series(lua_State *L)
 {
     int route = lua_isnoneornil(L, 1) ? -1 : (int)luaL_checkinteger(L, 1);
     double from = luaL_checknumber(L, 2), to = luaL_checknumber(L, 3), step = luaL_checknumber(L, 4);
+    double slow_ms = luaL_optnumber(L, 5, 0);
     luaL_argcheck(L, from >= 0 && to >= from && to < 1e15, 2, "times in ms since 1970, the earlier first");
     luaL_argcheck(L, step >= 1 && step <= 86400, 4, "a step of 1 to 86400 s");
     lua_newtable(L);
@@ -203,7 +217,9 @@ static int watch_series(lua_State *L)
         new_column(L, phase_name((enum phase)p));
     for (unsigned i = 0; i < sizeof columns_of_host / sizeof *columns_of_host; i++)
         new_column(L, columns_of_host[i]);
-    struct columns c = {L, lua_gettop(L), 0};
+    if (slow_ms > 0)
+        new_column(L, "slow");
+    struct columns c = {L, lua_gettop(L), 0, slow_ms / 1000};
     if (!history_series(self(L)->history, route, (uint64_t)from, (uint64_t)to, (uint32_t)step, on_step, &c))
         return luaL_error(L, "out of memory");
     return 1;
@@ -273,6 +289,12 @@ static int watch_span(lua_State *L)
         return luaL_error(L, "out of memory");
     push_span(L, sum);
     return 1;
+}
+
+void bind_watch_signals(lua_State *L)
+{
+    lua_pushcfunction(L, watch_registry);
+    lua_setfield(L, -2, "signals");
 }
 
 void bind_watch_open(lua_State *L, struct watch *watch, struct board *board, struct history *history)

@@ -6,7 +6,8 @@
  *                       moved = { signal = { direction, since_ms, spreads, p } } }
  *     watch.signals()   list of { kind, name, unit, scale, doc }
  *     watch.cost()      { bytes, ticks, tick_ms, mean_ms }
- *     watch.series(route or nil, from_ms, to_ms, step_s)   columns of the history
+ *     watch.series(route or nil, from_ms, to_ms, step_s, slow_ms or nil)   columns of the history; with slow_ms
+ *                       also "slow": requests that took longer
  *
  * `now` is over the last four samples, in the units of the registry; a signal that has
  * no value is absent.
@@ -19,6 +20,9 @@
 #include "watch/watch.h"
 
 #include <lua.h>
+
+/* Sets the field `signals` of the table on top, watch.signals() for those that watch nothing. */
+void bind_watch_signals(lua_State *L);
 
 /* Sets the field `watch` of the table on top. All must outlive the state. */
 void bind_watch_open(lua_State *L, struct watch *watch, struct board *board, struct history *history);

@@ -5,6 +5,7 @@
 #include "script/state.h"
 
 #include "script/bind_ml.h"
+#include "script/bind_watch.h"
 #include "script/fields.h"
 #include "script/json.h"
 #include "script/text.h"
@@ -61,7 +62,7 @@ static int lua_trusted(lua_State *L)
 /* Files that are an opinion of control's: the user's, or else the program's of the same path. */
 static bool is_opinion(const struct script_opts *opts, const char *path)
 {
-    static const char *const under[] = {"policies/", "issues/", "suggestions/", "thresholds.lua"};
+    static const char *const under[] = {"policies/", "issues/", "suggestions/", "alerts/", "thresholds.lua"};
     if (strcmp(opts->routes_under, CONTROL_ROUTES) != 0)
         return false;
     for (size_t i = 0; i < sizeof under / sizeof *under; i++)
@@ -169,6 +170,7 @@ static void make_core(lua_State *L, struct loading *loading)
     bind_redis_open(L);
     bind_tasks_open(L);
     bind_ml_open(L);
+    bind_watch_signals(L);
     json_open(L);
     lua_setfield(L, -2, "json");
     text_open(L);

@@ -343,6 +343,26 @@ local function write_machine(w, machine)
   end
 end
 
+local notification_counters = {
+  { "sent", "Notifications that a receiver took." }, { "failed", "Attempts to notify that a receiver did not take." },
+  { "lost", "Notifications that were given up." },
+}
+
+local function write_alerts(w, figures)
+  w:family("perilune_alerts", "gauge", "Alerts by severity and state.")
+  for _, one in ipairs(figures.alerts) do w:sample("perilune_alerts", { { "severity", one.severity }, { "state", one.state } }, one.count) end
+  local function each(fn)
+    for _, one in ipairs(figures.endpoints) do fn({ { "receiver", one.receiver }, { "kind", one.kind } }, one) end
+  end
+  for _, c in ipairs(notification_counters) do
+    local name = "perilune_alert_notifications_" .. c[1]
+    w:family(name, "counter", c[2])
+    each(function(labels, one) w:sample(name .. "_total", labels, one[c[1]]) end)
+  end
+  w:family("perilune_alert_notifications_waiting", "gauge", "Notifications that wait for their receiver.")
+  each(function(labels, one) w:sample("perilune_alert_notifications_waiting", labels, one.waiting) end)
+end
+
 ---@class perilune.prometheus.snapshot
 ---@field stats table       what stats.stats() returns
 ---@field histograms table  what stats.histograms() returns
@@ -354,6 +374,7 @@ end
 ---@field tasks? table  what task_stats() returns
 ---@field limits? table  what limits.classes() returns
 ---@field pools? table  what pools.list() returns
+---@field alerts? table  what figures() of perilune.alerts.desk returns
 ---@field cache? table  what cache.view() returns; nil: there is none
 
 --- Renders a scrape.
@@ -382,6 +403,7 @@ function M.render(snapshot, openmetrics)
   if snapshot.pools and #snapshot.pools > 0 then write_pools(w, snapshot.pools) end
   if snapshot.limits and #snapshot.limits > 0 then write_limits(w, snapshot.limits) end
   if snapshot.cache then write_cache(w, snapshot.cache) end
+  if snapshot.alerts then write_alerts(w, snapshot.alerts) end
   w:gauge("perilune_open_fds", "Open descriptors of all processes.", system.open_fds)
   w:gauge("perilune_machine_cpu_ratio", "CPU in use, of what we may use.", system.cpu_share, "ratio")
   w:gauge("perilune_machine_memory_ratio", "Memory in use, of what we may use.", system.memory_share, "ratio")

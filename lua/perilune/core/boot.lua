@@ -101,10 +101,12 @@ local function trampoline(fiber)
   end
 end
 
+--- A user's chunk, ready to run in a fresh environment; or nil and why.
+function core.prepare(text, name) return core.load_text(text, "@" .. name, file_environment()) end
+
 return {
   trampoline = trampoline,
-  --- A user's chunk, ready to run in a fresh environment; or nil and why.
-  prepare = function(text, name) return core.load_text(text, "@" .. name, file_environment()) end,
+  prepare = core.prepare,
   --- The routes of what a route file returned; or nil and why.
   collect = app.collect,
   --- What a module returned, for tasks.

@@ -1,6 +1,7 @@
 -- GET /metrics : Prometheus text or OpenMetrics, as the scraper prefers.
 -- GET metrics  : the same.
 local admin = require "perilune.admin"
+local desk = require "perilune.alerts.desk"
 local prometheus = require "perilune.prometheus"
 local app = admin.app()
 
@@ -12,6 +13,7 @@ local function metrics(req)
     upstreams = admin.upstreams.list(), compression = admin.compression.routes(), cache = admin.cache.view(),
     tasks = admin.task_stats(), limits = admin.limits.classes(),
     pools = admin.pools.list(), machine = { figures = admin.machine.figures(), processes = admin.machine.processes() },
+    alerts = desk.figures(),
   }, openmetrics)
   return 200, text, { ["Content-Type"] = content_type }
 end

@@ -1,0 +1,269 @@
+-- Looks at the policies of rules/alerts/, tells receivers, and answers what fires.
+--
+-- GET alerts?state=&severity=&policy=&label.route= : what fires, is pending, or was resolved
+-- GET alerts/:id
+-- GET alerts/policies           : what is looked at, who is told, how many notifications wait
+-- GET alerts/silences?active=true
+-- POST alerts/silences          : { "matchers": { "alertname": "HighLatency", "route": "/api/*" }, "ttl": "2h", "author": "...", "comment": "..." }
+-- DELETE alerts/silences/:id    : ends it now
+-- POST alerts/test              : { "policy": "HighLatency" or absent, "text": a file's text, "from": -3600, "to": 0, "step": 60 }
+local admin = require "perilune.admin"
+local desks = require "perilune.alerts.desk"
+local p = require "perilune"
+local payload = require "perilune.alerts.payload"
+local replay = require "perilune.alerts.replay"
+local policies = require "perilune.alerts.policy"
+local sender = require "perilune.alerts.sender"
+local shape = require "perilune.alerts.shape"
+require "perilune.alerts.slo" -- for files that are tested
+local app = admin.app()
+
+local TTL_MOST, STEPS, STEPS_MOST, TEXT_MOST = 366 * 86400, 720, 20000, 256 * 1024
+
+local desk = desks.open()
+desks.set(desk)
+
+app:every(0.25, "looks at alert policies", function() desk:tick() end)
+for _, endpoint in ipairs(desk.config.endpoints) do
+  app:every(0.2, "notifies " .. endpoint.id, function() desk:deliver(endpoint) end)
+end
+
+-- The book, once this generation has taken it over.
+local function book()
+  desk:ready()
+  return desk.book
+end
+
+local function time(seconds) return seconds and payload.time(seconds) or p.json.null end
+
+-- ---- alerts ----
+
+local function show(a)
+  a.since, a.fired_at, a.ended_at = time(a.since), time(a.fired_at), time(a.ended_at)
+  if a.value == nil then a.value = p.json.null end
+  return a
+end
+
+local STATES = { "firing", "pending", "flapping", "resolved" }
+
+local function one_of(value, list)
+  for _, one in ipairs(list) do
+    if one == value then return true end
+  end
+end
+
+local function fits(a, query)
+  if query.state and a.state ~= query.state or query.severity and a.severity ~= query.severity or query.policy and a.policy ~= query.policy then return false end
+  for name, value in pairs(query) do
+    local label = name:match "^label%.(.*)$"
+    if label and a.labels[label] ~= value then return false end
+  end
+  return true
+end
+
+app:get(admin.path "alerts", function(req)
+  local q, known = req.query, { "state", "severity", "policy" }
+  if q.state and not one_of(q.state, STATES) then return admin.problem(400, "bad_state", "state is one of " .. table.concat(STATES, ", ")) end
+  if q.severity and not one_of(q.severity, policies.severities) then
+    return admin.problem(400, "bad_severity", "severity is one of " .. table.concat(policies.severities, ", "))
+  end
+  for name in pairs(q) do
+    if not one_of(name, known) and not name:find "^label%." then
+      return admin.problem(400, "unknown_filter", ("there is no filter '%s'%s; there are state, severity, policy and label.NAME"):format(name, shape.hint(name, known)))
+    end
+  end
+  local out, counts = p.json.array(), { firing = 0, pending = 0, flapping = 0, resolved = 0 }
+  for _, a in ipairs(book():list(desks.now())) do
+    counts[a.state] = counts[a.state] + 1
+    if fits(a, q) then out[#out + 1] = show(a) end
+  end
+  return admin.envelope { alerts = out, counts = counts }
+end)
+
+app:get(admin.path "alerts/policies", function()
+  local list, receivers = p.json.array(), p.json.array()
+  for _, one in ipairs(desk.config.policies) do
+    list[#list + 1] = { name = one.name, file = one.file, on = one.on, signal = one.signal or (one.value and "(a function)") or one.burn, unit = one.unit,
+      [one.direction] = one.enter, exit = one.exit, for_s = one.for_s, keep_firing_for_s = one.keep_firing_s, min_events = one.min_events, no_data = one.no_data,
+      severity = one.severity, labels = one.labels, annotations = one.annotations, match = one.match, failing = book().failing[one.id] }
+  end
+  local figures = book():figures()
+  for i, endpoint in ipairs(desk.config.endpoints) do
+    local n = figures.endpoints[i]
+    receivers[i] = { receiver = endpoint.receiver, kind = endpoint.kind, where = sender.where(endpoint), sent = n.sent, failed = n.failed, lost = n.lost, waiting = n.waiting }
+  end
+  local cost = desk.cost or { looks = 0, last_ms = 0, sum_ms = 0 }
+  return admin.envelope { policies = list, receivers = receivers, inhibit = p.json.array(desk.config.inhibit),
+    cost = { looks = cost.looks, last_ms = cost.last_ms, mean_ms = cost.looks > 0 and cost.sum_ms / cost.looks or 0, interval_s = desk.settings.interval_s,
+      alerts = book().count } }
+end)
+
+-- ---- silences ----
+
+local function show_silence(s, now)
+  return { id = s.id, matchers = s.matchers, author = s.author, comment = s.comment, created_at = time(s.created_at), starts_at = time(s.starts_at),
+    ends_at = time(s.ends_at), state = now >= s.ends_at and "expired" or now < s.starts_at and "pending" or "active" }
+end
+
+app:get(admin.path "alerts/silences", function(req)
+  local out, now, active = p.json.array(), desks.now(), req.query.active
+  if active and active ~= "true" and active ~= "false" then return admin.problem(400, "bad_active", "active is true or false") end
+  for _, silence in ipairs(book().silences) do
+    local shown = show_silence(silence, now)
+    if not active or (shown.state == "active") == (active == "true") then out[#out + 1] = shown end
+  end
+  return admin.envelope { silences = out }
+end)
+
+local function invalid(pointer, detail)
+  return admin.problem(422, "invalid_fields", detail, nil, { errors = p.json.array { { pointer = pointer, detail = detail } } })
+end
+
+app:post(admin.path "alerts/silences", function(req)
+  local asked, refused = admin.body(req, {
+    matchers = { type = "table", required = true, hint = "an object of texts by label, as in {\"alertname\": \"HighLatency\"}; '*' takes any text, '!' in front turns it round" },
+    ttl = { type = "string", required = true, hint = "a duration like \"30m\", \"2h\" or \"1d\"" },
+    author = { type = "string", required = true, pattern = "%S", hint = "a name: whom to ask" },
+    comment = { type = "string", required = true, pattern = "%S", hint = "a text: why" },
+  })
+  if not asked then return unpack(refused) end
+  local ttl_s = shape.seconds(asked.ttl)
+  if not ttl_s or ttl_s < 1 or ttl_s > TTL_MOST then return invalid("/ttl", "'ttl' is a duration like \"30m\", \"2h\" or \"1d\", 1 s to 366 d") end
+  local ok, why = pcall(shape.check, "the body", { matchers = asked.matchers }, { matchers = "labels" })
+  if not ok then return invalid("/matchers", why) end
+  if next(asked.matchers) == nil then return invalid("/matchers", "'matchers' names at least one label: without one it would silence everything") end
+  if #asked.author > 200 or #asked.comment > 2000 then return invalid("/comment", "'author' is of at most 200 bytes, 'comment' of 2000") end
+  local now = desks.now()
+  local silence = book():silence({ matchers = asked.matchers, ttl_s = ttl_s, author = asked.author, comment = asked.comment }, now)
+  desk:save()
+  if desk.trouble then
+    book():unsilence(silence, now)
+    return admin.problem(503, "not_kept", "nothing was silenced: " .. desk.trouble)
+  end
+  return 201, p.json.encode(admin.envelope(show_silence(silence, now))), { ["Content-Type"] = "application/json", Location = admin.path "alerts/silences/" .. silence.id }
+end)
+
+app:delete(admin.path "alerts/silences/:id", function(req)
+  local silence = book():find_silence(req.params.id)
+  if not silence then return admin.problem(404, "unknown_silence", "there is no silence of this id; see GET alerts/silences") end
+  book():unsilence(silence, desks.now())
+  desk:save()
+  return admin.envelope(show_silence(silence, desks.now()))
+end)
+
+app:get(admin.path "alerts/:id", function(req)
+  for _, a in ipairs(book():list(desks.now())) do
+    if a.id == req.params.id then return admin.envelope(show(a)) end
+  end
+  return admin.problem(404, "unknown_alert", "there is no alert of this id; see GET alerts")
+end)
+
+-- ---- test ----
+
+-- The routes of the history that a policy is about: { name, route, method, index }.
+local function routes_for(policy, things)
+  local out = {}
+  for _, thing in ipairs(things) do
+    if thing.kind == "route" then
+      local fits_slo = policy.slo and (policies.glob(policy.slo.route, thing.route) or policies.glob(policy.slo.route, thing.name))
+      local fits_match = not policy.slo and policies.matches(policy.match or {}, { route = thing.route, method = thing.method })
+      if fits_slo or fits_match then out[#out + 1] = thing end
+    end
+  end
+  return out
+end
+
+local function history(span, index, slow_ms)
+  return replay.steps(admin.watch.series(index, span.from * 1000, span.to * 1000, span.step, slow_ms), span.from, span.to, span.step, p.json.null)
+end
+
+-- How a policy would have done, for each thing that it is about.
+local function try(policy, span, things)
+  local out = { policy = policy.name, severity = policy.severity, file = policy.file, fired = 0, flaps = 0, firing_s = 0, things = p.json.array() }
+  local function add(name, steps, reader)
+    local r = replay.run(policy, steps, reader, span.step, desk.settings.flap)
+    out.fired, out.flaps, out.firing_s = out.fired + r.fired, out.flaps + r.flaps, out.firing_s + r.firing_s
+    for _, one in ipairs(r.spans) do one.from, one.to = time(one.from), time(one.to) end
+    out.things[#out.things + 1] = { thing = name, fired = r.fired, flaps = r.flaps, pending = r.pending, firing_s = r.firing_s, spans = p.json.array(r.spans) }
+    p.sleep(0) -- others' turn
+  end
+  local lacks = replay.lacks(policy, span.columns)
+  if lacks then
+    out.not_replayed = lacks
+  elseif policy.on == "host" then
+    add("host", history(span), replay.reader(policy))
+  elseif policy.on == "slo" then
+    local lists = {}
+    for i, thing in ipairs(routes_for(policy, things)) do lists[i] = history(span, thing.index, policy.latency_ms) end
+    add(policy.labels.slo .. " " .. policy.labels.sli, replay.sum(lists), replay.burn_reader(policy))
+  else
+    for _, thing in ipairs(routes_for(policy, things)) do add(thing.name, history(span, thing.index), replay.reader(policy)) end
+  end
+  out.text = lacks and "not replayed: " .. lacks or replay.words(out)
+  return out
+end
+
+-- The policies to test; or nil and the answer.
+local function chosen(asked)
+  local list = desk.config.policies
+  if asked.text then
+    if #asked.text > TEXT_MOST then return nil, { invalid("/text", "'text' is of at most 256 KiB") } end
+    local ok, got = pcall(policies.compile_text, asked.text, asked.name or "policy.lua")
+    if not ok then return nil, { admin.problem(422, "bad_policy", tostring(got)) } end
+    list = got.policies
+  end
+  if not asked.policy then return list end
+  local out, names = {}, {}
+  for _, one in ipairs(list) do
+    names[#names + 1] = one.name
+    if one.name == asked.policy then out[#out + 1] = one end
+  end
+  if #out == 0 then
+    return nil, { admin.problem(404, "unknown_policy", ("there is no policy '%s'%s; see GET alerts/policies"):format(asked.policy, shape.hint(asked.policy, names))) }
+  end
+  return out
+end
+
+-- From when to when, in which steps; or nil and the answer.
+local function span_of(asked)
+  local now = math.floor(desks.now())
+  local from, to = asked.from or -3600, asked.to or 0
+  from, to = from <= 0 and now + from or from, to <= 0 and now + to or to
+  if not (from >= 0 and from < to and to <= now + 86400) then
+    return nil, { admin.problem(400, "bad_range", "from and to are unix seconds, or seconds before now as in from=-3600, the earlier first") }
+  end
+  local step = asked.step or math.max(desk.settings.window_s, math.ceil((to - from) / STEPS))
+  if (to - from) / step > STEPS_MOST then
+    return nil, { admin.problem(400, "too_many_steps", ("that are more than %d steps: ask for a shorter time or a longer step"):format(STEPS_MOST)) }
+  end
+  return { from = from, to = to, step = math.min(86400, step) }
+end
+
+app:post(admin.path "alerts/test", function(req)
+  local asked, refused = {}
+  if req.body and req.body ~= "" then
+    asked, refused = admin.body(req, {
+      policy = { type = "string", hint = "the name of a policy" }, text = { type = "string", hint = "the text of a file like those of rules/alerts/" },
+      name = { type = "string", pattern = "^[%w%._%-/]+$", hint = "what that file is called, for messages" },
+      from = { type = "number", hint = "unix seconds, or seconds before now, as -3600" }, to = { type = "number", hint = "unix seconds, or seconds before now" },
+      step = { type = "integer", min = 1, max = 86400, hint = "a whole number of seconds, 1 to 86400" },
+    })
+    if not asked then return unpack(refused) end
+  end
+  book()
+  local list, wrong = chosen(asked)
+  if not list then return unpack(wrong) end
+  local span, bad = span_of(asked)
+  if not span then return unpack(bad) end
+  span.columns = admin.watch.series(nil, span.to * 1000, span.to * 1000, span.step)
+  local things, total = admin.watch.things(), { fired = 0, flaps = 0 }
+  local results = p.json.array()
+  for i, policy in ipairs(list) do
+    results[i] = try(policy, span, things)
+    total.fired, total.flaps = total.fired + results[i].fired, total.flaps + results[i].flaps
+  end
+  return admin.envelope { from = time(span.from), to = time(span.to), step_s = span.step, fired = total.fired, flaps = total.flaps, text = replay.words(total),
+    policies = results }
+end)
+
+return app
