@@ -5,6 +5,7 @@
  * (generations), board/board.h (what they share).
  */
 // SPDX-License-Identifier: MIT
+#include "engine/alerts_test.h"
 #include "engine/engine.h"
 #include "engine/offline.h"
 
@@ -41,6 +42,8 @@ int main(int argc, char **argv)
         return config_show_run(&options);
     case COMMAND_REPLAY:
         return replay_run(&options.replay);
+    case COMMAND_ALERTS:
+        return alerts_test_run(&options);
     case COMMAND_VERSION:
         printf("perilune %s\n", PERILUNE_VERSION);
         return 0;

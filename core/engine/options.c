@@ -22,6 +22,8 @@ static const struct flag flags[] = {
     FLAG("--state", "DIR", state, "folder for ports.json and generations (default ./.perilune)"),
     FLAG("--log-format", "FORMAT", replay.log_format, "replay: how lines look, an nginx log_format (default: guessed)"),
     FLAG("--fail-on", "LIMIT", replay.fail_on, "replay: exit with 3 when it holds, like 'p99>250ms' or 'errors>1%'"),
+    FLAG("--policy", "FILE", policy, "alerts test: a file like those of rules/alerts/ (default: those in force)"),
+    FLAG("--from", "SECONDS", from, "alerts test: since when, as -3600 (default) for the last hour"),
     FLAG("--bundle", "FILE", bundle, "check a saved generation instead of the folder"),
 };
 
@@ -35,6 +37,7 @@ static const struct {
     {"doctor", COMMAND_DOCTOR, "look at limits, ports and folders, and say what to do"},
     {"config", COMMAND_CONFIG, "config show [--origin]: every setting in force"},
     {"replay", COMMAND_REPLAY, "replay [FILE.. or -]: what an access log (plain or gz) says about a service"},
+    {"alerts", COMMAND_ALERTS, "alerts test [--policy FILE]: how often alerts would have fired, by a running engine's history"},
     {"help", COMMAND_HELP, "this text, or the help of a command"},
 };
 
@@ -142,9 +145,13 @@ bool options_parse(struct options *out, int argc, char **argv, struct problems *
             take_command(out, arg, problems);
         else if (out->command == COMMAND_HELP)
             out->help_for = arg;
+        else if (out->command == COMMAND_ALERTS && strcmp(arg, "test") == 0)
+            out->alerts_test = true;
         else if (!(out->command == COMMAND_CONFIG && strcmp(arg, "show") == 0))
             problems_add(problems, "", 0, "unexpected argument '%s'; see perilune --help", arg);
     }
+    if (problems->count == 0 && out->command == COMMAND_ALERTS && !out->alerts_test)
+        problems_add(problems, "", 0, "alerts takes a word behind it: perilune alerts test [--policy FILE] [--from -3600]");
     if (problems->count == 0 && out->command == COMMAND_NONE)
         out->command = COMMAND_HELP;
     return problems->count == 0;
@@ -170,6 +177,7 @@ void options_help(const char *command)
            "Examples:\n"
            "  perilune run --upstream http://127.0.0.1:3000\n"
            "  perilune run --rules rules --set script.cpu_ms=50 --workers 4\n"
+           "  perilune alerts test --policy rules/alerts/mine.lua --from -86400\n"
            "  perilune check && kill -HUP $(jq .pid .perilune/ports.json)\n\n"
            "Exit codes: 0 done, 1 failed while running, 2 wrong usage, configuration or script,\n"
            "3 --fail-on holds, 4 the log has no known format.\n");

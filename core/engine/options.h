@@ -9,8 +9,8 @@
 #include "base/problems.h"
 #include "replay/replay.h"
 
-enum command { COMMAND_NONE, COMMAND_RUN, COMMAND_CHECK, COMMAND_DOCTOR, COMMAND_CONFIG, COMMAND_REPLAY, COMMAND_HELP,
-               COMMAND_VERSION };
+enum command { COMMAND_NONE, COMMAND_RUN, COMMAND_CHECK, COMMAND_DOCTOR, COMMAND_CONFIG, COMMAND_REPLAY, COMMAND_ALERTS,
+               COMMAND_HELP, COMMAND_VERSION };
 
 enum { OPTIONS_SET_MAX = 128 };
 
@@ -26,6 +26,9 @@ struct options {
     const char *set[OPTIONS_SET_MAX]; /* --set name=value */
     unsigned set_count;
     const char *bundle;   /* check: a saved generation instead of the folder */
+    bool alerts_test;     /* alerts test */
+    const char *policy;   /* alerts test: --policy */
+    const char *from;     /* alerts test: --from */
     bool show_origin;     /* config show --origin */
     struct replay_opts replay;
     const char *help_for; /* command whose help is asked for, or NULL */

@@ -50,11 +50,23 @@ function M.steps(columns, from, to, step_s, null)
   return out
 end
 
---- Why a policy cannot be replayed, or nil. `columns` are those of the history.
-function M.lacks(policy, columns)
+-- The first signal that a policy's function asks for and `columns` has not. What it asks for behind that is not known.
+local function asks_for(policy, columns, signals)
+  local missing
+  local asked = setmetatable({}, { __index = function(_, name)
+    if signals[name] and not columns[name] then missing = missing or name end
+    return signals[name] and 0 or nil
+  end })
+  pcall(policy.value, asked)
+  return missing
+end
+
+--- Why a policy cannot be replayed, or nil. `columns` are those of the history, `signals` those of the policy's kind of thing.
+function M.lacks(policy, columns, signals)
   if policy.on == "slo" then return nil end
-  if policy.on ~= "route" and policy.on ~= "host" then return ("the history holds nothing of a %s"):format(policy.on) end
-  if policy.signal and not columns[policy.signal] then return ("the history does not hold '%s' of a %s"):format(policy.signal, policy.on) end
+  if policy.on ~= "route" and policy.on ~= "host" then return ("the history is of routes and the host, not of kind '%s'"):format(policy.on) end
+  local missing = policy.signal and not columns[policy.signal] and policy.signal or policy.value and asks_for(policy, columns, signals)
+  if missing then return ("the history does not hold '%s' of a %s"):format(missing, policy.on) end
 end
 
 --- How a policy reads its value from a step, as it does from a thing.

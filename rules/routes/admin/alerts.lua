@@ -187,7 +187,7 @@ local function try(policy, span, things)
     out.things[#out.things + 1] = { thing = name, fired = r.fired, flaps = r.flaps, pending = r.pending, firing_s = r.firing_s, spans = p.json.array(r.spans) }
     p.sleep(0) -- others' turn
   end
-  local lacks = replay.lacks(policy, span.columns)
+  local lacks = replay.lacks(policy, span.columns, desk.config.units[policy.on])
   if lacks then
     out.not_replayed = lacks
   elseif policy.on == "host" then
