@@ -225,8 +225,9 @@ function book:look_at_burns(now)
 end
 
 --- One look at all. `things` is { route = list, host = list, pool = list, engine = list, issue = list } of
--- { name, labels, requests, signal = value }; `events` what count_events() takes.
-function book:tick(things, events, now)
+-- { name, labels, requests, signal = value }; `events` what count_events() takes. `pause()` is called after each policy: between
+-- two the book is whole.
+function book:tick(things, events, now, pause)
   self.looks, self.now = self.looks + 1, now
   self:count_events(events, now)
   for kind, policies in pairs(self.by_kind) do
@@ -241,6 +242,7 @@ function book:tick(things, events, now)
           end
         end
         if next(self.alerts[policy.id]) then self:look_for_gone(policy, seen, now) end
+        if pause then pause() end
       end
     end
   end

@@ -569,8 +569,10 @@ describe("the outbox", function()
     assert.same({ 1, 2, 4, 8, 8, 8 }, pauses)
     box:failed("a", 1, "no", now, 0)
     assert.equal(4, box.queues.a[1].next_at - now)
-    box:failed("a", 1, "busy", now, 0, false, 30) -- Retry-After
-    assert.equal(30, box.queues.a[1].next_at - now)
+    box:failed("a", 1, "busy", now, 0, false, 6) -- Retry-After
+    assert.equal(6, box.queues.a[1].next_at - now)
+    box:failed("a", 1, "busy", now, 0, false, 1e9)
+    assert.equal(8, box.queues.a[1].next_at - now)
     assert.is_nil(box:due("a", now))
   end)
 

@@ -197,6 +197,29 @@ describe("alerts", function()
     assert.equal(1, #ops.got)
   end)
 
+  run("are told of once when files change while a receiver takes its time", function()
+    local ops
+    ops = receiver(function()
+      loop.sleep(700)
+      return 200
+    end)
+    start({ mine = bad(0, 60), notify = notify(("ops = { webhook = %q }"):format(ops.url), "ops") })
+    local over = false
+    ask("/bad", function() return over end)
+    loop.wait_until(function() return ops.peer.seen >= 1 end, 8000, "the receiver to be asked")
+    over = true
+    local active = get("generations").active
+    served:write_rule("alerts/mine.lua", bad(0, 61))
+    loop.wait_until(function() return get("generations").active > active end, 8000, "the reload")
+    ops.wait(1)
+    loop.wait_until(function()
+      local now = get "alerts/policies"
+      return now.cost.looks >= 3 and now.receivers[1].waiting == 0 and now.receivers[2].waiting == 0
+    end, 8000, "the new generation to know of it")
+    assert.equal(1, #ops.got)
+    assert.equal(1, ops.peer.seen)
+  end)
+
   run("go on over a reload in the middle of pending, and begin anew with other labels", function()
     start { mine = bad(4) }
     ask "/bad"

@@ -17,6 +17,7 @@ local M = {}
 local STATE, BUDGETS, JOURNAL = "alerts", "alerts-budgets", "alerts"
 local OWNER, SENDING, TAKEN = "alerts.owner", "alerts.sending", "alerts.taken"
 local BUDGETS_S = 60
+local TURN_S, CLOCK_MS = 0.005, 5000
 local EVENTS_A_LINE, AT_ONCE = 100, 20
 
 local desk = {}
@@ -97,7 +98,7 @@ end
 
 --- Keeps what has changed. What cannot be written is tried again at the next look, and is an alert of its own.
 function desk:save()
-  if not self.book.dirty then return end
+  if not self.book.dirty or not self:is_ours() then return end
   local ok, why = write(STATE, self.book:dump(now()))
   if ok then
     self.book.dirty = false
@@ -150,11 +151,23 @@ function desk:is_ours() return core.keep.get(OWNER) == self.owner end
 
 -- ---- looking ----
 
+-- Lets others have a turn after so much work in one go.
+local function pauses()
+  local since = os.clock()
+  return function()
+    if os.clock() - since < TURN_S then return end
+    core.sleep(0)
+    since = os.clock()
+  end
+end
+
 function desk:look(at)
   settings_of(self.settings)
+  if self.after_ms > at * 1000 + CLOCK_MS then self.after_ms = at * 1000 end -- the clock was set back
   local events, to_ms = measure.events(self.after_ms, self.config.bounds)
   self.after_ms = to_ms
-  self.book:tick(measure.things(self.settings.window_s, self.trouble), events, at)
+  self.book:tick(measure.things(self.settings.window_s, self.trouble), events, at, pauses())
+  if not self:is_ours() then return end
   self:save()
   self:save_budgets(at)
 end
@@ -225,8 +238,13 @@ function desk:deliver(endpoint)
     self:save() -- before it is sent; where the disk is full, it is sent all the same
     put_in(SENDING, endpoint.id, now() + timeout_ms / 1000 + 1)
     entry.sending = true
-    self:finished(endpoint, entry, sender.send(endpoint, entry.notification, { timeout_ms = timeout_ms,
-      url = ("http://%s/api/v1/performance-optimization/"):format(core.control.address), forget_at = now() + 4 * self.settings.resend_s }))
+    local function send()
+      return sender.send(endpoint, entry.notification, { timeout_ms = timeout_ms, forget_at = now() + 4 * self.settings.resend_s,
+        url = ("http://%s/api/v1/performance-optimization/"):format(core.control.address) })
+    end
+    local whole, ok, why, for_good, after_s = pcall(send)
+    if not whole then ok, why, for_good = false, ok, true end -- it cannot be put into words: it never will
+    self:finished(endpoint, entry, ok, tostring(why), for_good, after_s)
     if not self:is_ours() then return end
   end
 end

@@ -89,7 +89,7 @@ function outbox:failed(endpoint, id, why, now, chance, for_good, after_s)
     return true
   end
   local pause = math.min(self.limits.retry_most_s, self.limits.retry_s * 2 ^ math.min(60, entry.attempts - 1))
-  entry.next_at = now + math.max(pause * (0.5 + chance / 2), after_s or 0)
+  entry.next_at = now + math.max(pause * (0.5 + chance / 2), math.min(after_s or 0, self.limits.retry_most_s))
   return true
 end
 

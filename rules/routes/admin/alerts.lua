@@ -18,7 +18,7 @@ local shape = require "perilune.alerts.shape"
 require "perilune.alerts.slo" -- for files that are tested
 local app = admin.app()
 
-local TTL_MOST, STEPS, STEPS_MOST, TEXT_MOST = 366 * 86400, 720, 20000, 256 * 1024
+local TTL_MOST, SILENCES_MOST, STEPS, STEPS_MOST, TEXT_MOST = 366 * 86400, 1000, 720, 20000, 256 * 1024
 
 local desk = desks.open()
 desks.set(desk)
@@ -133,7 +133,9 @@ app:post(admin.path "alerts/silences", function(req)
   if not ok then return invalid("/matchers", why) end
   if next(asked.matchers) == nil then return invalid("/matchers", "'matchers' names at least one label: without one it would silence everything") end
   if #asked.author > 200 or #asked.comment > 2000 then return invalid("/comment", "'author' is of at most 200 bytes, 'comment' of 2000") end
-  local now = desks.now()
+  local now, active = desks.now(), 0
+  for _, one in ipairs(book().silences) do active = active + (one.ends_at > now and 1 or 0) end
+  if active >= SILENCES_MOST then return admin.problem(409, "too_many_silences", ("there are %d silences; end some first"):format(active)) end
   local silence = book():silence({ matchers = asked.matchers, ttl_s = ttl_s, author = asked.author, comment = asked.comment }, now)
   desk:save()
   if desk.trouble then
