@@ -130,7 +130,7 @@ deps: ## install what building needs and is missing
 	@$(MAKE) --no-print-directory $(LLHTTP)/llhttp.c
 deps-test:
 	@tests/support/packages $(TEST_PACKAGES)
-	@$(MAKE) --no-print-directory build/deps/nginx/usr/sbin/nginx $(HAPROXY:%=build/deps/peers/%) $(PGBOUNCER:%=build/deps/peers/%)
+	@$(MAKE) --no-print-directory build/deps/nginx/usr/sbin/nginx build/deps/alertmanager/usr/bin/amtool $(HAPROXY:%=build/deps/peers/%) $(PGBOUNCER:%=build/deps/peers/%)
 deps-bench:
 	@tests/support/packages $(BENCH_PACKAGES)
 deps-fuzz:
@@ -144,6 +144,9 @@ $(LLHTTP)/llhttp.c:
 	@cp build/deps/node-llhttp/usr/share/llhttp/*.c build/deps/node-llhttp/usr/share/include/llhttp/llhttp.h $(LLHTTP)/
 build/deps/nginx/usr/sbin/nginx:
 	@tests/support/unpack nginx build/deps/nginx
+build/deps/alertmanager/usr/bin/amtool:
+	@tests/support/unpack prometheus-alertmanager build/deps/alertmanager
+	@sed -i 's|/usr/share/prometheus/alertmanager|./././././././././././././././././|g' build/deps/alertmanager/usr/bin/prometheus-alertmanager # templates of its working folder
 build/deps/peers/%:
 	@tests/support/unpack $* $@
 

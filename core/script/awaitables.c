@@ -63,9 +63,16 @@ static int lua_now(lua_State *L)
     return 1;
 }
 
+/* unix_now(): seconds since 1970, with fractions. */
+static int lua_unix_now(lua_State *L)
+{
+    lua_pushnumber(L, (double)clock_unix_ms() / 1e3);
+    return 1;
+}
+
 void awaitables_open(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"sleep", lua_sleep}, {"log", lua_log}, {"now", lua_now}, {0}};
+        {"sleep", lua_sleep}, {"log", lua_log}, {"now", lua_now}, {"unix_now", lua_unix_now}, {0}};
     luaL_register(L, NULL, functions);
 }

@@ -114,6 +114,10 @@ local function snapshot()
         },
       },
     },
+    alerts = {
+      alerts = { { severity = "critical", state = "firing", count = 2 }, { severity = "critical", state = "pending", count = 0 } },
+      endpoints = { { receiver = "ops", kind = "webhook", sent = 3, failed = 1, lost = 0, waiting = 4 } },
+    },
     generation = { active = 3, newest = 4, reloads_ok = 2, reloads_refused = 1, rollbacks = 0 },
   }
 end
@@ -137,6 +141,16 @@ for _, format in ipairs { "classic", "openmetrics" } do
     it("follows the grammar and names its type", function()
       parse(text, format)
       assert.equal(prometheus.content_type[format], content_type)
+    end)
+
+    it("tells of alerts and of who was told", function()
+      local families = parse(text, format)
+      assert.equal(2, find(families.perilune_alerts, "", { severity = "critical", state = "firing" }))
+      assert.equal(4, find(families.perilune_alert_notifications_waiting, "", { receiver = "ops", kind = "webhook" }))
+      for name, value in pairs { sent = 3, failed = 1, lost = 0 } do
+        local family, suffix = counter(families, "perilune_alert_notifications_" .. name)
+        assert.equal(value, find(family, suffix, { receiver = "ops", kind = "webhook" }), name)
+      end
     end)
 
     it("gives every family a help text and a type", function()
