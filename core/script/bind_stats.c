@@ -397,6 +397,17 @@ static int stats_settings(lua_State *L)
     return 1;
 }
 
+/* restarts(): how many workers were ever replaced. */
+static int stats_restarts(lua_State *L)
+{
+    struct board *board = self(L)->board;
+    double sum = 0;
+    for (uint32_t w = 0; w < board->workers; w++)
+        sum += (double)atomic_load_explicit(&board_worker(board, w)->restarts, memory_order_relaxed);
+    lua_pushnumber(L, sum);
+    return 1;
+}
+
 static int stats_generation(lua_State *L)
 {
     const struct board_generation *g = &self(L)->board->generation;
@@ -450,6 +461,7 @@ int bind_stats_open(lua_State *L, struct board *board, struct history *history,
         {"histograms", stats_histograms},
         {"settings", stats_settings},
         {"generation", stats_generation},
+        {"restarts", stats_restarts},
         {"counters", stats_counters},
     };
     if (luaL_newmetatable(L, VIEW)) {

@@ -58,13 +58,18 @@ end
 
 --- Moves a suggestion to a state: journal first. Returns true; or nil and why it stays where it is.
 function book:move(sug, state, actor, why, now_ms)
-  local done, trouble = self.options.note(sug, sug.state, state, actor, why)
-  if not done then return nil, "the journal cannot be written: " .. tostring(trouble) end
-  sug.history[#sug.history + 1] = { at_ms = now_ms, from = sug.state or core.json.null, to = state, actor = actor, why = why }
-  if #sug.history > HISTORY_KEPT then table.remove(sug.history, 1) end
+  local before = { state = sug.state, changed_ms = sug.changed_ms, ended_ms = sug.ended_ms }
   sug.state, sug.changed_ms, sug.etag = state, now_ms, sug.etag + 1
-  if not M.open_states[state] then
-    sug.ended_ms = now_ms
+  sug.ended_ms = not M.open_states[state] and now_ms or nil
+  sug.history[#sug.history + 1] = { at_ms = now_ms, from = before.state or core.json.null, to = state, actor = actor, why = why }
+  local done, trouble = self.options.note(sug, before.state, state, actor, why)
+  if not done then
+    sug.state, sug.changed_ms, sug.ended_ms = before.state, before.changed_ms, before.ended_ms
+    table.remove(sug.history)
+    return nil, "the journal cannot be written: " .. tostring(trouble)
+  end
+  if #sug.history > HISTORY_KEPT then table.remove(sug.history, 1) end
+  if sug.ended_ms then
     self.open[sug.key] = nil
     table.insert(self.ended, 1, sug)
     self.ended[ENDED_KEPT + 1] = nil
@@ -176,9 +181,9 @@ function book:raise(key, fields, now_ms)
     end
   end
   if before and before.state == "DISMISSED" and (not before.until_ms or now_ms < before.until_ms) then return end
-  if before and before.state == "FAILED" and now_ms < before.ended_ms + self.options.rest_ms(before) then return end
+  if before and before.state == "FAILED" and now_ms < before.ended_ms + self.options.rest_ms() then return end
   local sug = { id = ("sug-%d"):format(self.next_id), key = key, etag = 0, revision = before and before.revision + 1 or 1, history = {}, raised_ms = now_ms,
-    seen_ms = now_ms, reopens = before and before.id or nil, regressed = before and before.state == "SUCCEEDED" or nil }
+    seen_ms = now_ms, reopens = before and before.id or nil, regressed = before and before.state == "SUCCEEDED" or nil, failed_before = before and before.state == "FAILED" and before.verdict or nil }
   fill(sug, fields)
   self.next_id = self.next_id + 1
   if self:move(sug, "OPEN", "engine", fields.explanation, now_ms) then

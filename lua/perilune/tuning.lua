@@ -14,12 +14,12 @@ local analysis = require "perilune.analyzer.rules"
 local desks = require "perilune.trials"
 local facts = require "perilune.suggestions.facts"
 local overlay = require "perilune.overlay"
-local rules = require "perilune.suggestions.rules"
 local suggestions = require "perilune.suggestions"
 local trial = require "perilune.trials.trial"
 
 local M = {}
 
+local OWNER = "tuning.owner"
 local KEPT, JOURNAL, SETTINGS_JOURNAL = "tuning", "tuning", "settings"
 local SPAN_S = 30       -- that growth is taken over
 local QUEUE_MS = 600000 -- an approved suggestion waits so long for its trial
@@ -110,12 +110,6 @@ tuning.__index = tuning
 
 local function setting(name) return admin.setting(name) end
 
-local function restarts()
-  local sum = 0
-  for _, process in ipairs(admin.machine.processes()) do sum = sum + (process.role == "worker" and process.restarts or 0) end
-  return sum
-end
-
 local function overruled(name)
   for _, one in ipairs(admin.stats.settings()) do
     if one.name == name and (one.origin == "flag" or one.origin == "environment") then return one.origin end
@@ -178,7 +172,7 @@ local function environment(self)
 
   function env.span(routes, from_ms, to_ms) return admin.watch.span(routes, from_ms, to_ms) end
   function env.read(name) return admin.trials.state(name) end
-  env.restarts = restarts
+  env.restarts = admin.stats.restarts
 
   function env.apply(one, on)
     for _, change in ipairs(one.changes) do
@@ -262,11 +256,8 @@ function tuning:facts(snapshot) return facts.new(snapshot, self.units, self.thre
 
 -- A suggestion or a trial has ended a step.
 local function note_suggestion(sug, from, to, actor, why)
-  local data = {}
-  for name, value in pairs(sug) do data[name] = value end
-  data.state = to
   return admin.journal.append(JOURNAL, core.json.encode { type = "suggestion", id = sug.id, at = os.date "!%Y-%m-%dT%H:%M:%SZ", from = from or core.json.null, to = to,
-    actor = actor, why = why, data = data })
+    actor = actor, why = why, data = sug })
 end
 
 function tuning:checkpoint()
@@ -315,11 +306,22 @@ local function recover(self)
 end
 
 --- Whether a reload has put another copy of this module into its place.
-function tuning:is_over() return admin.stats.generation().active ~= self.generation end
+function tuning:is_over() return admin.keep.get(OWNER) ~= self.owner end
 
 function tuning:persist()
   if self:is_over() then return end
   admin.keep.put(KEPT, core.json.encode { book = self.book:dump(), desk = self.desk:dump() })
+end
+
+-- Where routes are on the board; those that had no request since control began are left out.
+local function indexes(names)
+  local out = {}
+  for _, thing in ipairs(admin.watch.things()) do
+    for _, name in ipairs(names) do
+      if thing.kind == "route" and thing.name == name then out[#out + 1] = thing.index end
+    end
+  end
+  return out
 end
 
 --- Starts what is due: what somebody approved, and what may start by itself.
@@ -330,15 +332,13 @@ function tuning:begin()
     local spec = { suggestion = sug.id, rule = sug.rule, target = sug.target, title = sug.title, by = auto and "auto" or "operator", group = sug.coupling_group,
       route_names = sug.routes, changes = sug.asked or sug.operations, metric = sug.verify.metric, direction = sug.verify.direction, mde = sug.verify.mde,
       settle_s = sug.settle_s, seed = (math.random(2 ^ 31) + at) % 2 ^ 31, pairs = setting "trials.pairs" * 2 ^ ((sug.tries or 1) - 1), try = sug.tries or 1, reason = sug.title }
-    if sug.routes then
-      spec.routes = {}
-      for _, thing in ipairs(admin.watch.things()) do
-        for _, name in ipairs(sug.routes) do
-          if thing.kind == "route" and thing.name == name then spec.routes[#spec.routes + 1] = thing.index end
-        end
-      end
+    local one, why
+    spec.routes = sug.routes and indexes(sug.routes)
+    if sug.routes and #spec.routes < #sug.routes then
+      why = "what its routes do is not known yet"
+    else
+      one, why = self.desk:start(spec, at, self.env)
     end
-    local one, why = self.desk:start(spec, at, self.env)
     sug.waits_for = why
     if one then
       sug.trial = one.id
@@ -370,17 +370,14 @@ function tuning:look()
   self:persist()
 end
 
---- The loop of this engine. Goes on where its predecessor ended.
-function M.new(policy, log)
-  local self = setmetatable({ generation = admin.stats.generation().active, snapshots = {}, units = { host = {}, route = {}, pool = {} }, thresholds = analysis.read().thresholds, log = log }, tuning)
+--- The loop of this engine, with what rules.read() and policy() give. Goes on where its predecessor ended.
+function M.new(list, policy, log)
+  local self = setmetatable({ snapshots = {}, units = { host = {}, route = {}, pool = {} }, thresholds = analysis.read().thresholds, log = log }, tuning)
   for _, signal in ipairs(admin.watch.signals()) do self.units[signal.kind][signal.name] = signal.unit end
   self.env = environment(self)
-  self.book = suggestions.new(rules.read(), {
+  self.book = suggestions.new(list, {
     note = note_suggestion, mode = policy, read = self.env.read, log = log,
-    rest_ms = function(sug)
-      local harm = self.desk.harms[sug.rule .. "|" .. sug.target]
-      return harm and math.max(0, harm.until_ms - sug.ended_ms) or setting "trials.cooldown_s" * 1000
-    end,
+    rest_ms = function() return setting "trials.cooldown_s" * 1000 end,
   })
   self.desk = desks.new { cooldown_s = setting "trials.cooldown_s", on_end = function(one)
     local sug = self.book:find(one.suggestion or "")
@@ -395,6 +392,8 @@ function M.new(policy, log)
     end
     self:checkpoint()
   end }
+  self.owner = tostring(tonumber(admin.keep.get(OWNER) or 0) + 1)
+  admin.keep.put(OWNER, self.owner)
   local kept = admin.keep.get(KEPT)
   if kept then
     local dump = core.json.decode(kept)

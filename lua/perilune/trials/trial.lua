@@ -360,8 +360,9 @@ function phases.KEEPING(self, now_ms, env)
   local there = true
   for _, change in ipairs(self.changes) do there = there and env.read(change.name).stable == change.to end
   if there then
+    self.ended_ms, self.why, self.on = now_ms, self.found, false
     env.note(self, "KEEPING", "VERIFIED", self.found)
-    self.phase, self.ended_ms, self.why, self.on = "VERIFIED", now_ms, self.found, false
+    self.phase = "VERIFIED"
   elseif not self.asked then
     self.asked = true
     local kept, why = env.keep(self)

@@ -27,9 +27,8 @@ local function now_ms() return os.time() * 1000 end
 -- What was changed: generations, settings, workers replaced.
 local seen
 local function notice()
-  local generation, settings, restarts = admin.stats.generation().active, {}, 0
+  local generation, settings, restarts = admin.stats.generation().active, {}, admin.stats.restarts()
   for _, one in ipairs(admin.stats.settings()) do settings[one.name] = one.value end
-  for _, process in ipairs(admin.machine.processes()) do restarts = restarts + (process.restarts or 0) end
   if seen then
     if generation ~= seen.generation then book:mark { at_ms = now_ms(), kind = "reload", text = ("generation %d"):format(generation) } end
     for name, value in pairs(settings) do

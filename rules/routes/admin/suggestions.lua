@@ -12,13 +12,15 @@
 -- With If-Match a suggestion is only touched while its etag is still that.
 local admin = require "perilune.admin"
 local p = require "perilune"
+local rules = require "perilune.suggestions.rules"
 local tuning = require "perilune.tuning"
 local app = admin.app()
 
 local LIMIT, LIMIT_MOST = 50, 500
 local SNOOZE_S = 86400
 
-local t = admin.trials and tuning.new(tuning.policy(require "policies.tuning"), p.log.warn)
+local known, policy = rules.read(), tuning.policy(require "policies.tuning") -- a reload is refused here
+local t = admin.trials and tuning.new(known, policy, p.log.warn)
 
 local function looked() t:look() end
 app:every(2, "asks the rules for suggestions", looked)
