@@ -46,7 +46,7 @@ BENCH_PACKAGES := strace python3-sklearn
 FUZZ_PACKAGES := clang-14 libclang-rt-14-dev
 LINT_PACKAGES := clang-tidy-14 clang-format-14 lua-check
 
-.PHONY: all deps deps-test deps-bench deps-fuzz deps-lint run test unit unit-bins spec bench bench-analysis asan tsan fuzz soak fuzz-build lint format install clean help
+.PHONY: all deps deps-test deps-bench deps-fuzz deps-lint run demo test unit unit-bins spec bench bench-analysis asan tsan fuzz soak fuzz-build lint format install clean help
 .DEFAULT_GOAL := all
 
 all: deps ## build build/release/perilune
@@ -55,6 +55,11 @@ all: deps ## build build/release/perilune
 run: deps ## build and serve the example API on http://127.0.0.1:8000
 	@$(MAKE) --no-print-directory $(JOBS) build/release/perilune
 	build/release/perilune run --config examples/02-lua-api/perilune.lua $(ARGS)
+
+demo: deps ## a service with a pool too small, and load: watch the engine find it and prove the cure
+	@tests/support/packages postgresql wrk curl
+	@$(MAKE) --no-print-directory $(JOBS) build/release/perilune
+	@examples/03-closed-loop/run $(ARGS)
 
 test: deps deps-test ## build and pass everything
 	@$(MAKE) --no-print-directory $(JOBS) $(B)/perilune
