@@ -1,4 +1,5 @@
-/* One blocking request: an address from ports.json, a body made and an answer read with the JSON of the scripts.
+/* One blocking request: an address from ports.json, a body made and an answer read with the JSON of
+ * the scripts.
  */
 // SPDX-License-Identifier: MIT
 #include "engine/alerts_test.h"
@@ -81,7 +82,9 @@ static int dial(const char *address)
     if (!config_address(address, host, sizeof host, &number))
         return -1;
     snprintf(port, sizeof port, "%u", number);
-    const char *name = strcmp(host, "0.0.0.0") == 0 ? "127.0.0.1" : strcmp(host, "::") == 0 ? "::1" : host;
+    const char *name = strcmp(host, "0.0.0.0") == 0 ? "127.0.0.1"
+                       : strcmp(host, "::") == 0    ? "::1"
+                                                    : host;
     if (getaddrinfo(name, port, &hints, &list) != 0)
         return -1;
     for (struct addrinfo *a = list; a && fd < 0; a = a->ai_next) {
@@ -108,7 +111,8 @@ static bool send_all(int fd, const char *p, size_t len)
 }
 
 /* Sends a body, appends the whole answer. */
-static bool exchange_texts(const char *address, const char *token, struct str body, struct buf *answer)
+static bool exchange_texts(const char *address, const char *token, struct str body,
+                           struct buf *answer)
 {
     struct buf head = {0};
     struct timeval wait = {.tv_sec = WAIT_S};
@@ -117,8 +121,11 @@ static bool exchange_texts(const char *address, const char *token, struct str bo
         return false;
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait);
-    buf_printf(&head, "POST " PATH " HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nContent-Type: application/json\r\n"
-                      "Content-Length: %zu\r\n", address, body.len);
+    buf_printf(&head,
+               "POST " PATH
+               " HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nContent-Type: application/json\r\n"
+               "Content-Length: %zu\r\n",
+               address, body.len);
     if (*token)
         buf_printf(&head, "Authorization: Bearer %s\r\n", token);
     buf_printf(&head, "\r\n");
@@ -143,7 +150,8 @@ static bool make_body(lua_State *L, const struct options *o, struct buf *out)
     if (o->policy) {
         struct buf text = {0};
         if (!read_file(o->policy, POLICY_MOST, &text)) {
-            fail(2, "%s cannot be read: %s", o->policy, errno == EFBIG ? "it has more than 256 KiB" : strerror(errno));
+            fail(2, "%s cannot be read: %s", o->policy,
+                 errno == EFBIG ? "it has more than 256 KiB" : strerror(errno));
             buf_done(&text);
             return false;
         }
@@ -197,7 +205,8 @@ static int print_answer(lua_State *L, int status)
 {
     if (status != 200) {
         const char *detail = text_of(L, "detail");
-        return fail(status >= 400 && status < 500 ? 2 : 1, "%s", *detail ? detail : "the engine answered with an error");
+        return fail(status >= 400 && status < 500 ? 2 : 1, "%s",
+                    *detail ? detail : "the engine answered with an error");
     }
     lua_getfield(L, -1, "data");
     if (!lua_istable(L, -1))
@@ -220,7 +229,8 @@ static int read_answer(lua_State *L, struct buf *answer)
     int status = 0;
     buf_add_char(answer, 0);
     const char *whole = buf_ok(answer) ? buf_str(answer).p : "", *body = strstr(whole, "\r\n\r\n");
-    if (!body || sscanf(whole, "HTTP/1.1 %d", &status) != 1 || json_decode(L, body + 4, strlen(body + 4), JSON_DEPTH_MAX, why, sizeof why) < 0 ||
+    if (!body || sscanf(whole, "HTTP/1.1 %d", &status) != 1 ||
+        json_decode(L, body + 4, strlen(body + 4), JSON_DEPTH_MAX, why, sizeof why) < 0 ||
         !lua_istable(L, -1))
         return fail(1, "the engine's answer cannot be read");
     return print_answer(L, status);
@@ -233,7 +243,9 @@ static int ask(lua_State *L, const struct options *o, const struct config *c)
     int code = 2;
     if (make_body(L, o, &body)) {
         if (!admin_address(c->key[CONFIG_STATE].text, address, sizeof address))
-            code = fail(1, "no engine runs on %s (there is no ports.json); name its folder with --state", c->key[CONFIG_STATE].text);
+            code = fail(
+                1, "no engine runs on %s (there is no ports.json); name its folder with --state",
+                c->key[CONFIG_STATE].text);
         else if (!exchange_texts(address, c->key[CONFIG_ADMIN_TOKEN].text, buf_str(&body), &answer))
             code = fail(1, "the control API at %s does not answer; does the engine run?", address);
         else

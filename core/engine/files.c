@@ -20,7 +20,8 @@ static const struct engine *self(lua_State *L)
 static void path_of(lua_State *L, char out[PATH_SIZE])
 {
     const char *name = luaL_checkstring(L, 1);
-    luaL_argcheck(L, *name && strspn(name, "abcdefghijklmnopqrstuvwxyz-") == strlen(name), 1, "a name of small letters");
+    luaL_argcheck(L, *name && strspn(name, "abcdefghijklmnopqrstuvwxyz-") == strlen(name), 1,
+                  "a name of small letters");
     snprintf(out, PATH_SIZE, "%s/%s.json", self(L)->state, name);
 }
 
@@ -137,7 +138,8 @@ static int lua_secret(lua_State *L)
 
 void files_open(lua_State *L, struct engine *engine)
 {
-    static const luaL_Reg functions[] = {{"write", lua_write}, {"read", lua_read}, {"secret", lua_secret}, {0}};
+    static const luaL_Reg functions[] = {
+        {"write", lua_write}, {"read", lua_read}, {"secret", lua_secret}, {0}};
     lua_newtable(L);
     for (const luaL_Reg *f = functions; f->name; f++) {
         lua_pushlightuserdata(L, engine);

@@ -142,8 +142,12 @@ static int start(struct command_op *op, uv_loop_t *loop, char **args)
         {.flags = UV_IGNORE},
         {.flags = UV_INHERIT_FD, .data.fd = 2},
     };
-    uv_process_options_t options = {.file = args[0], .args = args, .exit_cb = on_exit_command, .stdio = stdio,
-                                    .stdio_count = 3, .flags = UV_PROCESS_DETACHED};
+    uv_process_options_t options = {.file = args[0],
+                                    .args = args,
+                                    .exit_cb = on_exit_command,
+                                    .stdio = stdio,
+                                    .stdio_count = 3,
+                                    .flags = UV_PROCESS_DETACHED};
     uv_pipe_init(loop, &op->input, 0);
     uv_timer_init(loop, &op->timer);
     op->process.data = op->input.data = op->timer.data = op->write.data = op;

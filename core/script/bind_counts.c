@@ -41,7 +41,8 @@ static int view_gc(lua_State *L)
 
 static void set_name(lua_State *L, const struct board *board, const struct stats_route *r)
 {
-    const struct board_route *route = &board->routes[r->route < board->routes_max ? r->route : ROUTE_OTHER];
+    const struct board_route *route =
+        &board->routes[r->route < board->routes_max ? r->route : ROUTE_OTHER];
     set_text(L, "method", route->method);
     set_text(L, "route", route->name);
     lua_pushfstring(L, "%s %s", route->method, route->name);
@@ -114,7 +115,8 @@ static unsigned take_bounds(lua_State *L, int index, double out[BOUNDS_MOST])
     return n;
 }
 
-static void set_slow(lua_State *L, const struct stats_route *r, const double *bounds_s, unsigned bounds)
+static void set_slow(lua_State *L, const struct stats_route *r, const double *bounds_s,
+                     unsigned bounds)
 {
     lua_createtable(L, (int)bounds, 0);
     for (unsigned i = 0; i < bounds; i++) {

@@ -225,8 +225,8 @@ function book:look_at_burns(now)
 end
 
 --- One look at all. `things` is { route = list, host = list, pool = list, engine = list, issue = list } of
--- { name, labels, requests, signal = value }; `events` what count_events() takes. `pause()` is called after each policy: between
--- two the book is whole.
+-- { name, labels, requests, signal = value }; `events` what count_events() takes. `pause()` is called where the book
+-- is whole, for what takes long.
 function book:tick(things, events, now, pause)
   self.looks, self.now = self.looks + 1, now
   self:count_events(events, now)
@@ -247,7 +247,7 @@ function book:tick(things, events, now, pause)
     end
   end
   self:look_at_burns(now)
-  self:notify(now)
+  self:notify(now, pause)
 end
 
 -- ---- who is told ----
@@ -263,17 +263,6 @@ end
 function book:silenced(set, now)
   for _, silence in ipairs(self.silences) do
     if now >= silence.starts_at and now < silence.ends_at and labels.matches(silence.matchers, set) then return silence end
-  end
-end
-
---- The alert that keeps one of these labels quiet, or nil.
-function book:inhibited(id, set, firing)
-  for _, rule in ipairs(self.config.inhibit) do
-    if labels.matches(rule.target, set) then
-      for _, e in ipairs(firing) do
-        if e.id ~= id and labels.inhibits(rule, e.labels, set) then return e end
-      end
-    end
   end
 end
 
@@ -359,9 +348,12 @@ function book:queue_direct(now, muted)
   end
 end
 
-function book:notify(now)
-  local firing = #self.config.inhibit > 0 and self:firing() or {}
-  local function muted(alert) return self:silenced(alert.labels, now) ~= nil or self:inhibited(alert.id, alert.labels, firing) ~= nil end
+function book:notify(now, pause)
+  local inhibited = labels.inhibition(self.config.inhibit, #self.config.inhibit > 0 and self:firing() or {})
+  local function muted(alert)
+    if pause then pause() end
+    return self:silenced(alert.labels, now) ~= nil or inhibited(alert.id, alert.labels) ~= nil
+  end
   self:queue_groups(now, muted)
   self:queue_direct(now, muted)
 end
@@ -403,17 +395,21 @@ end
 
 -- ---- what is shown ----
 
---- All alerts: those that fire, are pending, and were, as { id, state, labels, ... }.
-function book:list(now)
-  local out, firing = {}, self:firing()
+--- All alerts: those that fire, are pending, and were, as { id, state, labels, ... }. `pause` as for tick().
+function book:list(now, pause)
+  local out, there, inhibited = {}, {}, labels.inhibition(self.config.inhibit, self:firing())
   self:each(function(e, policy)
-    if e.state == "inactive" and not e.flapping then return end
-    local silence, by = self:silenced(e.labels, now), self:inhibited(e.id, e.labels, firing)
-    out[#out + 1] = { id = e.id, state = e.state == "inactive" and "flapping" or e.state, labels = e.labels, annotations = said(policy, e), value = e.value,
+    if e.state ~= "inactive" or e.flapping then there[#there + 1] = { e, policy } end
+  end)
+  for i, one in ipairs(there) do
+    local e, policy = one[1], one[2]
+    if pause then pause() end
+    local silence, by = self:silenced(e.labels, now), inhibited(e.id, e.labels)
+    out[i] = { id = e.id, state = e.state == "inactive" and "flapping" or e.state, labels = e.labels, annotations = said(policy, e), value = e.value,
       unit = policy.unit, since = e.active_at, fired_at = e.fired_at, policy = policy.name, file = policy.file, severity = policy.severity,
       silenced_by = silence and silence.id, inhibited_by = by and by.id, flapping = e.flapping ~= nil, no_data = e.no_data or nil,
       flap_score = machine.flap_score(e.changes) }
-  end)
+  end
   local rank = { firing = 1, flapping = 2, pending = 3 }
   table.sort(out, function(a, b)
     if a.state ~= b.state then return rank[a.state] < rank[b.state] end

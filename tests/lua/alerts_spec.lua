@@ -327,9 +327,17 @@ describe("inhibition", function()
   end)
 
   it("needs the labels on both sides, and nobody inhibits itself", function()
-    assert.is_true(labels.inhibits({ source = { a = "1" }, target = { b = "1" }, equal = { "r" } }, { a = "1", r = "x" }, { b = "1", r = "x" }))
-    assert.is_false(labels.inhibits({ source = { a = "1" }, target = { b = "1" }, equal = { "r" } }, { a = "1" }, { b = "1" }))
-    assert.is_false(labels.inhibits({ source = { a = "1" }, target = { b = "1" }, equal = { "r" } }, { a = "1", r = "x" }, { b = "1", r = "y" }))
+    local rule = { source = { a = "1" }, target = { b = "1" }, equal = { "r" } }
+    local function by(source, target)
+      local one = labels.inhibition({ rule }, { { id = "s", labels = source } })("t", target)
+      return one and one.id
+    end
+    assert.equal("s", by({ a = "1", r = "x" }, { b = "1", r = "x" }))
+    assert.is_nil(by({ a = "1" }, { b = "1" }))
+    assert.is_nil(by({ a = "1", r = "x" }, { b = "1", r = "y" }))
+    assert.is_nil(by({ a = "2", r = "x" }, { b = "1", r = "x" }))
+    local twins = labels.inhibition({ { source = { a = "1" }, target = { a = "1" }, equal = {} } }, { { id = "1", labels = { a = "1" } }, { id = "2", labels = { a = "1" } } })
+    assert.same({ "2", "1" }, { twins("1", { a = "1" }).id, twins("2", { a = "1" }).id })
     local l = lab(told({ slow() }, { inhibit = { { source = { alertname = "Slow" }, target = { alertname = "Slow" }, equal = { "route" } } } }))
     l.p95(1500).p95(1500, 30)
     assert.equal(1, #l.mail "ops:webhook")

@@ -242,6 +242,18 @@ describe("alerts", function()
     assert.not_equal(before.id, alert("firing").id)
   end)
 
+  run("begin anew where what was kept is damaged, and keep that aside", function()
+    start { mine = bad() }
+    served:stop { keep = true }
+    files.write(served.state .. "/alerts.json", '{"version":1,"alerts":[')
+    files.write(served.state .. "/alerts-budgets.json", "[]]")
+    served = engine.start { folder = served.folder, rules = served.options.rules, args = FAST }
+    ask "/bad"
+    wait_alert "firing"
+    served:wait_log "alerts.json in the state folder is damaged"
+    assert.equal('{"version":1,"alerts":[', files.read(served.state .. "/alerts-damaged.json"))
+  end)
+
   run("are not begun by a file with a mistake, which says where it is", function()
     start { mine = bad() }
     local active = get("generations").active
@@ -437,6 +449,9 @@ describe("alerts", function()
       assert.same(want, { refused.status, refused.json.code }, refused.body)
     end
     assert.equal(400, served:admin_get("~/alerts?state=on").status)
+    assert.equal(400, served:admin_get("~/alerts?limit=0").status)
+    local listed = get "alerts?limit=1"
+    assert.same({ 1, true }, { #listed.alerts, listed.total >= 1 })
     assert.equal(400, served:admin_get("~/alerts?sev=critical").status)
     assert.equal(404, served:admin_get("~/alerts/none").status)
   end)

@@ -111,7 +111,10 @@ end
 local function decoded(name, text)
   local ok, value = pcall(core.json.decode, text or "")
   if ok and type(value) == "table" then return value end
-  if text and text ~= "" then core.log("error", ("%s.json in the state folder is damaged; alerts begin anew"):format(name)) end
+  if text and text ~= "" then
+    core.log("error", ("%s.json in the state folder is damaged: it is kept as %s-damaged.json, and alerts begin anew"):format(name, name))
+    core.files.write(name .. "-damaged", text)
+  end
 end
 
 local function kept(name)
@@ -143,7 +146,7 @@ function desk:is_ours() return core.keep.get(OWNER) == self.owner end
 -- ---- looking ----
 
 -- Lets others have a turn after so much work in one go.
-local function pauses()
+function M.pauses()
   local since = os.clock()
   return function()
     if os.clock() - since < TURN_S then return end
@@ -157,7 +160,7 @@ function desk:look(at)
   if self.after_ms > at * 1000 + CLOCK_MS then self.after_ms = at * 1000 end -- the clock was set back
   local events, to_ms = measure.events(self.after_ms, self.config.bounds)
   self.after_ms = to_ms
-  self.book:tick(measure.things(self.settings.window_s, self.trouble), events, at, pauses())
+  self.book:tick(measure.things(self.settings.window_s, self.trouble), events, at, M.pauses())
   if not self:is_ours() then return end
   self:save()
   self:save_budgets(at)

@@ -70,14 +70,40 @@ function M.pick(labels, names)
   return out
 end
 
---- Whether a firing alert keeps another one quiet by a rule { source, target, equal }: both must have the labels of
--- `equal`, and nobody keeps itself quiet.
-function M.inhibits(rule, source, target)
-  if not M.matches(rule.source, source) or not M.matches(rule.target, target) then return false end
-  for _, name in ipairs(rule.equal) do
-    if source[name] == nil or source[name] ~= target[name] then return false end
+-- The values of some labels as one text; nil where one is absent.
+local function values(names, set)
+  local parts = {}
+  for i, name in ipairs(names) do
+    if set[name] == nil then return nil end
+    parts[i] = set[name]
   end
-  return true
+  return table.concat(parts, "\31")
+end
+
+--- Who keeps whom quiet. `rules` are { source, target, equal }, `firing` a list of alerts { id, labels }: a source and a
+-- target must both have the labels of `equal`, with the same values, and nobody keeps itself quiet. Returns a function
+-- (id, labels) that gives the source, or nil.
+function M.inhibition(rules, firing)
+  local sources = {}
+  for i, rule in ipairs(rules) do
+    sources[i] = {}
+    for _, alert in ipairs(firing) do
+      local key = M.matches(rule.source, alert.labels) and values(rule.equal, alert.labels)
+      if key then
+        local list = sources[i][key] or {}
+        sources[i][key] = list
+        if #list < 2 then list[#list + 1] = alert end -- one of two is not the target
+      end
+    end
+  end
+  return function(id, set)
+    for i, rule in ipairs(rules) do
+      local key = next(sources[i]) and M.matches(rule.target, set) and values(rule.equal, set)
+      for _, alert in ipairs(key and sources[i][key] or {}) do
+        if alert.id ~= id then return alert end
+      end
+    end
+  end
 end
 
 return M

@@ -1,6 +1,6 @@
 -- Looks at the policies of rules/alerts/, tells receivers, and answers what fires.
 --
--- GET alerts?state=&severity=&policy=&label.route= : what fires, is pending, or was resolved
+-- GET alerts?state=&severity=&policy=&label.route=&limit= : what fires, is pending, or was resolved
 -- GET alerts/:id
 -- GET alerts/policies           : what is looked at, who is told, how many notifications wait
 -- GET alerts/silences?active=true
@@ -18,6 +18,7 @@ local shape = require "perilune.alerts.shape"
 require "perilune.alerts.slo" -- for files that are tested
 local app = admin.app()
 
+local LIMIT, LIMIT_MOST = 500, 5000
 local TTL_MOST, SILENCES_MOST, STEPS, STEPS_MOST, TEXT_MOST = 366 * 86400, 1000, 720, 20000, 256 * 1024
 
 local desk = desks.open()
@@ -62,22 +63,27 @@ local function fits(a, query)
 end
 
 app:get(admin.path "alerts", function(req)
-  local q, known = req.query, { "state", "severity", "policy" }
+  local q, known = req.query, { "state", "severity", "policy", "limit" }
+  local limit = tonumber(q.limit or LIMIT)
+  if not limit or limit < 1 or limit > LIMIT_MOST or limit ~= math.floor(limit) then return admin.problem(400, "bad_limit", "limit is a whole number, 1 to 5000") end
   if q.state and not one_of(q.state, STATES) then return admin.problem(400, "bad_state", "state is one of " .. table.concat(STATES, ", ")) end
   if q.severity and not one_of(q.severity, policies.severities) then
     return admin.problem(400, "bad_severity", "severity is one of " .. table.concat(policies.severities, ", "))
   end
   for name in pairs(q) do
     if not one_of(name, known) and not name:find "^label%." then
-      return admin.problem(400, "unknown_filter", ("there is no filter '%s'%s; there are state, severity, policy and label.NAME"):format(name, shape.hint(name, known)))
+      return admin.problem(400, "unknown_filter", ("there is no filter '%s'%s; there are state, severity, policy, limit and label.NAME"):format(name, shape.hint(name, known)))
     end
   end
-  local out, counts = p.json.array(), { firing = 0, pending = 0, flapping = 0, resolved = 0 }
-  for _, a in ipairs(book():list(desks.now())) do
+  local out, total, counts = p.json.array(), 0, { firing = 0, pending = 0, flapping = 0, resolved = 0 }
+  for _, a in ipairs(book():list(desks.now(), desks.pauses())) do
     counts[a.state] = counts[a.state] + 1
-    if fits(a, q) then out[#out + 1] = show(a) end
+    if fits(a, q) then
+      total = total + 1
+      if total <= limit then out[total] = show(a) end
+    end
   end
-  return admin.envelope { alerts = out, counts = counts }
+  return admin.envelope { alerts = out, total = total, counts = counts }
 end)
 
 app:get(admin.path "alerts/policies", function()
@@ -154,7 +160,7 @@ app:delete(admin.path "alerts/silences/:id", function(req)
 end)
 
 app:get(admin.path "alerts/:id", function(req)
-  for _, a in ipairs(book():list(desks.now())) do
+  for _, a in ipairs(book():list(desks.now(), desks.pauses())) do
     if a.id == req.params.id then return admin.envelope(show(a)) end
   end
   return admin.problem(404, "unknown_alert", "there is no alert of this id; see GET alerts")
