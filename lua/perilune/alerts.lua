@@ -19,7 +19,7 @@ local labels = require "perilune.alerts.labels"
 local machine = require "perilune.alerts.machine"
 local outbox = require "perilune.alerts.outbox"
 
-local M = {}
+local M = { VERSION = 1 } -- of what dump() gives
 
 local RESOLVED_KEPT, EXPIRED_KEPT = 200, 100
 local LOW_RPS, PAGE_EVENTS, TICKET_EVENTS = 1, 10, 3
@@ -459,7 +459,7 @@ function book:dump(now)
       alerts[#alerts + 1] = kept
     end
   end
-  return { version = 1, saved_at = now, alerts = alerts, resolved = self.resolved, silences = self.silences, next_silence = self.next_silence,
+  return { version = M.VERSION, saved_at = now, alerts = alerts, resolved = self.resolved, silences = self.silences, next_silence = self.next_silence,
     groups = self.groups:dump(), outbox = self.outbox:dump(), resend_at = self.resend_at }
 end
 

@@ -126,6 +126,7 @@ end
 local function restore(self)
   local at = now()
   local state, restarted = kept(STATE)
+  if state and state.version ~= alerts.VERSION then error(("it is of version %s, not %d"):format(tostring(state.version), alerts.VERSION), 0) end
   if state then self.book:restore(state, at, restarted) end
   local budgets = kept(BUDGETS)
   self.after_ms = budgets and budgets.after_ms or 0
