@@ -20,8 +20,11 @@ static const struct flag flags[] = {
     FLAG("--workers", "N", workers, "worker processes (default: the CPUs we may use)"),
     FLAG("--rules", "DIR", rules, "folder of routes and rules (default ./rules beside the configuration)"),
     FLAG("--state", "DIR", state, "folder for ports.json and generations (default ./.perilune)"),
+    FLAG("--format", "NAME", replay.format, "replay: the format of the log by its name; 'list' shows them (default: guessed)"),
     FLAG("--log-format", "FORMAT", replay.log_format, "replay: how lines look, an nginx log_format (default: guessed)"),
-    FLAG("--fail-on", "LIMIT", replay.fail_on, "replay: exit with 3 when it holds, like 'p99>250ms' or 'errors>1%'"),
+    FLAG("--report", "KIND", replay.report, "replay: terminal (default), html, json or md"),
+    FLAG("--output", "FILE", replay.output, "replay: where the report goes (default: stdout)"),
+    FLAG("--fail-on", "LIMIT", replay.fail_on, "replay: exit with 3 when it holds, like 'p99>250ms' or 'GET /users/:id errors>1%'; repeatable"),
     FLAG("--policy", "FILE", policy, "alerts test: a file like those of rules/alerts/ (default: those in force)"),
     FLAG("--from", "SECONDS", from, "alerts test: since when, as -3600 (default) for the last hour"),
     FLAG("--bundle", "FILE", bundle, "check a saved generation instead of the folder"),
@@ -93,6 +96,14 @@ static void take_set(struct options *out, const char *value, struct problems *pr
         out->set[out->set_count++] = value;
 }
 
+static void take_limit(struct options *out, const char *value, struct problems *problems)
+{
+    if (out->replay.limit_count == REPLAY_LIMITS)
+        problems_add(problems, "", 0, "too many --fail-on: at most %d", REPLAY_LIMITS);
+    else
+        out->replay.fail_on[out->replay.limit_count++] = value;
+}
+
 /* Takes the flag at argv[*i] and its value. */
 static void take_flag(struct options *out, int argc, char **argv, int *i, struct problems *problems)
 {
@@ -109,6 +120,8 @@ static void take_flag(struct options *out, int argc, char **argv, int *i, struct
     const char *value = eq ? eq + 1 : *i + 1 < argc ? argv[++*i] : NULL;
     if (is_set)
         take_set(out, value, problems);
+    else if (value && *value && strcmp(flag->name, "--fail-on") == 0)
+        take_limit(out, value, problems);
     else if (!value || !*value)
         problems_add(problems, "", 0, "%s needs a value: %s %s", flag->name, flag->name, flag->argument);
     else

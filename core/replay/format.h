@@ -1,42 +1,43 @@
-/* format.h - access log lines by a pattern, nginx's log_format as it is written.
+/* format.h - the kinds of access log lines.
  *
- * A variable reaches to the literal behind it; one before a '"' may hold
- * escaped quotes, as Apache writes them.
+ * PATTERN is text as an nginx log_format describes it: a variable reaches to the literal behind it; one
+ * before a '"' may hold escaped quotes. JSON and LTSV are tables of keys.
  *
  * Threads: any; a compiled format is constant.
  */
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "base/str.h"
+#include "replay/entry.h"
 
-enum field { FIELD_IGNORED, FIELD_TIME, FIELD_REQUEST, FIELD_STATUS, FIELD_BYTES, FIELD_SECONDS, FIELD_COUNT };
+enum format_kind { FORMAT_PATTERN, FORMAT_JSON, FORMAT_LTSV };
+enum { FORMAT_ITEMS = 64 };
 
-enum { FORMAT_ITEMS = 48 };
+struct format_key {
+    const char *name;
+    enum field field;
+};
 
 struct format {
-    const char *name;
+    const char *name;  /* NULL: none yet */
+    const char *shape; /* how a line looks, for people */
+    enum format_kind kind;
+    const struct format_key *keys; /* of JSON and LTSV, ended by a NULL name */
     struct format_item {
         struct str literal; /* or, when its p is NULL, a variable */
         enum field field;
     } items[FORMAT_ITEMS];
     unsigned count;
-    bool has_time, has_status, has_seconds;
 };
 
-struct entry {
-    struct str method, path;
-    unsigned status;
-    uint64_t bytes;
-    int64_t at_s;       /* unix time */
-    double seconds;     /* below 0: not in the line */
-};
-
-/* The pattern must outlive *out. On failure *why says what is missing. */
+/* A pattern must outlive *out. On failure *why says what is missing. */
 bool format_compile(struct format *out, const char *name, const char *pattern, const char **why);
 
 /* False puts the offset of the first byte that does not fit into *bad. */
 bool format_read(const struct format *f, struct str line, struct entry *out, size_t *bad);
 
-/* Known formats, the one that tells most first; NULL behind the last. */
-const char *format_known(unsigned index, const char **pattern);
+/* The known formats, the one that tells most first; false behind the last. */
+bool format_known(unsigned index, struct format *out);
+
+/* Whether a line that can be read belongs to this format rather than to one further down. */
+bool format_suits(const struct format *f, const struct entry *e);
