@@ -90,11 +90,12 @@ end
 local function attach(now, grown)
   local function each(list, changes)
     local by = {}
-    for _, row in ipairs(changes or {}) do by[row.id or row.name or row.statement or ""] = row end
-    for _, row in ipairs(list or {}) do row.during = by[row.id or row.name or row.statement or ""] or {} end
+    for _, row in ipairs(changes or {}) do by[row.id or row.name or row.statement or row.address or ""] = row end
+    for _, row in ipairs(list or {}) do row.during = by[row.id or row.name or row.statement or row.address or ""] or {} end
   end
   each(now.pools, grown.pools)
   each(now.upstreams, grown.upstreams)
+  for i, upstream in ipairs(now.upstreams) do each(upstream.peers, grown.upstreams[i] and grown.upstreams[i].peers) end
   for i, pool in ipairs(now.pools) do each(pool.statements, grown.pools[i] and grown.pools[i].statements) end
   curves(now.cache)
   for _, name in ipairs { "tasks", "cache", "compression", "limits", "counters" } do

@@ -1,0 +1,44 @@
+-- A handler holds its worker's loop for long at a time, so that all other requests of the worker wait for it.
+local LAG_MS, HANDLER_MS = 10, 5
+
+local function blocker(f)
+  local best
+  for _, s in ipairs(f.routes) do
+    if (s.now.lua or 0) >= HANDLER_MS and (s.now.rps or 0) > 0 and (not best or s.now.lua > best.now.lua) then best = s end
+  end
+  return best
+end
+
+local function others(f, but)
+  local names = {}
+  for _, s in ipairs(f.routes) do
+    if s ~= but and (s.now.queue or 0) > 0.2 then names[#names + 1] = s.name end
+  end
+  return names
+end
+
+return {
+  id = "loop_blocked",
+  title = function(_, f) return ("%s holds up all others: give its work to a task"):format(blocker(f).name) end,
+  class = "asynchronous",
+  on = "host",
+  issue = { "cpu.handler", "runtime.loop_block" },
+  needs = { "loop_lag_ms" },
+  when = function(s, f) return s.now.loop_lag_ms >= LAG_MS and blocker(f) ~= nil end,
+  impact = function(_, f)
+    local names = others(f, blocker(f))
+    if #names == 0 then return nil end
+    local now, waits = f:mean(names, "mean_ms"), f:mean(names, "queue")
+    return { metric = "mean_ms", now = now, predicted = now - waits, lo = now - waits, hi = now - waits / 2, routes = names, formula = "mean - waiting for the loop",
+      inputs = { queue_ms = waits, handler_ms = blocker(f).now.lua } }
+  end,
+  advise = function(_, f)
+    return ("In %s, move what computes into rules/lib/work.lua and call it by\n  local tasks = require \"perilune.tasks\"\n  return tasks:run { module = \"lib.work\", fn = \"compute\", arguments }\nso that it runs on a thread of its own."):format(blocker(f).name)
+  end,
+  effort = "low",
+  risk = 1,
+  explain = function(s, f)
+    local b = blocker(f)
+    return ("%s computes for %.1f ms a request; the loop was held up for %s"):format(b.name, b.now.lua, s:show "loop_lag_ms")
+  end,
+}

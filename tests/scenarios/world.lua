@@ -1,0 +1,175 @@
+--- A service with everything that can go wrong: the engine under test between clients and PostgreSQL, Redis and three instances
+-- of an upstream (which are engines as well). Faults are switched by functions of the world, never by what the engine can read.
+local engine = require "tests.support.engine"
+local loop = require "tests.support.loop"
+local postgres = require "tests.support.postgres"
+local redis = require "tests.support.redis"
+
+local API = "/api/v1/performance-optimization/"
+
+local UPSTREAM = [[
+local p = require "perilune"
+local app = p.app()
+local fault, n = { delay_ms = 4, errors = 0, slow_share = 0, slow_ms = 0 }, 0
+app:post("/fault", function(req) for name, value in pairs(p.json.decode(req.body)) do fault[name] = value end return 200 end)
+app:get("/*rest", function()
+  n = n + 1
+  p.sleep((n % 100 < fault.slow_share and fault.slow_ms or fault.delay_ms) / 1000)
+  if n % 100 < fault.errors then return 500, "fault" end
+  return 200, ("x"):rep(200), { ["Cache-Control"] = "max-age=600" }
+end)
+return app
+]]
+
+local APP = [[
+local p = require "perilune"
+local tasks = require "perilune.tasks"
+local db, redis = p.postgres "main", p.redis "sessions"
+local app = p.app()
+local fault = { spin = 2000, statements = 1, gets = 1, block_ms = 0, hold_ms = 0, task_ms = 1 }
+app:post("/fault", function(req) for name, value in pairs(p.json.decode(req.body)) do fault[name] = value end return 200 end)
+app:get("/db", function()
+  local row
+  for _ = 1, fault.statements do row = db:one("select work() w") end
+  return row.w and "ok"
+end)
+app:get("/session", function()
+  local got
+  for _ = 1, fault.gets do got = redis:get "session" end
+  return got and "ok" or "none"
+end)
+local n = 0
+app:get("/cpu", function()
+  local sum = 0
+  for i = 1, fault.spin do sum = sum + i % 7 end
+  n = n + 1
+  if fault.block_ms > 0 and n % 50 == 0 then
+    local until_s = p.now() + fault.block_ms / 1000
+    while p.now() < until_s do sum = sum + 1 end
+  end
+  return 200, tostring(sum)
+end)
+app:get("/task", function() return tasks:run { module = "lib.work", fn = "spin", fault.task_ms / 1000 } end)
+local page = {}
+for i = 1, 400 do page[i] = { id = i, name = "article " .. i, text = ("words that repeat, as words do, %d "):format(i):rep(4) } end
+app:get("/page", function() return page end)
+app:proxy("/api/*rest", "service")
+app:proxy("/cached/*rest", "service")
+return app
+]]
+
+local WORK = [[
+local p = require "perilune"
+local work = {}
+function work.spin(seconds)
+  local until_s = p.now() + seconds
+  while p.now() < until_s do end
+  return "spun"
+end
+return work
+]]
+
+local world = {}
+world.__index = world
+
+local function work(ms) return ("create or replace function work() returns text as $$ select pg_sleep(%s)::text || 'x' $$ language sql"):format(ms / 1000) end
+
+--- A client that asks for a path (or fn(i)) again and again, pausing in between, until world.going is false or it is told to stop.
+function world:client(path, pause_ms, headers)
+  local one = { stop = false }
+  one.thread = loop.spawn(function()
+    local c, i = nil, 0
+    while self.going and not one.stop do
+      i = i + 1
+      c = c or self.served:connect()
+      local target = type(path) == "function" and path(i) or path
+      if not c or not c:request { path = target, headers = headers } then
+        if c then c:close() end
+        c = nil
+        loop.sleep(20)
+      end
+      if pause_ms > 0 then loop.sleep(pause_ms * (0.7 + 0.6 * math.random())) end
+    end
+    if c then c:close() end
+  end)
+  self.clients[#self.clients + 1] = one
+  return one
+end
+
+function world:clients_of(n, ...)
+  local list = {}
+  for i = 1, n do list[i] = self:client(...) end
+  return function()
+    for _, one in ipairs(list) do one.stop = true end
+    for _, one in ipairs(list) do loop.join(one.thread) end
+  end
+end
+
+function world:post(path, body)
+  local got = assert(self.served:admin_request { method = "POST", path = API .. path, json = body })
+  assert(got.status < 300, got.body)
+  return got.json.data
+end
+
+function world:patch(path, body)
+  local got = assert(self.served:admin_request { method = "PATCH", path = API .. path, json = body })
+  assert(got.status < 300, got.body)
+end
+
+function world:get(path) return assert(self.served:admin_get("~/" .. path)).json.data end
+
+-- Each worker of an engine has its own values: all must hear.
+local function tell(where, values)
+  for _ = 1, 8 do assert(where:request { method = "POST", path = "/fault", body = require("dkjson").encode(values) }.status == 200) end
+end
+--- Plants values in the handlers, or in upstream instance i (all: nil).
+function world:handlers(values) tell(self.served, values) end
+function world:instance(i, values)
+  for at, one in ipairs(self.instances) do
+    if not i or i == at then tell(one, values) end
+  end
+end
+function world:query_ms(ms) self.pg:sql(work(ms)) end
+
+function world.start(options)
+  local self = setmetatable({ going = true, clients = {}, instances = {} }, world)
+  self.pg, self.redis = postgres.start {}, redis.start {}
+  self:query_ms(1)
+  local addresses = {}
+  for i = 1, 3 do
+    self.instances[i] = engine.start { rules = { ["routes/app.lua"] = UPSTREAM }, args = { "--workers", "1" } }
+    addresses[i] = ("%q"):format("http://" .. self.instances[i].listen)
+  end
+  self.served = engine.start {
+    rules = { ["routes/app.lua"] = APP, ["lib/work.lua"] = WORK,
+      ["policies/cache.lua"] = 'return { routes = { ["/cached/*rest"] = { mode = "on", ttl = 600 } } }',
+      ["policies/tuning.lua"] = ("return { mode = %q }"):format(options.mode or "suggest") },
+    config = ("return { upstreams = { service = { %s } }, postgres = { main = { dsn = %q, min = 4, max = 8 } }, redis = { sessions = %q } }")
+      :format(table.concat(addresses, ", "), self.pg.url, self.redis.url),
+    args = { "--workers", "1", "--set", "analysis.min_samples=15", "--set", "analysis.window=40", "--set", "trials.quiet_s=0" },
+  }
+  self:client("/db", 20)
+  self:client("/db", 20)
+  self:client("/session", 20)
+  self:client("/cpu", 20)
+  self:client("/task", 30)
+  self:client("/page", 50, { ["Accept-Encoding"] = "gzip" })
+  for _ = 1, 3 do self:client("/api/items", 15) end
+  self:client(function(i) return "/cached/" .. i % 20 end, 20)
+  loop.wait_until(function()
+    local got = self.served:admin_request { method = "POST", path = API .. "analyze", json = {} }
+    return got.json.data.learning.done
+  end, 90000, "what is usual")
+  return self
+end
+
+function world:stop()
+  self.going = false
+  for _, one in ipairs(self.clients) do loop.join(one.thread) end
+  self.served:stop()
+  for _, one in ipairs(self.instances) do one:stop() end
+  self.pg:stop()
+  self.redis:stop()
+end
+
+return world
