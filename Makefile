@@ -39,14 +39,14 @@ EMBED   := $(sort $(shell find lua rules -name '*.lua' 2>/dev/null))
 
 RUN_PACKAGES  := gcc libc6-dev libluajit-5.1-dev libuv1-dev libc-ares-dev libxxhash-dev liblmdb-dev libssl-dev \
                  libisal-dev libdeflate-dev zlib1g-dev libzstd-dev libbrotli-dev libpq-dev libhiredis-dev
-TEST_PACKAGES := luajit lua-busted lua-luv libcmocka-dev wrk nghttp2-client curl openssl brotli zstd valgrind python3 python3-websockets nodejs chromium postgresql redis-tools
+TEST_PACKAGES := apache2-bin luajit lua-busted lua-luv libcmocka-dev wrk nghttp2-client curl openssl brotli zstd valgrind python3 python3-websockets nodejs chromium postgresql redis-tools
 PGBOUNCER     := pgbouncer libevent-2.1-7
 HAPROXY       := haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1
-BENCH_PACKAGES := strace python3-sklearn
+BENCH_PACKAGES := goaccess strace python3-sklearn
 FUZZ_PACKAGES := clang-14 libclang-rt-14-dev
 LINT_PACKAGES := clang-tidy-14 clang-format-14 lua-check
 
-.PHONY: all deps deps-test deps-bench deps-fuzz deps-lint run demo test unit unit-bins spec bench bench-analysis asan tsan fuzz soak fuzz-build lint format install clean help
+.PHONY: all deps deps-test deps-bench deps-fuzz deps-lint run demo test unit unit-bins spec bench bench-replay bench-analysis asan tsan fuzz soak fuzz-build lint format install clean help
 .DEFAULT_GOAL := all
 
 all: deps ## build build/release/perilune
@@ -91,6 +91,10 @@ bench: deps deps-test deps-bench ## measure against peers in one run, print rati
 	@$(MAKE) --no-print-directory $(B)/tests/bench/codings $(B)/tests/bench/tasks
 	PERILUNE=$(abspath build/release)/perilune BUILD=$(abspath build) tests/bench/run
 
+bench-replay: deps deps-bench ## replay beside GoAccess on a generated log: make bench-replay [SIZE=64M]
+	@$(MAKE) --no-print-directory $(JOBS) build/release/perilune
+	SIZE=$(SIZE) tests/bench/replay
+
 bench-analysis: deps deps-bench ## the kernels on public data: make bench-analysis DATA=dir [PART=nab]
 	@$(MAKE) --no-print-directory $(JOBS) $(B)/bench-analysis
 	@$(B)/bench-analysis "$(DATA)" $(PART)
@@ -105,7 +109,7 @@ soak: all deps-test ## ten minutes of mixed work: does memory grow, does a reque
 
 FUZZERS := $(patsubst tests/fuzz/%_fuzz.c,$(B)/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 fuzz-build: $(FUZZERS)
-$(B)/fuzz/%: tests/fuzz/%_fuzz.c $(filter $(B)/base/% $(B)/codec/accept.o $(B)/codec/names.o $(B)/cache/directives.o $(B)/cache/vary.o $(B)/http/head% $(B)/http/body.o $(B)/http/opinion.o $(B)/llhttp/%,$(OBJS))
+$(B)/fuzz/%: tests/fuzz/%_fuzz.c $(filter $(B)/base/% $(B)/codec/accept.o $(B)/codec/names.o $(B)/cache/directives.o $(B)/cache/vary.o $(B)/replay/entry.o $(B)/replay/json.o $(B)/replay/format.o $(B)/replay/template.o $(B)/replay/timeline.o $(B)/http/head% $(B)/http/body.o $(B)/http/opinion.o $(B)/llhttp/%,$(OBJS))
 	@mkdir -p $(@D)
 	@echo "  fuzz $<"
 	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ -lm
@@ -135,7 +139,7 @@ deps: ## install what building needs and is missing
 	@$(MAKE) --no-print-directory $(LLHTTP)/llhttp.c
 deps-test:
 	@tests/support/packages $(TEST_PACKAGES)
-	@$(MAKE) --no-print-directory build/deps/nginx/usr/sbin/nginx build/deps/alertmanager/usr/bin/amtool $(HAPROXY:%=build/deps/peers/%) $(PGBOUNCER:%=build/deps/peers/%)
+	@$(MAKE) --no-print-directory build/deps/nginx/usr/sbin/nginx build/deps/alertmanager/usr/bin/amtool $(HAPROXY:%=build/deps/peers/%) $(PGBOUNCER:%=build/deps/peers/%) build/deps/peers/caddy
 deps-bench:
 	@tests/support/packages $(BENCH_PACKAGES)
 deps-fuzz:

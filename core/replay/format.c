@@ -93,8 +93,7 @@ bool format_suits(const struct format *f, const struct entry *e)
 static enum field field_of(const struct format_key *keys, struct str name)
 {
     for (; keys->name; keys++)
-        if (keys->name[0] == (name.len ? name.p[0] : 0) && strncmp(keys->name, name.p, name.len) == 0 &&
-            !keys->name[name.len])
+        if (name.len && keys->name[0] == name.p[0] && str_equal(str_from(keys->name), name))
             return keys->field;
     return FIELD_IGNORED;
 }
