@@ -34,7 +34,7 @@ function M.new(config, settings, on_event)
   local self = setmetatable({
     config = config, settings = settings, on_event = on_event or function() end,
     alerts = {}, count = 0, resolved = {}, silences = {}, next_silence = 1, burns = {}, resend_at = {}, failing = {},
-    looks = 0, dirty = false, grace_until = 0,
+    dirty = false, grace_until = 0,
   }, book)
   self.by_kind = {}
   for _, policy in ipairs(config.policies) do
@@ -228,7 +228,6 @@ end
 -- { name, labels, requests, signal = value }; `events` what count_events() takes. `pause()` is called where the book
 -- is whole, for what takes long.
 function book:tick(things, events, now, pause)
-  self.looks, self.now = self.looks + 1, now
   self:count_events(events, now)
   for kind, policies in pairs(self.by_kind) do
     if kind ~= "slo" then

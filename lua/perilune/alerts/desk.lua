@@ -41,8 +41,7 @@ end
 --- Reads the rules. In a check, where nothing is measured, that is all.
 function M.open()
   local self = setmetatable({ config = policy.read(), settings = { flap = {}, outbox = {} }, events = {}, looked_at = 0, budgets_at = 0, after_ms = 0 }, desk)
-  self.serves = core.watch ~= nil
-  if self.serves then
+  if core.watch then
     settings_of(self.settings)
     self.book = alerts.new(self.config, self.settings, function(kind, what) self:heard(kind, what) end)
   end

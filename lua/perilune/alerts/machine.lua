@@ -88,7 +88,6 @@ end
 --- One look. `value` nil: there is no data. `flap` is { check_s, enter, leave }. Returns what happened to the state
 -- ("pending", "firing", "resolved", "dropped" or nil), and "flapping", "steady" or nil.
 function M.step(policy, e, value, now, flap)
-  e.seen_at = now
   local happened
   if value == nil then
     e.no_data = true

@@ -27,7 +27,6 @@ local shape = require "perilune.alerts.shape"
 local M = {}
 
 M.severities = { "critical", "warning", "info" }
-M.kinds = { "route", "host", "pool", "engine", "issue" }
 M.endpoints = { "log", "webhook", "alertmanager", "slack", "command" }
 
 local own_signals = {
