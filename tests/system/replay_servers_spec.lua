@@ -1,5 +1,4 @@
 --- perilune replay reads what real servers write, and the documented lines of those that cannot run here.
-local engine_folder = os.getenv "BUILD" or "build"
 local files = require "tests.support.files"
 local http = require "tests.support.http"
 local loop = require "tests.support.loop"
@@ -7,7 +6,7 @@ local nginx = require "tests.support.nginx"
 local process = require "tests.support.process"
 local uv = require "luv"
 
-local peers = engine_folder .. "/deps/peers"
+local peers = (os.getenv "BUILD" or "build") .. "/deps/peers"
 
 local function replay(path, ...)
   local args = { "replay", "--report", "json", ... }
@@ -17,7 +16,7 @@ local function replay(path, ...)
   return out, err
 end
 
-local function exists(path) return uv.fs_stat(path) and files.read(path) or "" end
+local function content(path) return uv.fs_stat(path) and files.read(path) or "" end
 
 local function count(text) return select(2, text:gsub("\n", "")) end
 
@@ -81,7 +80,7 @@ describe("replay of nginx", function()
         local ok, message = pcall(function()
           send(server.port)
           local path = server.folder .. "/seen.log"
-          loop.wait_until(function() return count(exists(path)) == 4 end, 5000, "four lines")
+          loop.wait_until(function() return count(content(path)) == 4 end, 5000, "four lines")
           check(path, case[1], case[2])
         end)
         server:stop()
@@ -115,7 +114,7 @@ CustomLog FOLDER/timed.log timed
       local server, port = start(CONFIG, { folder = folder, command = "/usr/sbin/apache2", args = { "-DFOREGROUND", "-f", folder .. "/server.conf" } })
       local ok, message = pcall(function()
         send(port)
-        loop.wait_until(function() return count(exists(folder .. "/timed.log")) >= 4 end, 5000, "four lines")
+        loop.wait_until(function() return count(content(folder .. "/timed.log")) >= 4 end, 5000, "four lines")
       end)
       server:stop()
       assert(ok, message)
@@ -146,7 +145,7 @@ http://:PORT {
         args = { "run", "--config", folder .. "/server.conf", "--adapter", "caddyfile" }, env = { HOME = folder, XDG_CONFIG_HOME = folder, XDG_DATA_HOME = folder } })
       local ok, message = pcall(function()
         send(port)
-        loop.wait_until(function() return count(exists(folder .. "/access.log")) == 4 end, 5000, "four lines")
+        loop.wait_until(function() return count(content(folder .. "/access.log")) == 4 end, 5000, "four lines")
         check(folder .. "/access.log", "caddy", true)
       end)
       server:stop()

@@ -87,4 +87,111 @@ describe("replay", function()
     assert.equal(0, code)
     assert.truthy(out:find("the log is empty", 1, true), out)
   end)
+
+  it("judges several limits, also of one route", function()
+    local text = log(steady)
+    local code, _, err = replay(text, "--fail-on", "GET /users/:id p95>10ms", "--fail-on", "errors>1%")
+    assert.equal(3, code)
+    assert.truthy(err:find("failed: GET /users/:id p95>10ms", 1, true), err)
+    assert.falsy(err:find("errors>1%", 1, true), err)
+    assert.equal(0, (replay(text, "--fail-on", "GET /users/:id p95>100ms", "--fail-on", "errors>1%")))
+    code, _, err = replay(text, "--fail-on", "GET /nowhere p95>100ms")
+    assert.equal(3, code)
+    assert.truthy(err:find("no such route", 1, true), err)
+  end)
+
+  it("finds the format by name, and says which there are", function()
+    local text = LINE:format(0, 0, 1, 200) .. "\n"
+    local code, out = replay(text, "--format", "combined")
+    assert.equal(0, code)
+    assert.truthy(out:find("why: --format says so", 1, true), out)
+    local _, _, err = replay(text, "--format", "combine")
+    assert.truthy(err:find("'combine' is not known", 1, true), err)
+    _, out = replay(text, "--format", "list")
+    for _, name in ipairs { "caddy", "traefik", "envoy", "haproxy", "haproxy-json", "nginx-json", "ltsv", "alb", "combined-us" } do
+      assert.truthy(out:find("%f[%w-]" .. name:gsub("%-", "%%-") .. " "), name)
+    end
+  end)
+
+  it("guesses from a later line when the first ones are garbage", function()
+    local code, out = replay("started\nready {\n" .. LINE:format(0, 0, 1, 200) .. "\n")
+    assert.equal(0, code)
+    assert.truthy(out:find("3 lines, 2 of them bad", 1, true), out)
+    assert.truthy(out:find("why: line 3 reads as", 1, true), out)
+    assert.equal(4, (replay(("nothing\n"):rep(50))))
+  end)
+
+  it("is not led astray by lines out of order and clocks that jump", function()
+    local lines = {}
+    for line in log(steady):gmatch "[^\n]+" do lines[#lines + 1] = line end
+    for i = 1, #lines - 20, 20 do lines[i], lines[i + 19] = lines[i + 19], lines[i] end
+    for i = 1, 10 do
+      table.insert(lines, i * 100, (lines[i]:gsub("23/Nov/2026", i % 2 == 0 and "01/Jan/1970" or "31/Dec/9999")))
+    end
+    table.insert(lines, 1, (lines[5]:gsub("23/Nov/2026", "01/Jan/1970")))
+    local code, out = replay(table.concat(lines, "\n"))
+    assert.equal(0, code)
+    assert.truthy(out:find("2026-11-23T10:00:00.000Z to 2026-11-23T10:20:00.000Z", 1, true), out)
+    assert.truthy(out:find("1211 lines, 0 of them bad", 1, true), out)
+    assert.falsy(out:find("went from", 1, true), out)
+  end)
+
+  it("takes names for ids when a folder has many", function()
+    local lines = {}
+    for i = 0, 199 do lines[#lines + 1] = (LINE:gsub("/users/%%d", "/u/name%%d")):format(i / 60, i % 60, i, 200) end
+    local _, out = replay(table.concat(lines, "\n"), "--report", "json")
+    assert.truthy(out:find('"route": "GET /u/:name", "requests": 200', 1, true), out)
+  end)
+
+  it("tells patterns apart", function()
+    local _, out = replay(log(function(s)
+      local slow = s % 480 >= 240
+      return slow and 4 * steady(s) or steady(s), slow and s % 10 == 0 and 503 or 200
+    end))
+    assert.truthy(out:find("usual: %d+ %% of the minutes, 1.0 requests/s"), out)
+    assert.truthy(out:find("slow, failing: %d+ %% of the minutes"), out)
+  end)
+
+  it("names begin and end of a burst, and puts it first", function()
+    local _, out = replay(log(function(s) return steady(s), s >= 400 and s < 460 and 502 or 200 end), "--report", "json")
+    assert.truthy(out:find('"bursts": [\n  {"from": "2026-11-23T10:06:40.000Z", "to": "2026-11-23T10:07:40.000Z", "requests": 60, "errors": 60}]', 1, true), out)
+    assert.truthy(out:find('"look_at": [\n  "From 2026-11-23T10:06:40Z to 2026-11-23T10:07:40Z, 60 of 60 requests failed', 1, true), out)
+  end)
+
+  it("writes HTML that stands alone and shows no byte of the log as markup", function()
+    local text = log(steady) .. LINE:gsub("/users/%%d%?q=1", "/<script>alert(1)</script>"):format(5, 0, 200) .. " 0.1\n"
+    local code, out = replay(text, "--report", "html")
+    assert.equal(0, code)
+    assert.truthy(out:find("<svg", 1, true) and out:find("prefers-color-scheme:dark", 1, true))
+    assert.falsy(out:find("<script", 1, true) or out:find("http://", 1, true) or out:find("https://", 1, true) or out:find(" src=", 1, true))
+    assert.truthy(out:find("&#60;script&#62;", 1, true))
+  end)
+
+  it("writes Markdown, refuses other kinds, and says when it cannot write", function()
+    local code, out = replay(log(steady), "--report", "md")
+    assert.equal(0, code)
+    assert.truthy(out:find("| GET /users/:id |", 1, true) or out:find("|  GET /users/:id |", 1, true), out)
+    assert.equal(2, (replay(log(steady), "--report", "pdf")))
+    local _, _, err = replay(log(steady), "--output", "/nowhere/report")
+    assert.truthy(err:find("cannot write /nowhere/report", 1, true), err)
+  end)
+
+  it("reads odd JSON: nested, escaped, unicode, arrays, any order", function()
+    local lines = {
+      [[{"request_time":0.5,"x":{"status":999,"a":[{"uri":"/no","}":"]"}]},"uri":"\/caf\u00e9\/\"7\"","method":"GET","status":"200","time":"2026-11-23T10:00:00+01:00"}]],
+      [[ { "time" : "2026-11-23T09:00:01Z" , "request" : "GET /a\\b?c HTTP/1.1" , "status" : 200 , "request_time" : 5e-1 } ]],
+      [[{"time":1795424402.5,"method":"GET","uri":"/n","status":200,"request_time":null}]],
+      [[{"time":"2026-11-23T10:00:00+01:00","uri":"/cut","status":200]],
+      [[{"time":"2026-11-23T10:00:00+01:00","uri":"/more","status":200} {}]],
+      "[\"time\"]",
+      ("{\"a\":"):rep(100) .. "1" .. ("}"):rep(100),
+    }
+    local code, out, err = replay(table.concat(lines, "\n"), "--report", "json")
+    assert.equal(0, code)
+    assert.truthy(out:find('"format": "nginx-json", "lines": 7, "bad": 4', 1, true), out)
+    for _, route in ipairs { [[GET /caf??/\"7\"]], [[GET /a\\b]], "GET /n" } do
+      assert.truthy(out:find('"route": "' .. route .. '", "requests": 1', 1, true), route .. out)
+    end
+    assert.truthy(err:find("line 4", 1, true), err)
+  end)
 end)
