@@ -9,7 +9,7 @@ return {
   { name = "pool_small", issue = { "db.pool_wait" }, rules = { "pool_undersized" }, forbidden = { "slow_query" }, indicator = { "GET /db", "mean_ms" },
     plant = function(w)
       w:patch("resources/pools/main", { min_size = 1, max_size = 1 })
-      local heal = w:clients_of(16, "/db", 0)
+      local heal = w:clients_of(6, "/db", 5)
       return function()
         heal()
         w:patch("resources/pools/main", { max_size = 8, min_size = 4 })
@@ -17,17 +17,17 @@ return {
     end },
   { name = "slow_query", issue = { "db.slow_query" }, rules = { "slow_query" }, forbidden = { "pool_undersized" }, indicator = { "GET /db", "mean_ms" },
     plant = function(w)
-      w:query_ms(60)
-      return function() w:query_ms(1) end
+      w:query_ms(80)
+      return function() w:query_ms(w.QUERY_MS) end
     end },
   { name = "n_plus_one", issue = { "db.n_plus_one", "db.slow_query", "unknown" }, rules = { "n_plus_one" }, forbidden = { "pool_undersized" }, indicator = { "GET /db", "mean_ms" },
     plant = function(w)
-      w:handlers { statements = 30 }
+      w:handlers { statements = 10 }
       return function() w:handlers { statements = 1 } end
     end },
   { name = "redis_chatty", issue = { "redis.slow", "redis.roundtrips" }, rules = { "redis_chatty" }, forbidden = { "slow_query" }, indicator = { "GET /session", "mean_ms" },
     plant = function(w)
-      w:handlers { gets = 200 }
+      w:handlers { gets = 60 }
       return function() w:handlers { gets = 1 } end
     end },
   { name = "slow_upstream", issue = { "upstream.slow" }, rules = { "timeout_wrong", "upstream_slow" }, forbidden = { "bad_instance", "hedge", "pool_undersized" },

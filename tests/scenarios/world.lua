@@ -69,7 +69,7 @@ end
 return work
 ]]
 
-local world = {}
+local world = { QUERY_MS = 12 } -- longer than pool.db.slow_ms: such statements have a connection for themselves
 world.__index = world
 
 local function work(ms) return ("create or replace function work() returns text as $$ select pg_sleep(%s)::text || 'x' $$ language sql"):format(ms / 1000) end
@@ -134,7 +134,7 @@ function world:query_ms(ms) self.pg:sql(work(ms)) end
 function world.start(options)
   local self = setmetatable({ going = true, clients = {}, instances = {} }, world)
   self.pg, self.redis = postgres.start {}, redis.start {}
-  self:query_ms(1)
+  self:query_ms(world.QUERY_MS)
   local addresses = {}
   for i = 1, 3 do
     self.instances[i] = engine.start { rules = { ["routes/app.lua"] = UPSTREAM }, args = { "--workers", "1" } }
