@@ -11,7 +11,7 @@
 
 #include "base/str.h"
 
-enum { TEMPLATE_SIZE = 160, TEMPLATE_FOLDERS = 1024, TEMPLATE_NAMES = 8192, TEMPLATE_CHILDREN = 48 };
+enum { TEMPLATE_SIZE = 160, TEMPLATE_FOLDERS = 1024, TEMPLATE_NAMES = 8192, TEMPLATE_CHILDREN = 100 };
 
 struct templates {
     bool settled; /* nothing more is learned */
