@@ -29,22 +29,23 @@ static void put_name(FILE *out, const struct route *one)
         fputc(one->name[i] >= 32 && one->name[i] < 127 && one->name[i] != '|' ? one->name[i] : '?', out);
 }
 
-static void put_head(FILE *out, const struct report *r)
+static void put_head(FILE *out, const struct report *r, bool md)
 {
+    const char *item = md ? "- " : "";
     char from[CLOCK_TEXT], to[CLOCK_TEXT];
     int64_t from_s, to_s;
-    fprintf(out, "format: %s\n%llu lines, %llu of them bad\n", r->format->name ? r->format->name : "none, the log is empty",
-            (ull)r->lines, (ull)r->bad);
+    fprintf(out, "%sformat: %s\n%s%llu lines, %llu of them bad\n", item, r->format->name ? r->format->name : "none, the log is empty",
+            item, (ull)r->lines, (ull)r->bad);
     if (r->format->name)
-        fprintf(out, "why: %s\n", r->why);
+        fprintf(out, md ? "- why: `%s`\n" : "why: %s\n", r->why);
     if (!r->routes->total.requests)
         return;
     report_span(r, &from_s, &to_s);
-    fprintf(out, "%s to %s\n2xx %llu, 3xx %llu, 4xx %llu, 5xx %llu; %llu bytes\n", report_time(from_s, from),
-            report_time(to_s, to), (ull)r->status[2], (ull)r->status[3], (ull)r->status[4], (ull)r->status[5],
+    fprintf(out, "%s%s to %s\n%s2xx %llu, 3xx %llu, 4xx %llu, 5xx %llu; %llu bytes\n", item, report_time(from_s, from),
+            report_time(to_s, to), item, (ull)r->status[2], (ull)r->status[3], (ull)r->status[4], (ull)r->status[5],
             (ull)r->routes->total.bytes);
     if (r->series->strays)
-        fprintf(out, "%llu lines have a time far from all others: they count, but not over time\n", (ull)r->series->strays);
+        fprintf(out, "%s%llu lines have a time far from all others: they count, but not over time\n", item, (ull)r->series->strays);
 }
 
 static void put_hints(FILE *out, const struct report *r, const char *title)
@@ -107,7 +108,7 @@ static void put_all(FILE *out, const struct report *r, bool md)
 {
     const struct findings *f = r->findings;
     const char *before = md ? "- " : "  ", *title = md ? "## " : "";
-    put_head(out, r);
+    put_head(out, r, md);
     if (!r->routes->total.requests)
         return;
     put_hints(out, r, md ? "## What to look at first\n" : "what to look at first:");

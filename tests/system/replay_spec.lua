@@ -194,4 +194,42 @@ describe("replay", function()
     end
     assert.truthy(err:find("line 4", 1, true), err)
   end)
+
+  --- Runs a shell command in a folder that holds a.log and b.log.gz, ten lines each. $P is the program.
+  local function shell(command)
+    local code, out, err
+    loop.run(function()
+      local folder = files.temporary("replay")
+      local lines = {}
+      for i = 0, 9 do lines[#lines + 1] = LINE:format(0, i, i, 200) .. "\n" end
+      files.write(folder .. "/a.log", table.concat(lines))
+      files.write(folder .. "/b.log", table.concat(lines))
+      code, out, err = process.run { command = "sh", args = { "-c", "gzip b.log; " .. command }, cwd = folder,
+        env = { P = os.getenv "PERILUNE" }, timeout_ms = 8000 }
+      files.remove(folder)
+    end)
+    return code, out, err
+  end
+
+  it("reads several files, gz among them, globs and stdin", function()
+    for command, lines in pairs {
+      ["$P replay a.log b.log.gz"] = 20, ["$P replay '*.log*'"] = 20, ["cat b.log.gz | $P replay"] = 10, ["cat a.log | $P replay - b.log.gz"] = 20,
+      ["cp a.log 'c[1].log'; $P replay 'c[1].log'"] = 10,
+    } do
+      local code, out, err = shell(command)
+      assert.equal(0, code, err)
+      assert.truthy(out:find(lines .. " lines, 0 of them bad", 1, true), command .. "\n" .. out)
+    end
+  end)
+
+  it("says which file cannot be read, and when a gz file is cut short", function()
+    local code, _, err = shell "$P replay a.log nothing*.log"
+    assert.equal(1, code)
+    assert.truthy(err:find("nothing*.log: No such file", 1, true), err)
+    code, _, err = shell "$P replay ."
+    assert.equal(1, code, err)
+    code, _, err = shell "head -c 60 b.log.gz > c.gz; $P replay a.log c.gz"
+    assert.equal(1, code)
+    assert.truthy(err:find("c.gz: the gz file is cut short", 1, true), err)
+  end)
 end)
