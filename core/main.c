@@ -8,6 +8,7 @@
 #include "engine/alerts_test.h"
 #include "engine/engine.h"
 #include "engine/offline.h"
+#include "engine/rules_run.h"
 
 #include <stdio.h>
 
@@ -44,6 +45,8 @@ int main(int argc, char **argv)
         return replay_run(&options.replay);
     case COMMAND_ALERTS:
         return alerts_test_run(&options);
+    case COMMAND_RULES:
+        return rules_run(&options);
     case COMMAND_VERSION:
         printf("perilune %s\n", PERILUNE_VERSION);
         return 0;

@@ -27,6 +27,9 @@ static const struct flag flags[] = {
     FLAG("--fail-on", "LIMIT", replay.fail_on, "replay: exit with 3 when it holds, like 'p99>250ms' or 'GET /users/:id errors>1%'; repeatable"),
     FLAG("--policy", "FILE", policy, "alerts test: a file like those of rules/alerts/ (default: those in force)"),
     FLAG("--from", "SECONDS", from, "alerts test: since when, as -3600 (default) for the last hour"),
+    FLAG("--facts", "FILE", facts, "rules test: a snapshot, as GET suggestions/facts gives it (default: the golden fixtures)"),
+    FLAG("--class", "CLASS", rule_class, "rules new: database, cache, asynchronous, architecture, compression, concurrency, resources"),
+    FLAG("--on", "KIND", rule_on, "rules new: what it is asked for: route, pool, upstream, statement or host"),
     FLAG("--bundle", "FILE", bundle, "check a saved generation instead of the folder"),
 };
 
@@ -41,6 +44,7 @@ static const struct {
     {"config", COMMAND_CONFIG, "config show [--origin]: every setting in force"},
     {"replay", COMMAND_REPLAY, "replay [FILE.. or -]: what an access log (plain or gz) says about a service"},
     {"alerts", COMMAND_ALERTS, "alerts test [--policy FILE]: how often alerts would have fired, by a running engine's history"},
+    {"rules", COMMAND_RULES, "rules list | test [NAME..] [--facts FILE] | new NAME [--class C] [--on KIND]: the rules of suggestions"},
     {"help", COMMAND_HELP, "this text, or the help of a command"},
 };
 
@@ -136,6 +140,15 @@ static void take_file(struct options *out, const char *path, struct problems *pr
         out->replay.files[out->replay.file_count++] = path;
 }
 
+static void take_word(struct options *out, const char *word, struct problems *problems)
+{
+    bool known = out->word_count || strcmp(word, "list") == 0 || strcmp(word, "test") == 0 || strcmp(word, "new") == 0;
+    if (!known || out->word_count == OPTIONS_WORDS)
+        problems_add(problems, "", 0, known ? "too many names behind '%s'" : "rules takes list, test or new, not '%s'", word);
+    else
+        out->words[out->word_count++] = word;
+}
+
 bool options_parse(struct options *out, int argc, char **argv, struct problems *problems)
 {
     *out = (struct options){0};
@@ -152,6 +165,8 @@ bool options_parse(struct options *out, int argc, char **argv, struct problems *
             out->show_origin = true;
         else if (out->command == COMMAND_REPLAY && (arg[0] != '-' || !arg[1]))
             take_file(out, arg, problems);
+        else if (out->command == COMMAND_RULES && arg[0] != '-')
+            take_word(out, arg, problems);
         else if (arg[0] == '-')
             take_flag(out, argc, argv, &i, problems);
         else if (out->command == COMMAND_NONE)
@@ -165,6 +180,8 @@ bool options_parse(struct options *out, int argc, char **argv, struct problems *
     }
     if (problems->count == 0 && out->command == COMMAND_ALERTS && !out->alerts_test)
         problems_add(problems, "", 0, "alerts takes a word behind it: perilune alerts test [--policy FILE] [--from -3600]");
+    if (problems->count == 0 && out->command == COMMAND_RULES && !out->word_count)
+        problems_add(problems, "", 0, "rules takes a word behind it: perilune rules list, test or new");
     if (problems->count == 0 && out->command == COMMAND_NONE)
         out->command = COMMAND_HELP;
     return problems->count == 0;
@@ -191,7 +208,8 @@ void options_help(const char *command)
            "  perilune run --upstream http://127.0.0.1:3000\n"
            "  perilune run --rules rules --set script.cpu_ms=50 --workers 4\n"
            "  perilune alerts test --policy rules/alerts/mine.lua --from -86400\n"
-           "  perilune check && kill -HUP $(jq .pid .perilune/ports.json)\n\n"
-           "Exit codes: 0 done, 1 failed while running, 2 wrong usage, configuration or script,\n"
+           "  perilune check && kill -HUP $(jq .pid .perilune/ports.json)\n"
+           "  perilune rules test --facts facts.json\n\n"
+           "Exit codes: 0 done, 1 failed while running or in a test, 2 wrong usage, configuration or script,\n"
            "3 --fail-on holds, 4 the log has no known format.\n");
 }

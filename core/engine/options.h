@@ -9,10 +9,10 @@
 #include "base/problems.h"
 #include "replay/replay.h"
 
-enum command { COMMAND_NONE, COMMAND_RUN, COMMAND_CHECK, COMMAND_DOCTOR, COMMAND_CONFIG, COMMAND_REPLAY, COMMAND_ALERTS,
+enum command { COMMAND_NONE, COMMAND_RUN, COMMAND_CHECK, COMMAND_DOCTOR, COMMAND_CONFIG, COMMAND_REPLAY, COMMAND_ALERTS, COMMAND_RULES,
                COMMAND_HELP, COMMAND_VERSION };
 
-enum { OPTIONS_SET_MAX = 128 };
+enum { OPTIONS_SET_MAX = 128, OPTIONS_WORDS = 64 };
 
 struct options {
     enum command command;
@@ -29,6 +29,10 @@ struct options {
     bool alerts_test;     /* alerts test */
     const char *policy;   /* alerts test: --policy */
     const char *from;     /* alerts test: --from */
+    const char *facts;    /* rules test: --facts */
+    const char *rule_class, *rule_on;       /* rules new: --class, --on */
+    const char *words[OPTIONS_WORDS];       /* rules: list, test or new, and names */
+    unsigned word_count;
     bool show_origin;     /* config show --origin */
     struct replay_opts replay;
     const char *help_for; /* command whose help is asked for, or NULL */

@@ -27,7 +27,7 @@ local identity = { "id", "name", "address", "statement", "kind", "route" }
 local function key_of(row, i)
   if type(row) ~= "table" then return i end
   for _, name in ipairs(identity) do
-    if type(row[name]) == "string" then return row[name] .. "|" .. tostring(row.priority or row.coding or "") end
+    if type(row[name]) == "string" then return row[name] .. "|" .. tostring(row.priority or row.coding or row.method or "") end
   end
   return i
 end

@@ -1,0 +1,35 @@
+-- Hedged attempts help, and the budget suppresses the rest of them. From hedges and those that answered first, and the tail of routes.
+local function sums(u)
+  local t = { attempts = 0, failures = 0, retries = 0, hedges = 0, wins = 0, latency_s = 0, answers = 0 }
+  for _, p in pairs(u.during and u.during.peers or {}) do
+    t.attempts, t.failures, t.retries = t.attempts + (p.attempts or 0), t.failures + (p.failures or 0), t.retries + (p.retries or 0)
+    t.hedges, t.wins = t.hedges + (p.hedges or 0), t.wins + (p.hedge_wins or 0)
+    t.latency_s, t.answers = t.latency_s + (p.latency_sum_s or 0), t.answers + (p.answers or 0)
+  end
+  return t
+end
+
+return {
+  id = "hedge_low",
+  title = function(u, f) return ("allow more hedges for %s"):format(u.name, f.span_s) end,
+  class = "architecture", on = "upstream", issue = { "upstream.errors", "upstream.slow" },
+  when = function(u, f)
+    local t = sums(u)
+    local routes = f:with("upstream_first_byte", 0.1)
+    return t.attempts >= 100 and #routes > 0 and t.hedges >= 20 and t.hedges >= 0.8 * f:setting "upstream.hedge_share" * t.attempts and t.wins >= 0.3 * t.hedges and t.failures < 0.005 * t.attempts and #u.peers >= 2 and f:setting "upstream.hedge_share" < 0.1 and f:mean(routes, "p99_ms") >= math.max(20, 5 * f:mean(routes, "p50_ms"))
+  end,
+  impact = function(u, f)
+    local t = sums(u)
+    local routes = f:with("upstream_first_byte", 0.1)
+    local now = f:mean(routes, "p99_ms")
+    local saved = (now - f:mean(routes, "p95_ms")) * t.wins / t.hedges
+    return { metric = "p99_ms", now = now, predicted = now - saved, lo = now - saved, hi = now, routes = routes,
+      formula = "p99 - (p99 - p95) * share of hedges that answered first", inputs = { hedges = t.hedges, wins = t.wins, attempts = t.attempts } }
+  end,
+  set = function(_, f) return { ["upstream.hedge_share"] = math.min(0.1, f:setting "upstream.hedge_share" * 2) } end,
+  effort = "very_low", risk = 2, verify = { metric = "p99_ms", direction = "down", mde = 0.05 },
+  explain = function(u)
+    local t = sums(u)
+    return ("%.0f of %.0f hedges answered first, at %.1f %% of attempts: the share allowed"):format(t.wins, t.hedges, t.hedges / t.attempts * 100)
+  end,
+}

@@ -1,0 +1,34 @@
+-- Attempts are given up on that would soon have been answered. From failures of the peers, and the tail of routes, which ends at the timeout.
+local function sums(u)
+  local t = { attempts = 0, failures = 0, retries = 0, hedges = 0, wins = 0, latency_s = 0, answers = 0 }
+  for _, p in pairs(u.during and u.during.peers or {}) do
+    t.attempts, t.failures, t.retries = t.attempts + (p.attempts or 0), t.failures + (p.failures or 0), t.retries + (p.retries or 0)
+    t.hedges, t.wins = t.hedges + (p.hedges or 0), t.wins + (p.hedge_wins or 0)
+    t.latency_s, t.answers = t.latency_s + (p.latency_sum_s or 0), t.answers + (p.answers or 0)
+  end
+  return t
+end
+
+return {
+  id = "timeout_short",
+  title = function(u, f) return ("wait longer for %s"):format(u.name, f.span_s) end,
+  class = "architecture", on = "upstream", issue = { "upstream.errors", "upstream.slow" },
+  when = function(u, f)
+    local t = sums(u)
+    local routes = f:with("upstream_first_byte", 0.1)
+    return t.attempts >= 100 and #routes > 0 and t.failures >= 10 and t.failures >= 0.01 * t.attempts and f:mean(routes, "p95_ms") >= 0.8 * f:setting "upstream.first_byte_timeout_ms" and f:mean(routes, "p50_ms") >= 0.2 * f:setting "upstream.first_byte_timeout_ms"
+  end,
+  impact = function(u, f)
+    local t = sums(u)
+    local routes = f:with("upstream_first_byte", 0.1)
+    local now = f:mean(routes, "error_rate")
+    return { metric = "error_rate", now = now, predicted = math.max(0, now - t.failures / t.attempts), lo = 0, hi = now, routes = routes,
+      formula = "error rate - failures / attempts", inputs = { failures = t.failures, attempts = t.attempts } }
+  end,
+  set = function(_, f) return { ["upstream.first_byte_timeout_ms"] = f:setting "upstream.first_byte_timeout_ms" * 3 } end,
+  effort = "very_low", risk = 2, verify = { metric = "error_rate", direction = "down", mde = 0.1 }, inhibits = { "retry_storm" },
+  explain = function(u, f)
+    local t = sums(u)
+    return ("%.0f of %.0f attempts at %s failed; p95 is at the timeout of %.0f ms"):format(t.failures, t.attempts, u.name, f:setting "upstream.first_byte_timeout_ms")
+  end,
+}
