@@ -95,6 +95,10 @@ bench-replay: deps deps-bench ## replay beside GoAccess on a generated log: make
 	@$(MAKE) --no-print-directory $(JOBS) build/release/perilune
 	SIZE=$(SIZE) tests/bench/replay
 
+scenarios: deps deps-test ## the laboratory: faults planted under load, and what is said of them: make scenarios [NAMES="pool_small steady"]
+	@$(MAKE) --no-print-directory $(JOBS) build/release/perilune
+	@tests/scenarios/run $(NAMES)
+
 bench-analysis: deps deps-bench ## the kernels on public data: make bench-analysis DATA=dir [PART=nab]
 	@$(MAKE) --no-print-directory $(JOBS) $(B)/bench-analysis
 	@$(B)/bench-analysis "$(DATA)" $(PART)

@@ -141,3 +141,5 @@ end
 
 local wanted = { ... }
 loop.run(function() main(wanted) end, 3600000)
+io.stdout:flush()
+os.exit(0, false) -- handles that are still closing would be freed twice with the state
