@@ -110,6 +110,7 @@ function book:changes(wanted, free)
       to = round(math.max(now.min, math.min(now.max, to)), now.type)
     elseif type(to) ~= "boolean" then return nil, ("'%s' is true or false"):format(name) end
     if to ~= now.stable then list[#list + 1] = { name = name, from = now.stable, to = to, unit = now.unit } end
+    if group and group ~= now.group then return nil, ("'%s' and the others are of different coupling groups: their effects could not be told apart"):format(name) end
     group, settle = now.group, math.max(settle or 0, now.settle_s)
   end
   if #list == 0 then return nil, "the settings are there already" end

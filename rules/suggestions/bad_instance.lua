@@ -57,6 +57,7 @@ return {
     local w = worst(s)
     return ("POST upstreams/%s/peers/%s/drain takes it out of rotation at once, undrain brings it back. Look at what is different there: deploy, disk, neighbours."):format(s.name, w.peer.address)
   end,
+  xor = "bad_instance",
   effort = "very_low",
   risk = 1,
   inhibits = { "hedge" },

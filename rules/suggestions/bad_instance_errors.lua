@@ -23,7 +23,7 @@ end
 
 return {
   id = "bad_instance_errors",
-  title = function(u, f) return ("eject failing peers of %s sooner"):format(u.name, f.span_s) end,
+  title = function(u) return ("eject failing peers of %s sooner"):format(u.name) end,
   class = "architecture", on = "upstream", issue = { "upstream.errors", "upstream.slow" },
   when = function(u, f)
     local t = sums(u)
@@ -39,6 +39,7 @@ return {
       formula = "error rate - share of the peer * (its failures - median)", inputs = { peer = bad.errors, median = usual.errors, share = bad.n / t.attempts } }
   end,
   set = function(u) return { ["upstream.outlier_errors"] = (odd(u)).errors * 0.7 } end,
+  xor = "bad_instance",
   effort = "very_low", risk = 2, verify = { metric = "error_rate", direction = "down", mde = 0.1 }, inhibits = { "timeout_long", "retry_storm", "timeout_short" },
   explain = function(u)
     local t = sums(u)

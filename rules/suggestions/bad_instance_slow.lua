@@ -23,7 +23,7 @@ end
 
 return {
   id = "bad_instance_slow",
-  title = function(u, f) return ("eject slow peers of %s sooner"):format(u.name, f.span_s) end,
+  title = function(u) return ("eject slow peers of %s sooner"):format(u.name) end,
   class = "architecture", on = "upstream", issue = { "upstream.errors", "upstream.slow" },
   when = function(u, f)
     local t = sums(u)
@@ -40,6 +40,7 @@ return {
       formula = "mean - share of the peer * (its time - median)", inputs = { peer_ms = bad.ms, median_ms = usual.ms, share = bad.n / t.attempts } }
   end,
   set = function(u, f) return { ["upstream.outlier_factor"] = math.max(1.5, math.min(f:setting "upstream.outlier_factor" / 2, (odd(u)).ms / select(2, odd(u)).ms * 0.8)) } end,
+  xor = "bad_instance",
   effort = "very_low", risk = 2, inhibits = { "timeout_long", "retry_storm", "timeout_short" },
   explain = function(u)
     local t = sums(u)

@@ -11,7 +11,7 @@ end
 
 return {
   id = "hedge_low",
-  title = function(u, f) return ("allow more hedges for %s"):format(u.name, f.span_s) end,
+  title = function(u) return ("allow more hedges for %s"):format(u.name) end,
   class = "architecture", on = "upstream", issue = { "upstream.errors", "upstream.slow" },
   when = function(u, f)
     local t = sums(u)

@@ -11,7 +11,7 @@ end
 
 return {
   id = "retry_storm",
-  title = function(u, f) return ("spend less on retries of %s"):format(u.name, f.span_s) end,
+  title = function(u) return ("spend less on retries of %s"):format(u.name) end,
   class = "architecture", on = "upstream", issue = { "upstream.errors", "upstream.slow" },
   when = function(u, f)
     local t = sums(u)

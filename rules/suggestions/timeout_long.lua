@@ -11,7 +11,7 @@ end
 
 return {
   id = "timeout_long",
-  title = function(u, f) return ("give up on %s sooner"):format(u.name, f.span_s) end,
+  title = function(u) return ("give up on %s sooner"):format(u.name) end,
   class = "architecture", on = "upstream", issue = { "upstream.errors", "upstream.slow" },
   when = function(u, f)
     local t = sums(u)

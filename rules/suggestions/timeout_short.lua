@@ -11,7 +11,7 @@ end
 
 return {
   id = "timeout_short",
-  title = function(u, f) return ("wait longer for %s"):format(u.name, f.span_s) end,
+  title = function(u) return ("wait longer for %s"):format(u.name) end,
   class = "architecture", on = "upstream", issue = { "upstream.errors", "upstream.slow" },
   when = function(u, f)
     local t = sums(u)

@@ -1,7 +1,7 @@
 -- Far more requests than usual come, each as cheap as ever. From requests a second and the mean, against what is usual. No setting is to follow a spike.
 return {
   id = "traffic_spike",
-  title = function(s) return ("prepare for more traffic"):format(s.name) end,
+  title = function() return "prepare for more traffic" end,
   class = "resources", on = "host", issue = false, needs = { "rps", "mean_ms" },
   when = function(s, f)
     return s:rose("rps", 3, 50) and s:ratio "mean_ms" < 1.5 and f.cores > 0 and (s.now.cpu_share or 0) >= 0.5

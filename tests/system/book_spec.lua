@@ -17,7 +17,8 @@ local function bench(rules, o)
   local settings = {
     x = { type = "integer", min = 1, max = 1000, step = 2, group = "g", settle_s = 1, unit = "" },
     share = { type = "number", min = 0, max = 1, step = 5, group = "g", settle_s = 1, unit = "" },
-    flag = { type = "boolean", group = "h", settle_s = 2, unit = "" },
+    flag = { type = "boolean", group = "g", settle_s = 2, unit = "" },
+    other = { type = "integer", min = 1, max = 9, step = 2, group = "h", settle_s = 1, unit = "" },
     locked = { type = "integer", min = 1, max = 9, unit = "" },
   }
   local list = {}
@@ -90,6 +91,7 @@ function tests.bounded()
   local free = b.book:changes({ x = 500 }, true)
   out.free = free[1].to
   out.too_much = select(2, b.book:changes({ x = 10 }, true))
+  out.mixed = select(2, b.book:changes({ x = 11, other = 2 }, true))
   return out
 end
 
@@ -206,6 +208,7 @@ describe("the book of suggestions", function()
     assert.same({ x = 20, share = 0.9, flag = true }, to)
     assert.equal(500, got.free)
     assert.matches("there already", got.too_much)
+    assert.matches("different coupling groups", got.mixed)
   end)
 
   it("ranks by priority, then by what it brings for its effort and risk", function()

@@ -45,7 +45,7 @@ M.ended = { VERIFIED = true, NO_EFFECT = true, INCONCLUSIVE = true, ROLLED_BACK 
 local experiments = setmetatable({}, { __mode = "k" }) -- trial > the C objects, made anew from what the trial holds
 
 local function floor_of(metric)
-  return metric:find "_ms$" and FLOOR.ms or metric:find "bytes" and FLOOR.bytes or metric:find "share$" and FLOOR.share or FLOOR.ms
+  return metric:find "_ms$" and FLOOR.ms or metric:find "bytes" and FLOOR.bytes or (metric:find "share$" or metric:find "rate$") and FLOOR.share or FLOOR.ms
 end
 
 local function value_of(self, span)
