@@ -105,7 +105,7 @@ describe("latency", function()
   local function agrees(options)
     local open = {}
     for _, p in ipairs(options.quantiles or { 50, 95, 99 }) do open[p] = "" end
-    for _ = 1, 15 do
+    for _ = 1, 40 do
       measure(options, open)
       if not next(open) then return end
     end
