@@ -1,25 +1,9 @@
 -- One peer is much slower than the others, and not slow enough to be ejected. From answers and their times of each peer during the span.
-local function sums(u)
-  local t = { attempts = 0, failures = 0, retries = 0, hedges = 0, wins = 0, latency_s = 0, answers = 0 }
-  for _, p in pairs(u.during and u.during.peers or {}) do
-    t.attempts, t.failures, t.retries = t.attempts + (p.attempts or 0), t.failures + (p.failures or 0), t.retries + (p.retries or 0)
-    t.hedges, t.wins = t.hedges + (p.hedges or 0), t.wins + (p.hedge_wins or 0)
-    t.latency_s, t.answers = t.latency_s + (p.latency_sum_s or 0), t.answers + (p.answers or 0)
-  end
-  return t
-end
+local sums = require("perilune.suggestions.sums").attempts
 
-local function odd(u)
-  local list, now = {}, u.peers or {}
-  for i, p in pairs(u.during and u.during.peers or {}) do
-    if (p.attempts or 0) >= 50 and (p.answers or 0) >= 1 and now[i] and now[i].state ~= "ejected" then
-      list[#list + 1] = { address = p.address, ms = p.latency_sum_s / p.answers * 1000, errors = p.failures / p.attempts, n = p.attempts }
-    end
-  end
-  if #list < 3 then return end
-  table.sort(list, function(a, b) return a.ms > b.ms end)
-  return list[1], list[math.ceil((#list + 1) / 2)], #list
-end
+local peers = require("perilune.suggestions.sums").peers
+
+local function odd(u) return peers(u, "ms") end
 
 return {
   id = "bad_instance_slow",

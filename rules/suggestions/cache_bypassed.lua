@@ -1,9 +1,5 @@
 -- A cached route gets requests that the cache does not answer. From bypassed requests of the route during the span.
-local function counts(s, f)
-  for i, r in ipairs(f.cache and f.cache.routes or {}) do
-    if (r.method or "GET") .. " " .. r.route == s.name then return f.cache.during.routes and f.cache.during.routes[i] or {}, r end
-  end
-end
+local counts = require("perilune.suggestions.sums").cache
 
 local function n(d, name) return d[name] or 0 end
 

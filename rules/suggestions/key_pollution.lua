@@ -1,9 +1,5 @@
 -- Hardly any answer is used twice, and more room would not help: keys differ in what does not matter. From hits, stores and the miss-ratio curve.
-local function counts(s, f)
-  for i, r in ipairs(f.cache and f.cache.routes or {}) do
-    if (r.method or "GET") .. " " .. r.route == s.name then return f.cache.during.routes and f.cache.during.routes[i] or {}, r end
-  end
-end
+local counts = require("perilune.suggestions.sums").cache
 
 local function n(d, name) return d[name] or 0 end
 local function lookups_of(d) return n(d, "hits") + n(d, "misses") end

@@ -1,13 +1,5 @@
 -- Attempts are given up on that would soon have been answered. From failures of the peers, and the tail of routes, which ends at the timeout.
-local function sums(u)
-  local t = { attempts = 0, failures = 0, retries = 0, hedges = 0, wins = 0, latency_s = 0, answers = 0 }
-  for _, p in pairs(u.during and u.during.peers or {}) do
-    t.attempts, t.failures, t.retries = t.attempts + (p.attempts or 0), t.failures + (p.failures or 0), t.retries + (p.retries or 0)
-    t.hedges, t.wins = t.hedges + (p.hedges or 0), t.wins + (p.hedge_wins or 0)
-    t.latency_s, t.answers = t.latency_s + (p.latency_sum_s or 0), t.answers + (p.answers or 0)
-  end
-  return t
-end
+local sums = require("perilune.suggestions.sums").attempts
 
 return {
   id = "timeout_short",

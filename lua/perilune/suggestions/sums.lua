@@ -1,0 +1,40 @@
+--- What several rules count alike.
+--
+--     sums.attempts(u)      of an upstream, over its peers during the span: { attempts, failures, retries, hedges, wins, latency_s, answers }
+--     sums.peers(u, by)     its peers with enough attempts, the worst first by "ms" or "errors": the worst, the median one, how many;
+--                           nil when there are fewer than three
+--     sums.cache(s, f)      of a route in the cache: what grew during the span, and its row; nil when the cache knows nothing of it
+
+local M = {}
+
+local ATTEMPTS_LEAST, PEERS_LEAST = 50, 3
+
+function M.attempts(u)
+  local t = { attempts = 0, failures = 0, retries = 0, hedges = 0, wins = 0, latency_s = 0, answers = 0 }
+  for _, p in pairs(u.during and u.during.peers or {}) do
+    t.attempts, t.failures, t.retries = t.attempts + (p.attempts or 0), t.failures + (p.failures or 0), t.retries + (p.retries or 0)
+    t.hedges, t.wins = t.hedges + (p.hedges or 0), t.wins + (p.hedge_wins or 0)
+    t.latency_s, t.answers = t.latency_s + (p.latency_sum_s or 0), t.answers + (p.answers or 0)
+  end
+  return t
+end
+
+function M.peers(u, by)
+  local list, now = {}, u.peers or {}
+  for i, p in pairs(u.during and u.during.peers or {}) do
+    if (p.attempts or 0) >= ATTEMPTS_LEAST and (p.answers or 0) >= 1 and now[i] and now[i].state ~= "ejected" then
+      list[#list + 1] = { address = p.address, ms = p.latency_sum_s / p.answers * 1000, errors = p.failures / p.attempts, n = p.attempts }
+    end
+  end
+  if #list < PEERS_LEAST then return end
+  table.sort(list, function(a, b) return a[by] > b[by] end)
+  return list[1], list[math.ceil((#list + 1) / 2)], #list
+end
+
+function M.cache(s, f)
+  for i, r in ipairs(f.cache and f.cache.routes or {}) do
+    if (r.method or "GET") .. " " .. r.route == s.name then return f.cache.during.routes and f.cache.during.routes[i] or {}, r end
+  end
+end
+
+return M
