@@ -27,7 +27,7 @@ local RETRIES = 2
 local desk = {}
 desk.__index = desk
 
---- options: cooldown_s, quiet_s (after a reload, for trials that nobody asked for), on_end(trial).
+--- options: cooldown_s, on_end(trial).
 function M.new(options)
   return setmetatable({ options = options, running = {}, ended = {}, next_id = 1, rested = {}, reversals = {}, harms = {}, frozen = nil }, desk)
 end

@@ -1,15 +1,5 @@
 -- Compressing leaves small bodies nearly as large as they were. From bytes before and after, and how many bodies there were, during the span.
-local function sums(f)
-  local t = { bodies = 0, bytes_in = 0, bytes_out = 0, cpu_s = 0, small = 0, offloaded = 0 }
-  local during = f.compression and f.compression.during or {}
-  for _, r in pairs(during.routes or {}) do
-    for _, c in pairs(r.codings or {}) do
-      for _, name in ipairs { "bodies", "bytes_in", "bytes_out", "cpu_s" } do t[name] = t[name] + (c[name] or 0) end
-    end
-    t.small, t.offloaded = t.small + (r.skipped and r.skipped.small or 0), t.offloaded + (r.offloaded or 0)
-  end
-  return t
-end
+local sums = require("perilune.suggestions.sums").compression
 
 return {
   id = "compression_useless",

@@ -4,6 +4,7 @@
 --     sums.peers(u, by)     its peers with enough attempts, the worst first by "ms" or "errors": the worst, the median one, how many;
 --                           nil when there are fewer than three
 --     sums.cache(s, f)      of a route in the cache: what grew during the span, and its row; nil when the cache knows nothing of it
+--     sums.compression(f)   of all bodies during the span: { bodies, bytes_in, bytes_out, cpu_s, small (left as they were), offloaded }
 
 local M = {}
 
@@ -29,6 +30,18 @@ function M.peers(u, by)
   if #list < PEERS_LEAST then return end
   table.sort(list, function(a, b) return a[by] > b[by] end)
   return list[1], list[math.ceil((#list + 1) / 2)], #list
+end
+
+function M.compression(f)
+  local t = { bodies = 0, bytes_in = 0, bytes_out = 0, cpu_s = 0, small = 0, offloaded = 0 }
+  local during = f.compression and f.compression.during or {}
+  for _, r in pairs(during.routes or {}) do
+    for _, c in pairs(r.codings or {}) do
+      for _, name in ipairs { "bodies", "bytes_in", "bytes_out", "cpu_s" } do t[name] = t[name] + (c[name] or 0) end
+    end
+    t.small, t.offloaded = t.small + (r.skipped and r.skipped.small or 0), t.offloaded + (r.offloaded or 0)
+  end
+  return t
 end
 
 function M.cache(s, f)

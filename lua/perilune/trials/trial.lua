@@ -64,7 +64,7 @@ function M.new(spec)
   local self = setmetatable({}, trial)
   for name, value in pairs(spec) do self[name] = value end
   self.direction, self.mde, self.settle_s = self.direction or "down", self.mde or 0.03, self.settle_s or 3
-  self.phase, self.on, self.spends = "PRECHECK", false, 0
+  self.phase, self.on = "PRECHECK", false
   self.requests_least = self.requests_least or REQUESTS_LEAST
   return self
 end
@@ -177,6 +177,7 @@ local function go_on(self, now_ms, env)
       -- Better, as it seems at the price of something else: that must be told apart before the change is called good.
       if verdict == "better" and estimate and estimate > SUSPECT then
         verdict = e.block >= 2 * e.pairs and "inconclusive" or "running"
+        self.suspect = says
       end
     end
   end
@@ -197,14 +198,14 @@ end
 
 -- ---- the end ----
 
+-- The stable values first: taking a change back waits for no disk, and whoever finds a trial without an end in the journal
+-- takes it for rolled back.
 function trial:finish(now_ms, phase, why, env)
   local from = self.phase
   self.ended_ms, self.why = now_ms, why
+  if self.touched then env.apply(self, false) end
+  self.on = false
   env.note(self, from, phase, why)
-  if phase ~= "VERIFIED" then
-    if self.on or self.touched then env.apply(self, false) end
-    self.on = false
-  end
   self.phase = phase
   return phase
 end
@@ -325,6 +326,9 @@ local function experiment(self, now_ms, env, better)
   if verdict == "better" then return better(result) end
   if verdict == "worse" then return self:finish(now_ms, "ROLLED_BACK", ("%s became worse: %+.0f %%"):format(self.metric, result.change * 100), env) end
   if verdict == "no_effect" then return self:finish(now_ms, "NO_EFFECT", ("no effect on %s after %d pairs of blocks"):format(self.metric, result.pairs), env) end
+  if result.verdict == "better" then
+    return self:finish(now_ms, "INCONCLUSIVE", ("%s became better, but perhaps at the price of %s"):format(self.metric, self.suspect), env)
+  end
   return self:finish(now_ms, "INCONCLUSIVE", ("%d pairs of blocks could not tell an effect on %s from chance"):format(result.pairs or 0, self.metric), env)
 end
 
