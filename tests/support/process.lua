@@ -6,7 +6,7 @@ local process = {}
 process.__index = process
 
 -- What still runs when the test process ends is killed, by pid.
-local running = {}
+local running = {} -- by pid
 local sentinel = newproxy(true)
 getmetatable(sentinel).__gc = function()
   for pid in pairs(running) do uv.kill(pid, "sigkill") end
@@ -53,7 +53,7 @@ function process.start(options)
     return nil, ("cannot start %s: %s"):format(options.command, tostring(pid))
   end
   self.pid, self.pipes = pid, { out, err }
-  running[pid] = true
+  running[pid] = self
   collect(self, out, self.out_parts)
   collect(self, err, self.err_parts)
   return self
@@ -97,6 +97,21 @@ function process:stop(timeout_ms)
   if ok then return code, signal end
   self:kill("sigkill")
   return self:wait()
+end
+
+--- Which processes run now: a set of process ids. With process.end_others it lets a
+-- test that failed leave nothing behind.
+function process.running()
+  local pids = {}
+  for pid in pairs(running) do pids[pid] = true end
+  return pids
+end
+
+--- Ends every process that runs and is not in the set.
+function process.end_others(pids)
+  for pid in pairs(process.running()) do
+    if not pids[pid] then running[pid]:stop(2000) end
+  end
 end
 
 --- Runs a program to its end; returns exit code, stdout, stderr.
