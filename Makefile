@@ -35,22 +35,24 @@ SRCS    := $(foreach l,$(LAYERS),$(wildcard core/$(l)/*.c))
 OBJS    := $(SRCS:core/%.c=$(B)/%.o) $(B)/llhttp/llhttp.o $(B)/llhttp/api.o $(B)/llhttp/http.o $(B)/embedded.o
 TESTS   := $(wildcard tests/core/*/*_test.c)
 TESTBIN := $(TESTS:tests/core/%.c=$(B)/tests/%)
+LIBRARY := $(B)/lua/perilune.so $(B)/lua/perilune/codec.so
 EMBED   := $(sort $(shell find lua rules -name '*.lua' 2>/dev/null))
 
 RUN_PACKAGES  := gcc libc6-dev libluajit-5.1-dev libuv1-dev libc-ares-dev libxxhash-dev liblmdb-dev libssl-dev \
                  libisal-dev libdeflate-dev zlib1g-dev libzstd-dev libbrotli-dev libpq-dev libhiredis-dev
 TEST_PACKAGES := apache2-bin luajit lua-busted lua-luv libcmocka-dev wrk nghttp2-client curl openssl brotli zstd valgrind python3 python3-websockets nodejs chromium postgresql redis-tools
 PGBOUNCER     := pgbouncer libevent-2.1-7
+NGINX_LUA     := libnginx-mod-http-lua libnginx-mod-http-ndk lua-resty-core lua-resty-lrucache libluajit2-5.1-2
 HAPROXY       := haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1
 BENCH_PACKAGES := goaccess strace python3-sklearn
 FUZZ_PACKAGES := clang-14 libclang-rt-14-dev
 LINT_PACKAGES := clang-tidy-14 clang-format-14 lua-check
 
-.PHONY: all deps deps-test deps-bench deps-fuzz deps-lint run demo test unit unit-bins spec bench bench-replay bench-analysis asan tsan fuzz soak fuzz-build lint format install clean help
+.PHONY: all library deps deps-test deps-bench deps-fuzz deps-lint run demo test unit unit-bins spec bench bench-replay bench-analysis asan tsan fuzz soak fuzz-build lint format install clean help
 .DEFAULT_GOAL := all
 
-all: deps ## build build/release/perilune
-	@$(MAKE) --no-print-directory $(JOBS) $(B)/perilune
+all: deps ## build build/release/perilune and the libraries for Lua programs in build/release/lua
+	@$(MAKE) --no-print-directory $(JOBS) $(B)/perilune library
 
 run: deps ## build and serve the example API on http://127.0.0.1:8000
 	@$(MAKE) --no-print-directory $(JOBS) build/release/perilune
@@ -62,7 +64,7 @@ demo: deps ## a service with a pool too small, and load: watch the engine find i
 	@examples/03-closed-loop/run $(ARGS)
 
 test: deps deps-test ## build and pass everything
-	@$(MAKE) --no-print-directory $(JOBS) $(B)/perilune
+	@$(MAKE) --no-print-directory $(JOBS) $(B)/perilune library
 	@$(MAKE) --no-print-directory unit spec
 
 unit: ## C unit tests of the built mode
@@ -71,7 +73,9 @@ unit: ## C unit tests of the built mode
 
 unit-bins: $(TESTBIN)
 
-spec: $(B)/perilune ## Lua and system specs against the built mode
+library: $(LIBRARY)
+
+spec: $(B)/perilune library ## Lua and system specs against the built mode
 	PERILUNE=$(abspath $(B))/perilune BUILD=$(abspath build) tests/run $(SPEC)
 
 asan: ## the whole suite under AddressSanitizer and UBSan
@@ -129,6 +133,8 @@ format: deps-lint ## clang-format in place
 
 install: all ## install below PREFIX (/usr/local), honours DESTDIR
 	install -D -m 755 build/release/perilune $(DESTDIR)$(PREFIX)/bin/perilune
+	install -D -m 755 build/release/lua/perilune.so $(DESTDIR)$(PREFIX)/lib/lua/5.1/perilune.so
+	install -D -m 755 build/release/lua/perilune/codec.so $(DESTDIR)$(PREFIX)/lib/lua/5.1/perilune/codec.so
 
 clean: ## remove what was built (not build/deps)
 	rm -rf build/release build/bare build/asan build/tsan build/fuzz
@@ -143,7 +149,7 @@ deps: ## install what building needs and is missing
 	@$(MAKE) --no-print-directory $(LLHTTP)/llhttp.c
 deps-test:
 	@tests/support/packages $(TEST_PACKAGES)
-	@$(MAKE) --no-print-directory build/deps/nginx/usr/sbin/nginx build/deps/alertmanager/usr/bin/amtool $(HAPROXY:%=build/deps/peers/%) $(PGBOUNCER:%=build/deps/peers/%) build/deps/peers/caddy
+	@$(MAKE) --no-print-directory build/deps/nginx/usr/sbin/nginx build/deps/alertmanager/usr/bin/amtool $(HAPROXY:%=build/deps/peers/%) $(PGBOUNCER:%=build/deps/peers/%) $(NGINX_LUA:%=build/deps/peers/%) build/deps/peers/caddy
 deps-bench:
 	@tests/support/packages $(BENCH_PACKAGES)
 deps-fuzz:
@@ -198,4 +204,29 @@ $(B)/tests/bench/%: tests/bench/%.c $(OBJS)
 	@echo "  bench $<"
 	$(Q)$(CC) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(OBJS) $(LIBS)
 
--include $(OBJS:.o=.d) $(B)/main.d
+# The libraries for programs that are not ours: position-independent, with nothing to see but luaopen_*.
+# What they use of core/ is taken out of one archive, so that neither needs what it does not use.
+PIC     := $(patsubst core/%.c,$(B)/pic/%.o,$(SRCS)) $(B)/pic/embedded.o
+PICFLAGS := $(filter-out -fno-plt,$(CFLAGS)) -fPIC -fvisibility=hidden
+
+$(B)/pic/%.o: core/%.c
+	@mkdir -p $(@D)
+	@echo "  pic  $<"
+	$(Q)$(CC) $(PICFLAGS) -MMD -MP -c -o $@ $<
+$(B)/pic/embedded.o: $(B)/embedded.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(PICFLAGS) -c -o $@ $<
+$(B)/pic/core.a: $(PIC)
+	@rm -f $@
+	$(Q)ar rcs $@ $^
+MODULE = $(CC) $(filter-out -rdynamic,$(LDFLAGS)) -shared -Wl,--gc-sections -Wl,--exclude-libs,ALL -o $@
+$(B)/lua/perilune.so: $(filter-out $(B)/pic/embed/codec_module.o,$(patsubst core/%.c,$(B)/pic/%.o,$(wildcard core/embed/*.c))) $(B)/pic/core.a
+	@mkdir -p $(@D)
+	@echo "  link $@"
+	$(Q)$(MODULE) $^ -lm -lpthread
+$(B)/lua/perilune/codec.so: $(B)/pic/embed/codec_module.o $(B)/pic/core.a
+	@mkdir -p $(@D)
+	@echo "  link $@"
+	$(Q)$(MODULE) $^ -lisal -ldeflate -lzstd -lbrotlienc -lbrotlidec -lz
+
+-include $(OBJS:.o=.d) $(B)/main.d $(PIC:.o=.d) $(patsubst core/%.c,$(B)/pic/%.d,$(wildcard core/embed/*.c))

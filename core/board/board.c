@@ -52,32 +52,47 @@ static void register_fixed(struct board *board)
     }
 }
 
+static void *map_private(uint64_t size)
+{
+    return mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+}
+
+static void *map_shared(uint64_t size, int *fd)
+{
+    *fd = memfd_create("perilune-board", MFD_CLOEXEC);
+    if (*fd < 0)
+        return MAP_FAILED;
+    void *at = MAP_FAILED;
+    if (ftruncate(*fd, (off_t)size) == 0)
+        at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+    if (at == MAP_FAILED)
+        close(*fd);
+    return at;
+}
+
 struct board *board_new(const struct board_opts *opts)
 {
     uint32_t routes_max = opts->routes_max ? opts->routes_max : ROUTES_DEFAULT;
     assert(opts->workers >= 1 && opts->workers <= BOARD_WORKERS_MAX);
+    assert(opts->guests <= GUESTS_MAX);
     assert(routes_max >= 8 && routes_max <= LANE_ROUTES_MAX);
     uint64_t lane_bytes =
         round_up(sizeof(struct lane) + routes_max * sizeof(struct route_lane), 4096);
     uint64_t lanes_offset = round_up(sizeof(struct board), 4096);
     uint32_t peers_max = opts->peers_max ? opts->peers_max : PEERS_DEFAULT;
     assert(peers_max <= PEERS_MAX);
-    uint64_t peers_offset = lanes_offset + opts->workers * lane_bytes;
+    uint32_t lanes = opts->workers + opts->guests;
+    uint64_t peers_offset = lanes_offset + lanes * lane_bytes;
     uint64_t size = round_up(peers_offset + peers_size(peers_max, opts->workers), 4096);
 
-    int fd = memfd_create("perilune-board", MFD_CLOEXEC);
-    if (fd < 0)
+    int fd = -1;
+    struct board *board = opts->is_private ? map_private(size) : map_shared(size, &fd);
+    if (board == MAP_FAILED)
         return NULL;
-    struct board *board = MAP_FAILED;
-    if (ftruncate(fd, (off_t)size) == 0)
-        board = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (board == MAP_FAILED) {
-        close(fd);
-        return NULL;
-    }
     board->magic = BOARD_MAGIC;
     board->size_bytes = size;
     board->workers = opts->workers;
+    board->lanes = lanes;
     board->routes_max = routes_max;
     board->started_unix_ms = clock_unix_ms();
     board->fd = fd;
@@ -98,6 +113,18 @@ struct board *board_new(const struct board_opts *opts)
     return board;
 }
 
+uint64_t board_layout(void)
+{
+    const uint64_t parts[] = {
+        BOARD_MAGIC, sizeof(struct board), sizeof(struct lane), sizeof(struct route_lane), sizeof(struct board_route),
+        SKETCH_BUCKETS, SKETCH_SCALE, SKETCH_COARSE_BUCKETS, PHASE_COUNT, COUNTER_COUNT, SETTING_COUNT, LANE_ROUTES_MAX,
+        offsetof(struct board, settings), offsetof(struct board, routes), offsetof(struct board, route_count),
+        offsetof(struct board, lanes_offset), offsetof(struct lane, counters), offsetof(struct lane, slow), offsetof(struct lane, routes),
+        offsetof(struct route_lane, latency), offsetof(struct route_lane, phases), offsetof(struct route_lane, compression),
+    };
+    return XXH3_64bits(parts, sizeof parts);
+}
+
 uint64_t board_hash(const struct board *board, struct str key, uint64_t scope)
 {
     return XXH3_64bits_withSeed(key.p, key.len, board->hash_seed ^ scope);
@@ -109,7 +136,8 @@ void board_free(struct board *board)
         return;
     int fd = board->fd;
     munmap(board, board->size_bytes);
-    close(fd);
+    if (fd >= 0)
+        close(fd);
 }
 
 /* What fits into a field, cut at the start of a UTF-8 sequence. */

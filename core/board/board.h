@@ -5,9 +5,11 @@
  * each part names its one writer.
  *
  *     +--------+----------+--------+-----------+---------+----------------+--------+
- *     | header | settings | routes | processes | gen.    | lane x workers | peers  |
+ *     | header | settings | routes | processes | gen.    | lane x lanes   | peers  |
  *     +--------+----------+--------+-----------+---------+----------------+--------+
- *      once     control    any, CAS  its process control   its worker      peers.h
+ *      once     control    any, CAS  its process control   its writer      peers.h
+ *
+ * The first lanes are the workers', the others those of guests (guests.h).
  *
  * Owner:   the supervisor; ends with its last process.
  * Threads: as said at each part.
@@ -17,6 +19,7 @@
 
 #include "base/str.h"
 #include "board/clients.h"
+#include "board/guests.h"
 #include "board/peers.h"
 #include "board/limiter.h"
 #include "board/pools.h"
@@ -88,9 +91,10 @@ struct board {
     uint64_t magic;
     uint64_t size_bytes;
     uint32_t workers;
+    uint32_t lanes; /* the workers' and the guests' */
     uint32_t routes_max;
     uint64_t started_unix_ms;
-    int fd; /* of the segment, inherited by all processes */
+    int fd; /* of the segment, inherited by all processes; -1: private */
     _Atomic uint32_t draining; /* Writer: supervisor */
     _Atomic double cpu_share;  /* of what we may use, 0 to 1; 0 while unknown. Writer: control, each second */
     _Atomic uint32_t reload_wanted; /* counts requests to reload. Writers: supervisor, control */
@@ -118,6 +122,8 @@ struct board_opts {
     uint32_t workers;    /* 1 to BOARD_WORKERS_MAX */
     uint32_t routes_max; /* 8 to LANE_ROUTES_MAX; 0 means 256 */
     uint32_t peers_max;  /* 1 to PEERS_MAX; 0 means 256 */
+    uint32_t guests;     /* lanes for attached processes, up to GUESTS_MAX */
+    bool is_private;     /* memory of this process alone; a fork has a copy of its own */
 };
 
 /* Creates the segment, with settings at their defaults and the fixed routes
@@ -125,9 +131,12 @@ struct board_opts {
 struct board *board_new(const struct board_opts *opts);
 void board_free(struct board *board);
 
-static inline struct lane *board_lane(struct board *board, uint32_t worker)
+/* A fingerprint of how the segment is laid out: two programs with the same one can share it. */
+uint64_t board_layout(void);
+
+static inline struct lane *board_lane(struct board *board, uint32_t lane)
 {
-    return (struct lane *)((char *)board + board->lanes_offset + worker * board->lane_bytes);
+    return (struct lane *)((char *)board + board->lanes_offset + lane * board->lane_bytes);
 }
 
 static inline struct peers *board_peers(struct board *board)

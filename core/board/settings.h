@@ -167,6 +167,8 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
       "rise of the error rate after a swap that rolls it back")                                    \
     X(STATS_SLOW_MS, "stats.slow_ms", NUMBER, "ms", 100, 0, 3600000, true, NULL,                    \
       "requests slower than this are kept as examples")                                            \
+    X(ATTACH_GUESTS, "attach.guests", INTEGER, "processes", 16, 0, 32, false, NULL,                 \
+      "processes of applications that can attach at a time; 0: there is no socket for them")       \
     X(STATS_ROUTES_MAX, "stats.routes_max", INTEGER, "routes", 256, 8, 1024, false, NULL,           \
       "routes measured apart; the rest share (other)")                                             \
     X(STATS_HISTORY_BYTES, "stats.history_bytes", INTEGER, "bytes", 67108864, 1048576,              \

@@ -2,6 +2,7 @@
  * the scripts.
  */
 // SPDX-License-Identifier: MIT
+#include "engine/collect.h"
 #include "engine/alerts_test.h"
 
 #include "base/buf.h"

@@ -20,14 +20,22 @@ static bool has_suffix(const char *name)
     return len > 4 && strcmp(name + len - 4, ".lua") == 0 && name[0] != '.';
 }
 
-static bool add(struct bundle *b, const char *path, const char *name, struct str text, bool builtin)
+/* The list with one place more at its end, or NULL. */
+static struct source *grow(struct bundle *b)
 {
     struct source *files = realloc(b->files, (b->count + 1) * sizeof *files);
+    if (files)
+        b->files = files;
+    return files;
+}
+
+bool bundle_add(struct bundle *b, const char *path, const char *name, struct str text)
+{
+    struct source *files = grow(b);
     if (!files)
         return false;
-    b->files = files;
     char *copy = malloc(text.len + 1);
-    files[b->count] = (struct source){strdup(path), strdup(name), {copy, text.len}, builtin};
+    files[b->count] = (struct source){strdup(path), strdup(name), {copy, text.len}, false};
     if (!copy || !files[b->count].path || !files[b->count].name)
         return false;
     memcpy(copy, text.p, text.len);
@@ -36,7 +44,7 @@ static bool add(struct bundle *b, const char *path, const char *name, struct str
     return true;
 }
 
-static void read_file(struct bundle *b, const char *file, const char *path, struct problems *problems)
+void bundle_read(struct bundle *b, const char *file, const char *path, struct problems *problems)
 {
     int fd = open(file, O_RDONLY | O_CLOEXEC);
     struct stat st;
@@ -53,7 +61,7 @@ static void read_file(struct bundle *b, const char *file, const char *path, stru
         while ((room = buf_room(&text, 65536)) && (n = read(fd, room, 65536)) > 0)
             buf_wrote(&text, (size_t)n);
         struct str s = buf_str(&text);
-        if (!buf_ok(&text) || !add(b, path, file, s.len ? s : STR(""), false))
+        if (!buf_ok(&text) || !bundle_add(b, path, file, s.len ? s : STR("")))
             problems_add(problems, file, 0, "out of memory");
         buf_done(&text);
     }
@@ -61,9 +69,11 @@ static void read_file(struct bundle *b, const char *file, const char *path, stru
         close(fd);
 }
 
-static void free_files(struct bundle *b)
+void bundle_clear(struct bundle *b)
 {
     for (size_t i = 0; i < b->count; i++) {
+        if (b->files[i].builtin)
+            continue;
         free((char *)b->files[i].path);
         free((char *)b->files[i].name);
         free((char *)b->files[i].text.p);
@@ -89,11 +99,16 @@ static void walk(struct bundle *b, const char *folder, const char *under, int de
             strcat(path, "/");
             walk(b, file, path, depth + 1, problems);
         } else if (S_ISREG(st.st_mode) && has_suffix(entry->d_name)) {
-            read_file(b, file, path, problems);
+            bundle_read(b, file, path, problems);
         }
     }
     if (dir)
         closedir(dir);
+}
+
+void bundle_read_folder(struct bundle *b, const char *folder, struct problems *problems)
+{
+    walk(b, folder, "", 0, problems);
 }
 
 static int by_path(const void *a, const void *b)
@@ -102,7 +117,7 @@ static int by_path(const void *a, const void *b)
 }
 
 /* Sorts, hashes and adds the files of the program. */
-static bool complete(struct bundle *b)
+bool bundle_complete(struct bundle *b)
 {
     if (b->count)
         qsort(b->files, b->count, sizeof *b->files, by_path);
@@ -113,89 +128,11 @@ static bool complete(struct bundle *b)
     }
     for (const struct embedded *e = embedded_files; e->path; e++) {
         const char *path = strncmp(e->path, "rules/", 6) == 0 ? e->path + 6 : e->path;
-        if (!add(b, path, e->path, (struct str){e->start, (size_t)(e->end - e->start)}, true))
+        if (!grow(b))
             return false;
+        b->files[b->count++] = (struct source){path, e->path, {e->start, (size_t)(e->end - e->start)}, true};
     }
     return true;
-}
-
-/* Adds the hashes of certificates and keys, a line each. */
-static bool add_tls(struct bundle *b, const struct config_tls *tls)
-{
-    struct bundle seen = {0};
-    struct problems ignored = {0};
-    struct buf text = {0};
-    for (size_t i = 0; i < tls->count; i++) {
-        read_file(&seen, tls->files[i].certificate, "", &ignored);
-        read_file(&seen, tls->files[i].key, "", &ignored);
-    }
-    for (size_t i = 0; i < seen.count; i++)
-        buf_printf(&text, "%016llx %s\n", (unsigned long long)str_hash(seen.files[i].text), seen.files[i].name);
-    bool ok = buf_ok(&text) && add(b, BUNDLE_TLS, BUNDLE_TLS, buf_len(&text) ? buf_str(&text) : STR(""), false);
-    buf_done(&text);
-    free_files(&seen);
-    problems_done(&ignored);
-    return ok;
-}
-
-static void add_overlay(struct bundle *b, const char *state, struct problems *problems)
-{
-    char path[4096];
-    config_overlay_path(state, path, sizeof path);
-    if (access(path, F_OK) == 0)
-        read_file(b, path, BUNDLE_OVERLAY, problems);
-}
-
-struct bundle *bundle_collect(const struct bundle_from *from, struct problems *problems)
-{
-    struct bundle *b = calloc(1, sizeof *b);
-    size_t before = problems->count;
-    if (!b)
-        return NULL;
-    if (from->config)
-        read_file(b, from->config, BUNDLE_CONFIG, problems);
-    if (from->state)
-        add_overlay(b, from->state, problems);
-    if (from->rules)
-        walk(b, from->rules, "", 0, problems);
-    bool ok = !from->tls || !from->tls->count || add_tls(b, from->tls);
-    if (ok && problems->count == before && complete(b))
-        return b;
-    bundle_free(b);
-    return NULL;
-}
-
-struct config_texts bundle_texts(const struct bundle *b)
-{
-    const struct source *file = bundle_find(b, BUNDLE_CONFIG), *overlay = bundle_find(b, BUNDLE_OVERLAY);
-    struct config_texts texts = {.file_name = ""};
-    if (file) {
-        texts.file = file->text;
-        texts.file_name = file->name;
-    }
-    if (overlay) {
-        texts.overlay = overlay->text;
-        texts.overlay_name = overlay->name;
-    }
-    return texts;
-}
-
-struct bundle *config_collect(const struct options *options, struct problems *problems)
-{
-    struct bundle_from from = {.config = config_path(options)};
-    struct bundle *file = bundle_collect(&from, problems);
-    struct config_texts texts = file ? bundle_texts(file) : (struct config_texts){0};
-    struct problems ignored = {0};
-    struct config config;
-    struct bundle *both = NULL;
-    config_read(&config, options, &texts, &ignored); /* what is wrong with it is told when it is read whole */
-    from.state = config.key[CONFIG_STATE].text;
-    if (file)
-        both = bundle_collect(&from, problems);
-    config_done(&config);
-    problems_done(&ignored);
-    bundle_free(file);
-    return both;
 }
 
 /* Cuts a line off; false at the end. */
@@ -219,20 +156,20 @@ struct bundle *bundle_load(const char *file, struct problems *problems)
     char path[1024], name[4096], number[32];
     uint64_t len;
     if (whole && b)
-        read_file(whole, file, "bundle", problems);
+        bundle_read(whole, file, "bundle", problems);
     bool ok = whole && b && whole->count == 1;
     struct str rest = ok ? whole->files[0].text : (struct str){"", 0};
     ok = ok && next_line(&rest, path, sizeof path) && strcmp(path, "perilune-bundle 1") == 0;
     while (ok && rest.len) {
         ok = next_line(&rest, path, sizeof path) && next_line(&rest, name, sizeof name) &&
              next_line(&rest, number, sizeof number) && str_to_u64(str_from(number), &len) &&
-             len < rest.len && add(b, path, name, (struct str){rest.p, len}, false);
+             len < rest.len && bundle_add(b, path, name, (struct str){rest.p, len});
         if (ok) {
             rest.p += len + 1;
             rest.len -= len + 1;
         }
     }
-    ok = ok && complete(b);
+    ok = ok && bundle_complete(b);
     bundle_free(whole);
     if (ok)
         return b;
@@ -273,7 +210,7 @@ void bundle_free(struct bundle *b)
 {
     if (!b)
         return;
-    free_files(b);
+    bundle_clear(b);
     free(b);
 }
 
@@ -291,7 +228,7 @@ static void mix(uint64_t *hash, const void *p, size_t len)
     *hash += str_hash((struct str){p, len});
 }
 
-static void sign(uint64_t *hash, const char *file)
+void bundle_sign(uint64_t *hash, const char *file)
 {
     struct stat st;
     struct {
@@ -320,24 +257,14 @@ static void sign_folder(uint64_t *hash, const char *folder, int depth)
         if (entry->d_type == DT_DIR || (entry->d_type != DT_REG && stat(file, &st) == 0 && S_ISDIR(st.st_mode)))
             sign_folder(hash, file, depth + 1);
         else if (has_suffix(entry->d_name))
-            sign(hash, file);
+            bundle_sign(hash, file);
     }
     if (dir)
         closedir(dir);
 }
 
-uint64_t bundle_signature(const struct bundle_from *from)
+void bundle_sign_folder(uint64_t *hash, const char *folder)
 {
-    uint64_t hash = 1;
-    char overlay[4096];
-    if (from->config)
-        sign(&hash, from->config);
-    config_overlay_path(from->state, overlay, sizeof overlay);
-    sign(&hash, overlay);
-    for (size_t i = 0; i < from->tls->count; i++) {
-        sign(&hash, from->tls->files[i].certificate);
-        sign(&hash, from->tls->files[i].key);
-    }
-    sign_folder(&hash, from->rules, 0);
-    return hash;
+    if (folder)
+        sign_folder(hash, folder, 0);
 }

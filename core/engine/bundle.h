@@ -12,7 +12,6 @@
 #pragma once
 
 #include "base/problems.h"
-#include "engine/config.h"
 #include "script/script.h"
 
 enum {
@@ -32,26 +31,31 @@ enum {
 struct bundle {
     struct source *files; /* sorted by path; builtin ones of the program last */
     size_t count;
-    size_t own;    /* how many are the user's */
+    size_t own;    /* how many are the user's; those of the program are not copies */
     uint64_t hash; /* of the user's names and texts */
 };
 
-/* Where the files are. */
-struct bundle_from {
-    const char *config; /* NULL: none */
-    const char *state;  /* folder of the overlay; NULL, or none there: no overlay */
-    const char *rules;  /* folder; NULL or missing: no files */
-    const struct config_tls *tls; /* or NULL: of certificates and keys only a hash is
-                                   * kept, so that new ones make a new generation */
-};
+/* ---- put together by parts (collect.h) ---- */
 
-struct bundle *bundle_collect(const struct bundle_from *from, struct problems *problems);
+/* Adds a copy of a text. False: out of memory. */
+bool bundle_add(struct bundle *b, const char *path, const char *name, struct str text);
 
-/* The configuration without the scripts. Where the overlay is, the file may say. */
-struct bundle *config_collect(const struct options *options, struct problems *problems);
+/* Adds a file under a path. What is wrong with it is a problem. */
+void bundle_read(struct bundle *b, const char *file, const char *path, struct problems *problems);
 
-/* The texts of a configuration's layers. */
-struct config_texts bundle_texts(const struct bundle *b);
+/* The same for all Lua files of a folder; a missing one has none. */
+void bundle_read_folder(struct bundle *b, const char *folder, struct problems *problems);
+
+/* Sorts, hashes and adds the files of the program. False: out of memory. */
+bool bundle_complete(struct bundle *b);
+void bundle_clear(struct bundle *b);
+
+/* Mixes what tells that a file was touched into a hash: name, size, time and inode. */
+void bundle_sign(uint64_t *hash, const char *file);
+void bundle_sign_folder(uint64_t *hash, const char *folder); /* NULL: none */
+
+/* ---- whole ---- */
+
 struct bundle *bundle_load(const char *path, struct problems *problems);
 
 /* Writes the file in one step. Returns 0 or ERR_IO. */
@@ -60,7 +64,3 @@ void bundle_free(struct bundle *b);
 
 /* A user's file by path, or NULL. */
 const struct source *bundle_find(const struct bundle *b, const char *path);
-
-/* Changes whenever a file of the folder or the configuration is touched: names,
- * sizes, times and inodes, no contents. Certificates count, too. */
-uint64_t bundle_signature(const struct bundle_from *from);

@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "engine/door.h"
 #include "engine/files.h"
 #include "engine/journal.h"
 #include "engine/overlay.h"
@@ -53,6 +54,7 @@ struct control {
     struct resources resources;
     struct watch *watch;
     struct keep *keep;
+    struct door *door; /* NULL: applications cannot attach */
     struct limiter_memory limiter_memory[LIMITER_CLASSES];
     uint64_t history_ms, machine_ms, noted_ms, limiters_ms;
     uint64_t refused; /* generation whose control routes could not be loaded */
@@ -339,6 +341,7 @@ static void on_tick(struct io *io)
     if (io->now_ms >= c->limiters_ms + LIMITERS_MS) {
         c->limiters_ms = io->now_ms;
         limiters_tick(&c->board->limiters, c->limiter_memory, c->board->workers);
+        door_tick(c->door);
         pools_tick(&c->board->pools);
     }
     switch_generation(c);
@@ -381,6 +384,7 @@ int control_run(struct engine *engine)
         log_line(LOG_ERROR, "cannot start");
         return 1;
     }
+    c->door = door_open(io, engine);
     uv_signal_init(&io->loop, &c->terminate);
     c->terminate.data = c;
     uv_signal_start(&c->terminate, on_terminate, SIGTERM);
@@ -392,6 +396,7 @@ int control_run(struct engine *engine)
         uv_run(&io->loop, UV_RUN_DEFAULT);
     io->on_tick = NULL;
     atomic_store(&c->process->ready, 0);
+    door_close(c->door);
     server_free(c->server);
     health_stop(c->upstreams);
     script_end(c->script);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "engine/collect.h"
 #include "engine/offline.h"
 
 #include "base/log.h"

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "engine/collect.h"
 #include "engine/reload.h"
 
 #include "base/err.h"

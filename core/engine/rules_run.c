@@ -2,6 +2,7 @@
  * it runs perilune.suggestions.bench, which does the rest.
  */
 // SPDX-License-Identifier: MIT
+#include "engine/collect.h"
 #include "engine/rules_run.h"
 
 #include "base/buf.h"

@@ -7,6 +7,7 @@
  *     start > poll { signal, heartbeat } > drain > end
  */
 // SPDX-License-Identifier: MIT
+#include "engine/collect.h"
 #include "engine/engine.h"
 #include "engine/listen.h"
 
@@ -424,6 +425,7 @@ static int make_board(struct supervisor *s)
     const double *value = e->config.setting;
     struct board_opts opts = {.workers = e->config.workers,
                               .routes_max = (uint32_t)value[SETTING_STATS_ROUTES_MAX],
+                              .guests = (uint32_t)value[SETTING_ATTACH_GUESTS],
                               .peers_max = (uint32_t)value[SETTING_UPSTREAM_PEERS_MAX]};
     e->board = s->board = board_new(&opts);
     e->history = s->board ? history_new(s->board, (size_t)value[SETTING_STATS_HISTORY_BYTES]) : NULL;

@@ -430,7 +430,7 @@ static int stats_counters(lua_State *L)
     new_sized_list(L, COUNTER_COUNT);
     for (int i = 0; i < COUNTER_COUNT; i++) {
         uint64_t sum = 0;
-        for (uint32_t w = 0; w < board->workers; w++)
+        for (uint32_t w = 0; w < board->lanes; w++)
             sum += lane_get(&board_lane(board, w)->counters[i]);
         lua_createtable(L, 0, 3);
         set_text(L, "name", counter_infos[i].name);

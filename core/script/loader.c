@@ -112,30 +112,6 @@ static int lua_modules(lua_State *L)
     return 1;
 }
 
-/* nearest(word, list): the most similar name of a list, or nil. */
-static int lua_nearest(lua_State *L)
-{
-    size_t len;
-    const char *p = luaL_checklstring(L, 1, &len);
-    unsigned best = 4;
-    luaL_checktype(L, 2, LUA_TTABLE);
-    lua_settop(L, 2);
-    lua_pushnil(L);
-    for (int i = 1, n = (int)lua_objlen(L, 2); i <= n; i++) {
-        lua_rawgeti(L, 2, i);
-        size_t name_len;
-        const char *name = lua_tolstring(L, -1, &name_len);
-        unsigned distance = str_distance((struct str){p, len}, (struct str){name, name_len});
-        if (distance < best && distance < name_len) {
-            best = distance;
-            lua_replace(L, 3);
-        } else {
-            lua_pop(L, 1);
-        }
-    }
-    return 1;
-}
-
 /* forward(upstream, path): what a handler returns to be answered by an upstream. */
 static int lua_forward(lua_State *L)
 {
@@ -156,11 +132,12 @@ static int lua_forward(lua_State *L)
 /* Leaves the table `core` on the stack. */
 static void make_core(lua_State *L, struct loading *loading)
 {
-    static const luaL_Reg functions[] = {{"nearest", lua_nearest}, {"forward", lua_forward}, {"modules", lua_modules}, {0}};
+    static const luaL_Reg functions[] = {{"forward", lua_forward}, {"modules", lua_modules}, {0}};
     struct script *s = loading->s;
     lua_newtable(L);
     luaL_register(L, NULL, functions);
     sandbox_functions(s);
+    text_nearest_open(L);
     fiber_open(s);
     request_open(L);
     answer_open(L);

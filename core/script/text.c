@@ -68,6 +68,30 @@ static int text_ends_with(lua_State *L)
     return 1;
 }
 
+/* nearest(word, list): the most similar name of a list, or nil. */
+static int lua_nearest(lua_State *L)
+{
+    size_t len;
+    const char *p = luaL_checklstring(L, 1, &len);
+    unsigned best = 4;
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 2);
+    lua_pushnil(L);
+    for (int i = 1, n = (int)lua_objlen(L, 2); i <= n; i++) {
+        lua_rawgeti(L, 2, i);
+        size_t name_len;
+        const char *name = lua_tolstring(L, -1, &name_len);
+        unsigned distance = str_distance((struct str){p, len}, (struct str){name, name_len});
+        if (distance < best && distance < name_len) {
+            best = distance;
+            lua_replace(L, 3);
+        } else {
+            lua_pop(L, 1);
+        }
+    }
+    return 1;
+}
+
 int text_open(lua_State *L)
 {
     static const luaL_Reg functions[] = {
@@ -82,4 +106,10 @@ int text_open(lua_State *L)
         lua_setfield(L, -2, functions[i].name);
     }
     return 1;
+}
+
+void text_nearest_open(lua_State *L)
+{
+    lua_pushcfunction(L, lua_nearest);
+    lua_setfield(L, -2, "nearest");
 }

@@ -17,3 +17,6 @@
  *     ends_with(s, p)     boolean
  * Returns 1. */
 int text_open(lua_State *L);
+
+/* Adds nearest(word, list) to the table on top: the most similar name of a list, or nil. */
+void text_nearest_open(lua_State *L);

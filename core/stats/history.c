@@ -136,7 +136,7 @@ void history_note_machine(struct history *h, float cpu_share, float memory_share
 static uint64_t lanes_requests(struct board *board, uint32_t route)
 {
     uint64_t sum = 0;
-    for (uint32_t w = 0; w < board->workers; w++)
+    for (uint32_t w = 0; w < board->lanes; w++)
         sum += atomic_load_explicit(&board_lane(board, w)->routes[route].requests,
                                     memory_order_acquire);
     return sum;
@@ -177,7 +177,7 @@ static void read_route(struct board *board, uint32_t route, struct stats_route *
 {
     memset(out, 0, sizeof *out);
     out->route = route;
-    for (uint32_t w = 0; w < board->workers; w++)
+    for (uint32_t w = 0; w < board->lanes; w++)
         add_lane(&board_lane(board, w)->routes[route], out);
 }
 
@@ -189,7 +189,7 @@ static void read_host(struct history *h, struct stats_host *out)
         .disk_share = h->disk_share,
         .load = h->load,
     };
-    for (uint32_t w = 0; w < h->board->workers; w++) {
+    for (uint32_t w = 0; w < h->board->lanes; w++) {
         const struct lane *lane = board_lane(h->board, w);
         out->in_flight += lane_in_flight(lane);
         out->started += lane_get(&lane->started);
@@ -810,7 +810,7 @@ void history_memory(const struct history *h, struct history_memory *out)
     struct history *mutable = (struct history *)(uintptr_t)h; /* NOLINT(performance-no-int-to-ptr) */
     *out = (struct history_memory){
         .ring_bytes = h->ring_bytes,
-        .lanes_per_route = h->board->workers * sizeof(struct route_lane),
+        .lanes_per_route = h->board->lanes * sizeof(struct route_lane),
         .readings_per_route = HISTORY_TIERS * sizeof(struct stats_route),
         .routes = atomic_load_explicit(&h->board->route_count, memory_order_relaxed),
         .routes_max = h->board->routes_max,

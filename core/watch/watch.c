@@ -287,7 +287,7 @@ static void watch_pools(struct watch *w, double span_s, uint64_t now_ms)
 static uint64_t counted(struct watch *w, enum counter_id id)
 {
     uint64_t sum = 0;
-    for (uint32_t i = 0; i < w->board->workers; i++)
+    for (uint32_t i = 0; i < w->board->lanes; i++)
         sum += lane_get(&board_lane(w->board, i)->counters[id]);
     uint64_t since = sum - w->host.counters[id];
     w->host.counters[id] = sum;

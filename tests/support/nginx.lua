@@ -9,6 +9,7 @@ local nginx = {}
 nginx.__index = nginx
 
 local CONFIG = [[
+MODULES
 daemon off;
 user root;
 worker_processes WORKERS;
@@ -48,17 +49,31 @@ function nginx.free_port()
   return port
 end
 
+local function peers(package) return (os.getenv("BUILD") or "build") .. "/deps/peers/" .. package end
+
+-- Debian's Lua module with its own LuaJIT, unpacked like nginx itself.
+local function lua_modules()
+  return ("load_module %s/usr/lib/nginx/modules/ndk_http_module.so;\nload_module %s/usr/lib/nginx/modules/ngx_http_lua_module.so;"):format(
+    peers "libnginx-mod-http-ndk", peers "libnginx-mod-http-lua")
+end
+
 local function start_once(self, options)
   self.port = nginx.free_port()
   self.address = "127.0.0.1:" .. self.port
   local workers = options.workers or 1
   local values = { WORKERS = workers, FOLDER = self.folder, PORT = self.port, SERVER = options.server or "",
-    HTTP = options.http or "", REUSEPORT = workers > 1 and "reuseport" or "",
+    HTTP = options.http or "", MODULES = "", REUSEPORT = workers > 1 and "reuseport" or "",
     ACCESS = options.access_log and self.folder .. "/access.log" or "off" }
   files.write(self.folder .. "/nginx.conf", (CONFIG:gsub("%u%u%u%u+", function(name)
     return values[name] and tostring(values[name])
   end)))
-  self.process = assert(process.start { command = binary(),
+  local env
+  if options.lua then
+    values.MODULES, env = lua_modules(), { LD_LIBRARY_PATH = peers "libluajit2-5.1-2" .. "/usr/lib/x86_64-linux-gnu" }
+    values.HTTP = ("lua_package_path '%s/usr/share/lua/5.1/?.lua;%s/usr/share/lua/5.1/?.lua;;';\n"):format(peers "lua-resty-core", peers "lua-resty-lrucache") .. values.HTTP
+    for name, value in pairs(options.env or {}) do env[name] = value end
+  end
+  self.process = assert(process.start { command = binary(), env = env,
     args = { "-p", self.folder, "-c", self.folder .. "/nginx.conf", "-e", "stderr" } })
   loop.wait_until(function()
     if self.process:exited() then return true end
@@ -71,7 +86,7 @@ end
 
 --- Starts nginx. options: files = {["index.html"] = "text"}, workers (1),
 -- server (directives for the server block), http (for the http block),
--- access_log (false). Fields: port, address, folder, process.
+-- lua (true: with the Lua module), env (then), access_log (false). Fields: port, address, folder, process.
 function nginx.start(options)
   options = options or {}
   local self = setmetatable({ folder = files.temporary("perilune-nginx") }, nginx)

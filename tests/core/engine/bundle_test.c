@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "engine/bundle.h"
+#include "engine/collect.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
