@@ -152,6 +152,13 @@ static int lua_modules(lua_State *L)
     return 1;
 }
 
+/* is_own(path): whether the folder has this file. */
+static int lua_is_own(lua_State *L)
+{
+    lua_pushboolean(L, find(brain_of(L)->bundle, luaL_checkstring(L, 1), false) != NULL);
+    return 1;
+}
+
 /* ---- the functions of own.lua ---- */
 
 static int lua_log(lua_State *L)
@@ -176,7 +183,7 @@ static int lua_unix_ms(lua_State *L)
 
 static void make_core(lua_State *L, const struct brain_opts *opts)
 {
-    static const luaL_Reg functions[] = {{"modules", lua_modules}, {"log", lua_log}, {"now", lua_now}, {"unix_ms", lua_unix_ms}, {0}};
+    static const luaL_Reg functions[] = {{"modules", lua_modules}, {"is_own", lua_is_own}, {"log", lua_log}, {"now", lua_now}, {"unix_ms", lua_unix_ms}, {0}};
     struct brain *b = brain_of(L);
     lua_newtable(L);
     luaL_register(L, NULL, functions);

@@ -64,15 +64,15 @@ local function start_once(self, options)
   local values = { WORKERS = workers, FOLDER = self.folder, PORT = self.port, SERVER = options.server or "",
     HTTP = options.http or "", MODULES = "", REUSEPORT = workers > 1 and "reuseport" or "",
     ACCESS = options.access_log and self.folder .. "/access.log" or "off" }
-  files.write(self.folder .. "/nginx.conf", (CONFIG:gsub("%u%u%u%u+", function(name)
-    return values[name] and tostring(values[name])
-  end)))
   local env
   if options.lua then
-    values.MODULES, env = lua_modules(), { LD_LIBRARY_PATH = peers "libluajit2-5.1-2" .. "/usr/lib/x86_64-linux-gnu" }
+    values.MODULES, env = lua_modules(), { LUA_PATH = ";;", LUA_CPATH = ";;", LD_LIBRARY_PATH = peers "libluajit2-5.1-2" .. "/usr/lib/x86_64-linux-gnu" }
     values.HTTP = ("lua_package_path '%s/usr/share/lua/5.1/?.lua;%s/usr/share/lua/5.1/?.lua;;';\n"):format(peers "lua-resty-core", peers "lua-resty-lrucache") .. values.HTTP
     for name, value in pairs(options.env or {}) do env[name] = value end
   end
+  files.write(self.folder .. "/nginx.conf", (CONFIG:gsub("%u%u%u%u+", function(name)
+    return values[name] and tostring(values[name])
+  end)))
   self.process = assert(process.start { command = binary(), env = env,
     args = { "-p", self.folder, "-c", self.folder .. "/nginx.conf", "-e", "stderr" } })
   loop.wait_until(function()

@@ -113,7 +113,17 @@ local book = analyzer.new(issue_rules.read(), core.watch.signals(), function(kin
 end)
 if core.keep.get(ANALYZER) then book:restore(core.json.decode(core.keep.get(ANALYZER))) end
 
-local loop = tuning.new(suggestion_rules.read(), tuning.policy(require "policies.tuning"), function(text) core.log("warn", text) end)
+-- Of the built-in rules those that need nothing which only a server has; and all of the program's own.
+local for_programs = { cpu_bound = true, memory_pressure = true, noisy_neighbour = true, overload = true, traffic_spike = true }
+local function applicable(list)
+  local out = {}
+  for _, rule in ipairs(list) do
+    if for_programs[rule.id] or core.is_own("suggestions/" .. rule.id .. ".lua") then out[#out + 1] = rule end
+  end
+  return out
+end
+
+local loop = tuning.new(applicable(suggestion_rules.read()), tuning.policy(require "policies.tuning"), function(text) core.log("warn", text) end)
 
 local move = loop.book.options.note
 loop.book.options.note = function(sug, from, to, actor, why)
