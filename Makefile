@@ -61,7 +61,7 @@ run: deps ## build and serve the example API on http://127.0.0.1:8000
 demo: deps ## a service with a pool too small, and load: watch the engine find it and prove the cure
 	@tests/support/packages postgresql wrk curl
 	@$(MAKE) --no-print-directory $(JOBS) build/release/perilune
-	@examples/03-closed-loop/run $(ARGS)
+	@examples/11-closed-loop/run $(ARGS)
 
 test: deps deps-test ## build and pass everything
 	@$(MAKE) --no-print-directory $(JOBS) $(B)/perilune library

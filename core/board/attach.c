@@ -120,6 +120,16 @@ bool attach_open(const char *path, struct attached *out, char why[ATTACH_WHY])
     return false;
 }
 
+bool attach_alive(const struct attached *a, uint64_t now_ns)
+{
+    uint64_t last_ns = 0;
+    for (uint32_t i = 0; i < a->board->workers + 2; i++) {
+        uint64_t beat_ns = atomic_load_explicit(&a->board->processes[i].heartbeat_ns, memory_order_relaxed);
+        last_ns = beat_ns > last_ns ? beat_ns : last_ns;
+    }
+    return now_ns < last_ns + ATTACH_ALIVE_NS;
+}
+
 bool attach_again(struct attached *a)
 {
     char why[ATTACH_WHY];

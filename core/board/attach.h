@@ -16,6 +16,7 @@
 #include "board/board.h"
 
 enum { ATTACH_VERSION = 24, ATTACH_ADDRESS = 80, ATTACH_WHY = 300 };
+static const uint64_t ATTACH_ALIVE_NS = 5000000000U; /* no process of it has turned its loop for so long: it has ended */
 
 struct attach_hello {
     char magic[8];
@@ -38,6 +39,9 @@ struct attached {
 /* Maps the board of the engine behind a socket and claims a lane. Waits for at most a second.
  * False: `why` says what to do. */
 bool attach_open(const char *path, struct attached *out, char why[ATTACH_WHY]);
+
+/* Whether the engine behind it lives: one of its processes has turned its loop lately. */
+bool attach_alive(const struct attached *a, uint64_t now_ns);
 
 /* Takes another lane after a fork: the old one is the parent's. False: all are taken. */
 bool attach_again(struct attached *a);

@@ -169,6 +169,8 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
       "requests slower than this are kept as examples")                                            \
     X(ATTACH_GUESTS, "attach.guests", INTEGER, "processes", 16, 0, 32, false, NULL,                 \
       "processes of applications that can attach at a time; 0: there is no socket for them")       \
+    X(ATTACH_ANYONE, "attach.anyone", BOOLEAN, "", 0, 0, 1, false, NULL,                             \
+      "every user of this machine may attach, which is to trust them with the engine; else only ours")  \
     X(STATS_ROUTES_MAX, "stats.routes_max", INTEGER, "routes", 256, 8, 1024, false, NULL,           \
       "routes measured apart; the rest share (other)")                                             \
     X(STATS_HISTORY_BYTES, "stats.history_bytes", INTEGER, "bytes", 67108864, 1048576,              \

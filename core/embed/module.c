@@ -173,6 +173,26 @@ static int core_attach(lua_State *L)
     return 1;
 }
 
+/* attach_again(engine, path): an engine that has ended is looked for anew. True; or nil and why; spans begun before are lost. */
+static int core_attach_again(lua_State *L)
+{
+    struct engine_object *e = engine_at(L, 1);
+    const char *path = luaL_checkstring(L, 2);
+    struct attached found;
+    char why[ATTACH_WHY];
+    if (e->own || attach_alive(&e->attached, clock_now_ns())) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    if (!attach_open(path, &found, why))
+        return fail(L, why, strlen(why));
+    attach_close(&e->attached);
+    e->attached = found;
+    recorder_move(&e->recorder, e->attached.board, (uint32_t)e->attached.lane);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 static int engine_close(lua_State *L)
 {
     struct engine_object *e = luaL_checkudata(L, 1, ENGINE);
@@ -276,6 +296,39 @@ static int core_value(lua_State *L)
     return 1;
 }
 
+/* setting_defaults(): { name = { default, min, max, type, unit } }, of the engine's registry. */
+static int core_setting_defaults(lua_State *L)
+{
+    static const char *const types[] = {"boolean", "integer", "number"};
+    lua_createtable(L, 0, SETTING_COUNT);
+    for (int i = 0; i < SETTING_COUNT; i++) {
+        const struct setting_info *info = &setting_infos[i];
+        lua_createtable(L, 0, 6);
+        if (info->type == SETTING_BOOLEAN)
+            lua_pushboolean(L, info->fallback != 0);
+        else
+            lua_pushnumber(L, info->fallback);
+        lua_setfield(L, -2, "default");
+        set_number(L, "min", info->min);
+        set_number(L, "max", info->max);
+        const struct setting_tuning *tuning = setting_tuning(i);
+        if (tuning) {
+            set_number(L, "step", tuning->step);
+            set_number(L, "settle_s", tuning->settle_s);
+            lua_pushstring(L, tuning->scope);
+            lua_setfield(L, -2, "scope");
+            lua_pushstring(L, tuning->group);
+            lua_setfield(L, -2, "group");
+        }
+        lua_pushstring(L, types[info->type]);
+        lua_setfield(L, -2, "type");
+        lua_pushstring(L, info->unit);
+        lua_setfield(L, -2, "unit");
+        lua_setfield(L, -2, info->name);
+    }
+    return 1;
+}
+
 static int core_environment(lua_State *L)
 {
     luaL_checkudata(L, 1, ENGINE);
@@ -338,9 +391,9 @@ int luaopen_perilune(lua_State *L)
 {
     static const luaL_Reg span_methods[] = {{"phase", span_phase_of}, {"finish", span_finish}, {0}};
     static const luaL_Reg engine_methods[] = {{"close", engine_close}, {0}};
-    static const luaL_Reg functions[] = {{"own", core_own},   {"attach", core_attach}, {"tick", core_tick}, {"call", core_call},
+    static const luaL_Reg functions[] = {{"own", core_own},   {"attach", core_attach}, {"attach_again", core_attach_again}, {"tick", core_tick}, {"call", core_call},
                                          {"info", core_info}, {"value", core_value},   {"now", core_now},   {"log", core_log},
-                                         {"environment", core_environment},            {"file", core_file}, {0}};
+                                         {"environment", core_environment},            {"file", core_file}, {"setting_defaults", core_setting_defaults}, {0}};
     lua_newtable(L);
     luaL_register(L, NULL, functions);
     open_class(L, SPAN, span_methods, span_collect);

@@ -37,6 +37,15 @@ void recorder_init(struct recorder *r, struct board *board, uint32_t lane, struc
     r->forks = forks;
 }
 
+void recorder_move(struct recorder *r, struct board *board, uint32_t lane)
+{
+    memset(r->names, 0, sizeof r->names);
+    r->board = board;
+    r->lane = board_lane(board, lane);
+    r->forks = forks;
+    r->moves++;
+}
+
 /* A child of an attached application must not write where its parent does. */
 static __attribute__((noinline)) void take_lane(struct recorder *r)
 {
@@ -69,6 +78,7 @@ void span_begin(struct recorder *r, uint32_t route, struct span *out)
     memset(out->phase_ns, 0, sizeof out->phase_ns);
     out->recorder = r;
     out->route = route;
+    out->moves = r->moves;
     out->began_ns = clock_now_ns();
     if (r->lane)
         lane_add(&r->lane->started, 1);
@@ -82,7 +92,7 @@ void span_end(struct span *s, const struct span_result *result)
     s->recorder = NULL;
     if (r->forks != forks)
         take_lane(r);
-    if (!r->lane) {
+    if (!r->lane || s->moves != r->moves) {
         r->lost++;
         return;
     }

@@ -21,6 +21,7 @@ struct recorder {
     struct lane *lane;        /* NULL: none was free after a fork; spans are counted as lost */
     struct attached *attached; /* NULL: a private board */
     unsigned forks;
+    unsigned moves;           /* a span that began before the last one is lost */
     uint64_t lost;
     struct {
         uint64_t hash; /* 0: free */
@@ -30,6 +31,7 @@ struct recorder {
 
 struct span {
     struct recorder *recorder; /* NULL: not begun, or over */
+    unsigned moves;
     uint32_t route;
     uint64_t began_ns;         /* CLOCK_MONOTONIC */
     uint64_t phase_ns[PHASE_COUNT];
@@ -44,6 +46,9 @@ struct span_result {
 };
 
 void recorder_init(struct recorder *r, struct board *board, uint32_t lane, struct attached *attached);
+
+/* Goes on with a lane of another board. */
+void recorder_move(struct recorder *r, struct board *board, uint32_t lane);
 
 /* How many forks lie between the program that loaded this library and this process. */
 unsigned recorder_forks(void);

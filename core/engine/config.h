@@ -25,6 +25,7 @@ enum { CONFIG_UPSTREAMS_MAX = 256, CONFIG_DATABASES_MAX = POOLS_MAX };
     X(RULES, rules, "rules", "PERILUNE_RULES", "folder of routes and rules")                        \
     X(STATE, state, ".perilune", "PERILUNE_STATE", "folder for ports.json and generations")         \
     X(RESOLVER, resolver, "", "PERILUNE_RESOLVER", "DNS servers, HOST[:PORT], by commas; empty: the system's; read at start") \
+    X(ATTACH, attach, "", "PERILUNE_ATTACH", "socket where applications attach; empty: perilune.sock in the state folder") \
     X(ADMIN_TOKEN, admin_token, "", "PERILUNE_ADMIN_TOKEN", "bearer token of the control API")
 
 enum config_key {

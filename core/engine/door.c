@@ -32,8 +32,8 @@ static void on_caller(uv_poll_t *poll, int status, int events)
     }
 }
 
-/* A listening socket that only our user can connect to; -1: errno says why. */
-static int listen_at(const char *path)
+/* A listening socket that only our user can connect to, or anyone; -1: errno says why. */
+static int listen_at(const char *path, bool anyone)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof address.sun_path) {
@@ -44,8 +44,8 @@ static int listen_at(const char *path)
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -1;
-    unlink(path); /* of a control that has died: the state folder is locked by this engine */
-    mode_t mask = umask(0177);
+    unlink(path); /* of a control that has died */
+    mode_t mask = umask(anyone ? 0111 : 0177);
     bool ok = bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && listen(fd, 64) == 0;
     int error = errno;
     umask(mask);
@@ -59,12 +59,17 @@ static int listen_at(const char *path)
 struct door *door_open(struct io *io, struct engine *engine)
 {
     char path[sizeof engine->state + 20];
+    const char *own = engine->config.key[CONFIG_ATTACH].text;
+    bool anyone = setting_number(&engine->board->settings, SETTING_ATTACH_ANYONE) != 0;
     struct door *d;
     if (engine->board->lanes == engine->board->workers || !(d = calloc(1, sizeof *d)))
         return NULL;
-    snprintf(path, sizeof path, "%s/perilune.sock", engine->state);
+    if (*own)
+        snprintf(path, sizeof path, "%s", own);
+    else
+        snprintf(path, sizeof path, "%s/perilune.sock", engine->state);
     d->engine = engine;
-    d->listener = listen_at(path);
+    d->listener = listen_at(path, anyone);
     d->locks = guest_open(engine->board->fd);
     if (d->listener < 0 || d->locks < 0) {
         log_line(LOG_WARN, "applications cannot attach: %s: %s", path, strerror(errno));

@@ -1,4 +1,4 @@
-/* door.h - where applications attach: <state>/perilune.sock, see board/attach.h.
+/* door.h - where applications attach: <state>/perilune.sock, or the configuration's `attach`; see board/attach.h.
  *
  * Owner:   control. Threads: the loop's.
  */

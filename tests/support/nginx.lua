@@ -34,7 +34,8 @@ http {
 }
 ]]
 
-local function binary()
+--- Where nginx is.
+function nginx.binary()
   local unpacked = (os.getenv("BUILD") or "build") .. "/deps/nginx/usr/sbin/nginx"
   return uv.fs_stat(unpacked) and unpacked or "/usr/sbin/nginx"
 end
@@ -57,6 +58,13 @@ local function lua_modules()
     peers "libnginx-mod-http-ndk", peers "libnginx-mod-http-lua")
 end
 
+--- For programs that start it themselves: paths of its modules, of its Lua files, of its libraries.
+function nginx.lua_paths()
+  return peers "libnginx-mod-http-ndk" .. "/usr/lib/nginx/modules/ndk_http_module.so " .. peers "libnginx-mod-http-lua" .. "/usr/lib/nginx/modules/ngx_http_lua_module.so",
+    ("%s/usr/share/lua/5.1/?.lua;%s/usr/share/lua/5.1/?.lua"):format(peers "lua-resty-core", peers "lua-resty-lrucache"),
+    peers "libluajit2-5.1-2" .. "/usr/lib/x86_64-linux-gnu"
+end
+
 local function start_once(self, options)
   self.port = nginx.free_port()
   self.address = "127.0.0.1:" .. self.port
@@ -73,7 +81,7 @@ local function start_once(self, options)
   files.write(self.folder .. "/nginx.conf", (CONFIG:gsub("%u%u%u%u+", function(name)
     return values[name] and tostring(values[name])
   end)))
-  self.process = assert(process.start { command = binary(), env = env,
+  self.process = assert(process.start { command = nginx.binary(), env = env,
     args = { "-p", self.folder, "-c", self.folder .. "/nginx.conf", "-e", "stderr" } })
   loop.wait_until(function()
     if self.process:exited() then return true end

@@ -405,6 +405,45 @@ describe("attached to a running engine", function()
     assert.equal(4000, (requests "/forked"))
   end)
 
+  it("a program goes on with the successor of an engine that was restarted", function()
+    local one = engine.start {}
+    local folder = files.temporary "perilune-again"
+    files.write(folder .. "/main.lua", HEAD .. [[
+      local engine = assert(perilune.attach(arg[1]))
+      local open = engine:start("GET", "/old")
+      local told
+      while true do
+        engine:start("GET", "/again"):finish()
+        local there, why = engine:tick()
+        if why and not told then told = say { why = why } or true end
+        if there and told then break end
+      end
+      open:finish()
+      for _ = 1, 7 do engine:start("GET", "/successor"):finish() end
+      say { lost = engine:info().lost }
+    ]])
+    local host_process = assert(process.start { command = "/usr/bin/luajit", args = { folder .. "/main.lua", one.state .. "/perilune.sock" }, env = environment() })
+    loop.run(function()
+      loop.wait_until(function()
+        for _, route in ipairs(assert(one:admin_get "~/stats?window=all").json.data.routes) do
+          if (route.route or route.name) == "/again" then return true end
+        end
+      end, 10000, "its first span")
+      one:stop { keep = true }
+      loop.wait_until(function() return host_process:stdout():find "no engine answers" end, 20000, "that the engine's end is noticed")
+      local again = engine.start { folder = one.folder }
+      loop.wait_until(function() return host_process:exited() end, 20000, "the program to go on")
+      assert.matches('"lost":1', host_process:stdout())
+      local found
+      for _, route in ipairs(assert(again:admin_get "~/stats?window=all").json.data.routes) do
+        if (route.route or route.name) == "/successor" then found = route.requests end
+      end
+      assert.equal(7, found)
+      again:stop()
+    end, 60000)
+    files.remove(folder)
+  end)
+
   it("says why it cannot: no engine, something else, another version", function()
     local folder = files.temporary "perilune-door"
     local MAGIC = "perilun1"

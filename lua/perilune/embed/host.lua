@@ -103,10 +103,13 @@ local function dispatch(engine)
 end
 
 --- Does what is due, and tells handlers and settings what has happened. A few times a second; with a thread of its own only
--- the telling is left. Nothing to do for an attached engine.
+-- the telling is left. Attached, it looks whether the engine still lives, and for its successor when it does not: true; or nil and why.
 function Engine:tick()
+  local path = state(self).path
+  if path then return core.attach_again(self, path) end
   core.tick(self)
-  if core.info(self).mode == "own" then dispatch(self) end
+  dispatch(self)
+  return true
 end
 
 local kinds = { issue = true, suggestion = true, trial = true, set = true, ["*"] = true }
@@ -248,7 +251,10 @@ end
 ---@return perilune.Engine?, string?
 function M.attach(path)
   if type(path) ~= "string" then error("perilune.attach takes the path of the engine's socket, as in \"/run/perilune/perilune.sock\"", 2) end
-  return core.attach(path)
+  local engine, why = core.attach(path)
+  if not engine then return nil, why end
+  state(engine).path = path
+  return engine
 end
 
 local LEVELS = { zstd = 3, br = 5, gzip = 6, deflate = 6 }
