@@ -1,9 +1,9 @@
 # Perilune. `make help` lists the targets.
 #
 # Every mode builds in its own folder: build/release, build/asan, build/tsan,
-# build/fuzz. What is missing comes from Debian packages; two packages that
-# would start services or pull in much more than we need (llhttp's sources,
-# nginx for the tests) are unpacked below build/deps instead of installed.
+# build/fuzz. What is missing comes from Debian packages; packages that
+# would start services or pull in much more than we need (llhttp's sources, the
+# chart library, nginx for the tests) are unpacked below build/deps instead of installed.
 
 MODE    ?= release
 B       := build/$(MODE)
@@ -36,7 +36,9 @@ OBJS    := $(SRCS:core/%.c=$(B)/%.o) $(B)/llhttp/llhttp.o $(B)/llhttp/api.o $(B)
 TESTS   := $(wildcard tests/core/*/*_test.c)
 TESTBIN := $(TESTS:tests/core/%.c=$(B)/tests/%)
 LIBRARY := $(B)/lua/perilune.so $(B)/lua/perilune/codec.so
-EMBED   := $(sort $(shell find lua rules -name '*.lua' 2>/dev/null))
+CHARTS  := build/deps/dygraphs
+EMBED   := $(sort $(shell find lua rules -name '*.lua' -o -path 'lua/perilune/ui/*' -type f 2>/dev/null)) \
+           $(CHARTS)/dygraph.min.js $(CHARTS)/dygraph.min.css
 
 RUN_PACKAGES  := gcc libc6-dev libluajit-5.1-dev libuv1-dev libc-ares-dev libxxhash-dev liblmdb-dev libssl-dev \
                  libisal-dev libdeflate-dev zlib1g-dev libzstd-dev libbrotli-dev libpq-dev libhiredis-dev
@@ -146,7 +148,7 @@ help: ## this list
 
 deps: ## install what building needs and is missing
 	@tests/support/packages $(RUN_PACKAGES)
-	@$(MAKE) --no-print-directory $(LLHTTP)/llhttp.c
+	@$(MAKE) --no-print-directory $(LLHTTP)/llhttp.c $(CHARTS)/dygraph.min.js
 deps-test:
 	@tests/support/packages $(TEST_PACKAGES)
 	@$(MAKE) --no-print-directory build/deps/nginx/usr/sbin/nginx build/deps/alertmanager/usr/bin/amtool $(HAPROXY:%=build/deps/peers/%) $(PGBOUNCER:%=build/deps/peers/%) $(NGINX_LUA:%=build/deps/peers/%) build/deps/peers/caddy
@@ -161,6 +163,11 @@ $(LLHTTP)/llhttp.c:
 	@tests/support/unpack node-llhttp build/deps/node-llhttp
 	@mkdir -p $(LLHTTP)
 	@cp build/deps/node-llhttp/usr/share/llhttp/*.c build/deps/node-llhttp/usr/share/include/llhttp/llhttp.h $(LLHTTP)/
+$(CHARTS)/dygraph.min.js:
+	@tests/support/unpack libjs-dygraphs build/deps/libjs-dygraphs
+	@mkdir -p $(CHARTS)
+	@for f in dygraph.min.js dygraph.min.css; do sed '/sourceMappingURL/d' build/deps/libjs-dygraphs/usr/share/javascript/dygraphs/$$f > $(CHARTS)/$$f; done
+$(CHARTS)/dygraph.min.css: $(CHARTS)/dygraph.min.js
 build/deps/nginx/usr/sbin/nginx:
 	@tests/support/unpack nginx build/deps/nginx
 build/deps/alertmanager/usr/bin/amtool:
@@ -186,7 +193,7 @@ $(B)/llhttp/%.o: $(LLHTTP)/%.c
 	$(Q)$(CC) $(CFLAGS) -w -c -o $@ $<
 
 # Lua files are part of the program: `lua/` is what scripts require, the files
-# below rules/routes/admin serve the control API.
+# below rules/routes/admin serve the control API, lua/perilune/ui is the dashboard.
 $(B)/embedded.c: $(EMBED) tests/support/embed
 	@mkdir -p $(@D)
 	$(Q)tests/support/embed $(EMBED) > $@

@@ -303,6 +303,10 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
       "or after so long")                                                                          \
     X(ANALYSIS_ADOPT_S, "analysis.adopt_s", INTEGER, "s", 1800, 10, 864000, true, NULL,             \
       "what has been unusual for so long is learnt as usual")                         \
+    X(STREAM_CLIENTS, "stream.clients", INTEGER, "clients", 32, 1, 1000, true, NULL,                \
+      "clients that may listen to the control API's events at once; above it 503")                 \
+    X(STREAM_EVENTS, "stream.events", INTEGER, "events", 300, 10, 10000, false, NULL,               \
+      "events kept for clients that are slow or come again; older ones are dropped")               \
     X(ALERTS_INTERVAL_S, "alerts.interval_s", NUMBER, "s", 5, 0.5, 3600, true, NULL,                \
       "alert policies are looked at this often")                                                   \
     X(ALERTS_WINDOW_S, "alerts.window_s", INTEGER, "s", 60, 1, 3600, true, NULL,                    \

@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "engine/assets.h"
 #include "engine/door.h"
 #include "engine/files.h"
 #include "engine/journal.h"
@@ -237,6 +238,8 @@ static void bind_control(lua_State *L, void *user)
     }
     lua_pushstring(L, c->engine->admin_address);
     lua_setfield(L, -2, "address");
+    lua_pushstring(L, c->engine->listen_address);
+    lua_setfield(L, -2, "data_address");
     lua_setfield(L, -2, "control");
     bind_stats_open(L, c->board, c->engine->history, &c->resources);
     lua_setfield(L, -2, "stats");
@@ -255,6 +258,7 @@ static void bind_control(lua_State *L, void *user)
     files_open(L, c->engine);
     bind_counts_open(L, c->board, c->engine->history);
     bind_command_open(L);
+    assets_open(L);
 }
 
 /* ---- generations ---- */

@@ -225,6 +225,69 @@ static int watch_series(lua_State *L)
     return 1;
 }
 
+/* ---- latencies() ---- */
+
+enum { BOUNDS_MOST = 24 };
+
+struct heat {
+    lua_State *L;
+    int times, counts, n;
+    double bounds_s[BOUNDS_MOST];
+    unsigned bounds;
+};
+
+static void on_heat(void *arg, const struct history_step *step)
+{
+    struct heat *h = arg;
+    lua_State *L = h->L;
+    uint64_t within[BOUNDS_MOST];
+    if (h->n >= SERIES_STEPS_MOST)
+        return;
+    h->n++;
+    lua_pushnumber(L, (double)step->from_ms);
+    lua_rawseti(L, h->times, h->n);
+    uint64_t all = stats_cumulative(step->counts->latency, h->bounds_s, h->bounds, within);
+    new_list(L);
+    for (unsigned i = 0; i <= h->bounds; i++) {
+        uint64_t to = i < h->bounds ? within[i] : all;
+        lua_pushnumber(L, (double)(to - (i ? within[i - 1] : 0)));
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    lua_rawseti(L, h->counts, h->n);
+}
+
+/* latencies(route or nil, from_ms, to_ms, step_s, bounds_ms): { at_ms = {}, counts = {} }; counts has for each step a list
+ * of how many requests took up to each bound and longer than the one before, and last those above all bounds. */
+static int watch_latencies(lua_State *L)
+{
+    int route = lua_isnoneornil(L, 1) ? -1 : (int)luaL_checkinteger(L, 1);
+    double from = luaL_checknumber(L, 2), to = luaL_checknumber(L, 3), step = luaL_checknumber(L, 4);
+    luaL_argcheck(L, from >= 0 && to >= from && to < 1e15, 2, "times in ms since 1970, the earlier first");
+    luaL_argcheck(L, step >= 1 && step <= 86400, 4, "a step of 1 to 86400 s");
+    luaL_checktype(L, 5, LUA_TTABLE);
+    struct heat h = {.L = L, .bounds = (unsigned)lua_objlen(L, 5)};
+    luaL_argcheck(L, h.bounds >= 1 && h.bounds <= BOUNDS_MOST, 5, "1 to 24 bounds in ms, ascending");
+    for (unsigned i = 0; i < h.bounds; i++) {
+        lua_rawgeti(L, 5, (int)i + 1);
+        h.bounds_s[i] = lua_tonumber(L, -1) / 1000;
+        luaL_argcheck(L, h.bounds_s[i] > (i ? h.bounds_s[i - 1] : 0), 5, "1 to 24 bounds in ms, ascending");
+        lua_pop(L, 1);
+    }
+    lua_newtable(L);
+    new_list(L);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -3, "at_ms");
+    h.times = lua_gettop(L);
+    new_list(L);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -4, "counts");
+    h.counts = lua_gettop(L);
+    if (!history_series(self(L)->history, route, (uint64_t)from, (uint64_t)to, (uint32_t)step, on_heat, &h))
+        return luaL_error(L, "out of memory");
+    lua_pop(L, 2);
+    return 1;
+}
+
 /* ---- span() ---- */
 
 struct sum {
@@ -301,7 +364,7 @@ void bind_watch_open(lua_State *L, struct watch *watch, struct board *board, str
 {
     static const luaL_Reg functions[] = {
         {"things", watch_things}, {"signals", watch_registry}, {"cost", watch_costs}, {"series", watch_series},
-        {"span", watch_span}, {0}};
+        {"span", watch_span}, {"latencies", watch_latencies}, {0}};
     lua_newtable(L);
     struct watching *self_ = lua_newuserdata(L, sizeof *self_);
     *self_ = (struct watching){watch, board, history};

@@ -141,9 +141,9 @@ local function window(req)
 end
 
 return {
-  app = app, open_app = open_app, envelope = envelope, problem = problem, window = window, body = body, setting = setting,
+  app = app, open_app = open_app, guard = guard, envelope = envelope, problem = problem, window = window, body = body, setting = setting,
   path = function(name) return base .. name end,
   control = control, stats = stats, upstreams = core.upstreams, pools = core.pools, decode = core.json.decode,
   compression = core.compression, cache = core.cache, task_stats = core.task_stats, machine = core.machine, limits = core.limits,
-  nearest = core.nearest, journal = core.journal, watch = core.watch, keep = core.keep, modules = core.modules, trials = core.trials,
+  nearest = core.nearest, journal = core.journal, watch = core.watch, keep = core.keep, modules = core.modules, trials = core.trials, asset = core.asset,
 }

@@ -371,6 +371,11 @@ function tuning:look()
   self:persist()
 end
 
+local current
+
+--- The loop of this generation, for other files of it; nil in a check.
+function M.current() return current end
+
 --- The loop of this engine, with what rules.read() and policy() give. Goes on where its predecessor ended.
 function M.new(list, policy, log)
   local self = setmetatable({ snapshots = {}, units = { host = {}, route = {}, pool = {} }, thresholds = analysis.read().thresholds, log = log }, tuning)
@@ -404,6 +409,7 @@ function M.new(list, policy, log)
     recover(self)
     self:persist()
   end
+  current = self
   return self
 end
 

@@ -243,7 +243,7 @@ function desk:deliver(endpoint)
   end
 end
 
--- ---- shared with /metrics ----
+-- ---- shared with /metrics and the dashboard ----
 
 local current
 
@@ -255,6 +255,13 @@ function M.figures()
   if not current or not current.book then return nil end
   current:ready()
   return current.book:figures()
+end
+
+--- Every alert, those that fire first; nil while nothing is looked at.
+function M.list()
+  if not current or not current.book then return nil end
+  current:ready()
+  return current.book:list(now())
 end
 
 return M

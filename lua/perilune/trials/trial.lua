@@ -156,6 +156,18 @@ local function measure(self, block, env)
   end
 end
 
+local function result_of(self)
+  local r = objects(self).metric:result()
+  local sign = self.direction == "up" and -1 or 1
+  local out = { verdict = r.verdict, pairs = r.n, lambda = math.min(r.lambda, 1e9), log_estimate = r.estimate }
+  if r.estimate then out.change = math.exp(sign * r.estimate) - 1 end
+  if r.lo and r.hi and r.hi < 50 and r.lo > -50 then
+    local a, b = math.exp(sign * r.lo) - 1, math.exp(sign * r.hi) - 1
+    out.change_lo, out.change_hi = math.min(a, b), math.max(a, b)
+  end
+  return out
+end
+
 -- Returns the verdict so far; or nil and the guard that tripped.
 local function go_on(self, now_ms, env)
   local e = self.experiment
@@ -170,6 +182,9 @@ local function go_on(self, now_ms, env)
   if e.block >= 2 and e.block % 2 == 0 then
     local at = e.start_ms + e.block * e.block_ms + 1
     verdict = held.metric:close(at)
+    local so_far = result_of(self)
+    e.intervals = e.intervals or {}
+    e.intervals[#e.intervals + 1] = { pairs = so_far.pairs, change = so_far.change, lo = so_far.change_lo, hi = so_far.change_hi }
     for name, says in pairs { tail = "p99", others = "the mean time of the other routes" } do
       local harm = held[name]:close(at)
       local estimate = held[name]:result().estimate
@@ -182,18 +197,6 @@ local function go_on(self, now_ms, env)
     end
   end
   return verdict
-end
-
-local function result_of(self)
-  local r = objects(self).metric:result()
-  local sign = self.direction == "up" and -1 or 1
-  local out = { verdict = r.verdict, pairs = r.n, lambda = math.min(r.lambda, 1e9), log_estimate = r.estimate }
-  if r.estimate then out.change = math.exp(sign * r.estimate) - 1 end
-  if r.lo and r.hi and r.hi < 50 and r.lo > -50 then
-    local a, b = math.exp(sign * r.lo) - 1, math.exp(sign * r.hi) - 1
-    out.change_lo, out.change_hi = math.min(a, b), math.max(a, b)
-  end
-  return out
 end
 
 -- ---- the end ----
