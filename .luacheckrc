@@ -5,3 +5,5 @@ exclude_files = { "**/*.new~" }
 -- The sandbox edits `string`.
 files["lua/perilune/core/sandbox.lua"] = { ignore = { "122" } }
 files["tests/support/busted.lua"] = { ignore = { "122" } }
+-- A configuration may read the environment.
+files["examples/**/perilune.lua"] = { read_globals = { "env" } }

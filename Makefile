@@ -94,7 +94,7 @@ bench: deps deps-test deps-bench ## measure against peers in one run, print rati
 	@tests/bench/unpack_peers build/deps/peers
 	@$(MAKE) --no-print-directory $(JOBS) build/release/perilune
 	@$(MAKE) --no-print-directory $(JOBS) MODE=bare build/bare/perilune
-	@$(MAKE) --no-print-directory $(B)/tests/bench/codings $(B)/tests/bench/tasks
+	@$(MAKE) --no-print-directory library $(B)/tests/bench/codings $(B)/tests/bench/tasks $(B)/tests/bench/spans
 	PERILUNE=$(abspath build/release)/perilune BUILD=$(abspath build) tests/bench/run
 
 bench-replay: deps deps-bench ## replay beside GoAccess on a generated log: make bench-replay [SIZE=64M]
@@ -204,6 +204,11 @@ $(B)/tests/%: tests/core/%.c $(OBJS)
 	@mkdir -p $(@D)
 	@echo "  test $<"
 	$(Q)$(CC) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(OBJS) $(LIBS) -lcmocka
+
+$(B)/tests/bench/spans: tests/bench/spans.c $(B)/embed/recorder.o $(OBJS)
+	@mkdir -p $(@D)
+	@echo "  bench $<"
+	$(Q)$(CC) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # Programs that only the benchmark runs.
 $(B)/tests/bench/%: tests/bench/%.c $(OBJS)

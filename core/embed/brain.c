@@ -28,6 +28,7 @@ enum {
     CALL_MS = 2000,           /* CPU time of one call */
     LOAD_MS = 5000,
     COUNT = 10000,            /* instructions between two looks */
+    PAUSE = 120,              /* per cent the heap may grow before it is collected: small before fast */
     HEAP_BYTES = 64 << 20,
     RESULT_BYTES = 16 << 20,
 };
@@ -255,6 +256,7 @@ static bool start(struct brain *b, const struct brain_opts *opts, struct problem
     lua_pushlightuserdata(b->L, (void *)&brain_key);
     lua_pushlightuserdata(b->L, b);
     lua_rawset(b->L, LUA_REGISTRYINDEX);
+    lua_gc(b->L, LUA_GCSETPAUSE, PAUSE);
     begin(b, LOAD_MS);
     if (lua_cpcall(b->L, boot, (void *)opts) == 0)
         return true;

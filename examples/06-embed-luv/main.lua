@@ -25,7 +25,7 @@ server:listen(128, function(err)
     input = rest
     local method, path = head:match "^(%u+) ([^ ?]+)"
     local span = engine:start(method or "GET", path == "/stats" and "/stats" or "/text")
-    local answer, coding = body, nil
+    local answer, coding
     if path == "/stats" then
       answer = perilune.json.encode { requests = engine:stats(0).requests_total }
     else

@@ -73,7 +73,7 @@ function servers.engine(name, options, other, prefix)
     if file then
       local text = file:read "*a"
       file:close()
-      return { name = "perilune", pid = pid, address = text:match '"listen": "([^"]+)"', admin = text:match '"admin": "([^"]+)"' }
+      return { name = "perilune", state = state, pid = pid, address = text:match '"listen": "([^"]+)"', admin = text:match '"admin": "([^"]+)"' }
     end
     os.execute "sleep 0.01"
   end
@@ -111,7 +111,7 @@ function servers.nginx_lua(name, http, prefix)
   for _, package in ipairs { "lua-resty-core", "lua-resty-lrucache" } do
     path[#path + 1] = ("%s/%s/usr/share/lua/5.1/?.lua"):format(peers, package)
   end
-  local cpath = ("lua_package_cpath '%s/lua-cjson/usr/lib/x86_64-linux-gnu/lua/5.1/?.so;;';"):format(peers)
+  local cpath = ("lua_package_cpath '%s/lua-cjson/usr/lib/x86_64-linux-gnu/lua/5.1/?.so;%s/release/lua/?.so;;';"):format(peers, build)
   return servers.nginx(name, ("lua_package_path '%s;;'; %s %s"):format(table.concat(path, ";"), cpath, http), head,
     ("LD_LIBRARY_PATH=%s/libluajit2-5.1-2/usr/lib/x86_64-linux-gnu"):format(peers), prefix)
 end

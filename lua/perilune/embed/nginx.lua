@@ -7,8 +7,8 @@
 --     body_filter_by_lua_block { require("perilune").nginx.body_filter() }      -- and header_filter: compression
 --     balancer_by_lua_block    { require("perilune").nginx.balancer { ... } }
 --
--- The name of a route is the nginx variable $perilune_route where it is set, else the location's $uri with what looks like an id
--- replaced ("/users/42" is "/users/:id"), so that paths do not become routes. Phases come from nginx's own timings.
+-- The name of a route is what options.route() says, else $uri with what looks like an id replaced ("/users/42" is "/users/:id"), so
+-- that paths do not become routes. Phases come from nginx's own timings.
 
 local core, perilune = ...
 
@@ -18,7 +18,8 @@ local engine, why_not
 local ngx = rawget(_G, "ngx")
 
 --- In init_worker. The path is that of the engine's socket; an engine that is not there costs nothing, and is looked for again
--- every 5 s, also when it was restarted. options: route = function() -> template.
+-- every 5 s, also when it was restarted. options: route = function() -> template, as in
+-- { route = function() return ngx.var.perilune_route end } with `set $perilune_route "/users/:id";` in the location.
 function M.init_worker(path, options)
   M.options = options or {}
   local told
@@ -58,36 +59,36 @@ local function template(path)
 end
 M.template = template
 
-local function route()
-  if M.options.route then return M.options.route() end
-  local own = ngx.var.perilune_route
-  if own and own ~= "" then return own end
-  return template(ngx.var.uri)
-end
-
--- nginx lists one time for each upstream that was tried: "0.004, 0.120".
+-- nginx lists one time for each upstream that was tried: "0.004, 0.120"; a dash for one that gave none.
 local function sum_ms(text)
-  local total
-  for one in (text or ""):gmatch "[%d%.]+" do total = (total or 0) + (tonumber(one) or 0) * 1000 end
+  local total = 0
+  for one in text:gmatch "[%d%.]+" do total = total + (tonumber(one) or 0) * 1000 end
   return total
 end
 
---- In log: one span for the request that has ended.
+local function upstream_phases(span, var, response)
+  local connect, header = sum_ms(var.upstream_connect_time or ""), sum_ms(var.upstream_header_time or "")
+  span:phase("upstream_connect", connect)
+  span:phase("upstream_first_byte", math.max(0, header - connect))
+  span:phase("upstream_body", math.max(0, sum_ms(response) - header))
+end
+
+local TRACED_MS = 100 -- what takes longer may be shown among the slow requests, with its trace
+
+--- In log: one span for the request that has ended. Every variable of nginx that is read here costs about a microsecond, so those that few
+-- requests need are not read for all.
 function M.log()
   if not engine then return end
-  local var = ngx.var
-  local span = engine:start(ngx.req.get_method(), route())
-  local total, connect, header = (ngx.now() - ngx.req.start_time()) * 1000, sum_ms(var.upstream_connect_time), sum_ms(var.upstream_header_time)
-  if connect then span:phase("upstream_connect", connect) end
-  if header then span:phase("upstream_first_byte", math.max(0, header - (connect or 0))) end
-  local response = sum_ms(var.upstream_response_time)
-  if response and header then span:phase("upstream_body", math.max(0, response - header)) end
+  local var, options, req = ngx.var, M.options, ngx.req
+  local span = engine:start(req.get_method(), options.route and options.route() or template(var.uri))
+  local total = (ngx.now() - req.start_time()) * 1000
+  local response = var.upstream_response_time
+  if response then upstream_phases(span, var, response) end
   local status = ngx.status
-  if status == 499 then status = 0 end
-  if status ~= 0 and (status < 100 or status > 599) then status = 500 end
-  local trace = (var.http_traceparent or ""):match "^%x%x%-(%x+)%-%x+%-%x%x"
+  if status == 499 then status = 0 elseif status < 100 or status > 599 then status = 500 end
+  local trace = total >= TRACED_MS and (var.http_traceparent or ""):match "^%x%x%-(%x+)%-%x+%-%x%x" or nil
   -- nginx counts in whole milliseconds: what took less is taken for half of one.
-  span:finish(status, tonumber(var.bytes_sent) or 0, tonumber(var.request_length) or 0, total > 0 and total or 0.5, trace and #trace == 32 and trace or nil)
+  span:finish(status, tonumber(var.bytes_sent), tonumber(var.request_length), total > 0 and total or 0.5, trace and #trace == 32 and trace or nil)
 end
 
 -- ---- compression ----
