@@ -37,12 +37,12 @@ TESTS   := $(wildcard tests/core/*/*_test.c)
 TESTBIN := $(TESTS:tests/core/%.c=$(B)/tests/%)
 LIBRARY := $(B)/lua/perilune.so $(B)/lua/perilune/codec.so
 CHARTS  := build/deps/dygraphs
-EMBED   := $(sort $(shell find lua rules -name '*.lua' -o -path 'lua/perilune/ui/*' -type f 2>/dev/null)) \
+EMBED   := $(sort $(shell find lua rules -path lua/perilune/types -prune -o -name '*.lua' -print -o -path 'lua/perilune/ui/*' -type f -print 2>/dev/null)) \
            $(CHARTS)/dygraph.min.js $(CHARTS)/dygraph.min.css
 
 RUN_PACKAGES  := gcc libc6-dev libluajit-5.1-dev libuv1-dev libc-ares-dev libxxhash-dev liblmdb-dev libssl-dev \
                  libisal-dev libdeflate-dev zlib1g-dev libzstd-dev libbrotli-dev libpq-dev libhiredis-dev
-TEST_PACKAGES := apache2-bin luajit lua-busted lua-luv libcmocka-dev wrk nghttp2-client curl openssl brotli zstd valgrind python3 python3-websockets nodejs chromium postgresql redis-tools
+TEST_PACKAGES := apache2-bin luajit lua-busted lua-luv libcmocka-dev wrk nghttp2-client curl openssl brotli zstd valgrind python3 python3-websockets nodejs chromium postgresql redis-tools luarocks
 PGBOUNCER     := pgbouncer libevent-2.1-7
 NGINX_LUA     := libnginx-mod-http-lua libnginx-mod-http-ndk lua-resty-core lua-resty-lrucache libluajit2-5.1-2
 HAPROXY       := haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1
@@ -50,7 +50,7 @@ BENCH_PACKAGES := goaccess strace python3-sklearn
 FUZZ_PACKAGES := clang-14 libclang-rt-14-dev
 LINT_PACKAGES := clang-tidy-14 clang-format-14 lua-check
 
-.PHONY: all library deps deps-test deps-bench deps-fuzz deps-lint run demo test unit unit-bins spec bench bench-replay bench-analysis asan tsan fuzz soak fuzz-build lint format install clean help
+.PHONY: all types library deps deps-test deps-bench deps-fuzz deps-lint run demo test unit unit-bins spec bench bench-replay bench-analysis asan tsan fuzz soak fuzz-build lint format install clean help
 .DEFAULT_GOAL := all
 
 all: deps ## build build/release/perilune and the libraries for Lua programs in build/release/lua
@@ -129,6 +129,9 @@ lint: deps deps-lint ## layer arrows, clang-tidy, luacheck
 	tests/lint/layers
 	@printf '%s\n' $(SRCS) core/main.c | xargs -P$(LINT_JOBS) -I{} clang-tidy-14 --quiet {} -- $(CFLAGS) 2>/dev/null
 	luacheck --quiet lua rules examples tests
+
+types: ## declarations for language servers and doc/lua.md, from the comments of the modules
+	tests/support/types
 
 format: deps-lint ## clang-format in place
 	clang-format-14 -i $(SRCS) $(wildcard core/*/*.h core/main.c)

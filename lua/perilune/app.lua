@@ -74,6 +74,7 @@ local function add(self, method, path, handler, options, level)
   return self
 end
 
+-- app:get(path, handler), and post, put, patch, delete, head, options, any.
 for name, method in pairs { get = "GET", post = "POST", put = "PUT", patch = "PATCH", delete = "DELETE", head = "HEAD",
   options = "OPTIONS", any = "*" } do
   App[name] = function(self, path, handler, options) return add(self, method, path, handler, options, 2) end

@@ -61,11 +61,20 @@ local function with(method, takes_body)
 end
 
 return {
+  --- Any method.
+  ---@type fun(options: {url: string, method?: string, headers?: table<string,string>, body?: string, timeout_ms?: number}): perilune.HttpResponse?, string?, string?
   request = request,
+  --- options: headers, timeout_ms; here and below.
+  ---@type fun(url: string, options?: table): perilune.HttpResponse?, string?, string?
   get = with("GET", false),
+  ---@type fun(url: string, options?: table): perilune.HttpResponse?, string?, string?
   head = with("HEAD", false),
+  ---@type fun(url: string, options?: table): perilune.HttpResponse?, string?, string?
   delete = with("DELETE", false),
+  ---@type fun(url: string, body: string, options?: table): perilune.HttpResponse?, string?, string?
   post = with("POST", true),
+  ---@type fun(url: string, body: string, options?: table): perilune.HttpResponse?, string?, string?
   put = with("PUT", true),
+  ---@type fun(url: string, body: string, options?: table): perilune.HttpResponse?, string?, string?
   patch = with("PATCH", true),
 }

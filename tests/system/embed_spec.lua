@@ -321,6 +321,21 @@ describe("the library", function()
   end)
 end)
 
+describe("the rockspec", function()
+  it("installs the library from the tree", function()
+    local tree = files.temporary "perilune-rocks"
+    local code, out, err = process.run { command = "/usr/bin/luarocks", timeout_ms = 300000,
+      args = { "--lua-version", "5.1", "make", "--tree", tree, "perilune-scm-1.rockspec" } }
+    assert.equal(0, code, out .. err)
+    local env = { LUA_PATH = ";;", LUA_CPATH = tree .. "/lib/lua/5.1/?.so" }
+    code, out, err = process.run { command = "/usr/bin/luajit", env = env,
+      args = { "-e", [[local p = require "perilune" print(p.version, (select(2, p.compress(("x"):rep(2000), { coding = "br" }))))]] } }
+    assert.equal(0, code, err)
+    assert.matches("br", out)
+    files.remove(tree)
+  end)
+end)
+
 describe("attached to a running engine", function()
   local served
   setup(function() served = engine.start { args = { "--set", "attach.guests=5" } } end)

@@ -278,6 +278,7 @@ function M.compress(body, options)
   return body
 end
 
+--- The body without its coding; at most max_bytes (64 MiB) of it. nil, why and a word ("protocol", "too_large") when it cannot be.
 function M.decompress(body, coding, max_bytes)
   codec = codec or require "perilune.codec"
   return codec.decompress(body, coding, max_bytes)

@@ -45,7 +45,8 @@ local names, count = {}, 0
 local NAMES_MOST = 2000
 
 -- Segments that differ from request to request: numbers, UUIDs, long hexadecimal words, long mixed ones.
-local function template(path)
+--- The route that a path is taken for.
+function M.template(path)
   local known = names[path]
   if known then return known end
   local out = path:gsub("[^/]+", function(segment)
@@ -57,7 +58,7 @@ local function template(path)
   names[path], count = out, count + 1
   return out
 end
-M.template = template
+local template = M.template
 
 -- nginx lists one time for each upstream that was tried: "0.004, 0.120"; a dash for one that gave none.
 local function sum_ms(text)
