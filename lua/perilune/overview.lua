@@ -109,8 +109,6 @@ end
 
 -- ---- findings: a sentence each ----
 
-local function percent(share) return ("%.1f %%"):format(share * 100) end
-
 local function add(list, level, text, link, of) list[#list + 1] = { level = level, text = text, link = link, of = of } end
 
 local function of_issues(list)
