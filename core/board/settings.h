@@ -167,6 +167,8 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
       "rise of the error rate after a swap that rolls it back")                                    \
     X(STATS_SLOW_MS, "stats.slow_ms", NUMBER, "ms", 100, 0, 3600000, true, NULL,                    \
       "requests slower than this are kept as examples")                                            \
+    X(ACCESS_LOG_BYTES, "access_log.buffer_bytes", INTEGER, "bytes", 1048576, 4096, 1073741824, false, NULL, \
+      "of each worker, for lines that are not yet written; what does not fit is lost and counted")  \
     X(ATTACH_GUESTS, "attach.guests", INTEGER, "processes", 16, 0, 32, false, NULL,                 \
       "processes of applications that can attach at a time; 0: there is no socket for them")       \
     X(ATTACH_ANYONE, "attach.anyone", BOOLEAN, "", 0, 0, 1, false, NULL,                             \

@@ -2,6 +2,7 @@
 #include "engine/config_parts.h"
 
 #include "base/log.h"
+#include "http/access_log.h"
 #include "script/limits.h"
 #include "sys/cpus.h"
 
@@ -347,6 +348,9 @@ static void check_keys(struct config *c, const char *file, struct problems *prob
             problems_add(problems, file, 0,
                          "admin listens on %s, which others can reach, so it needs a token: set admin_token or "
                          "PERILUNE_ADMIN_TOKEN, or listen on 127.0.0.1", c->key[i].text);
+    char why[LINE_SINK_WHY] = "";
+    if (!access_log_check(c->key[CONFIG_ACCESS_LOG_FORMAT].text, why))
+        problems_add(problems, file, 0, "access_log_format: %s", why);
     if (!str_to_u64(str_from(c->key[CONFIG_WORKERS].text), &workers) || workers > BOARD_WORKERS_MAX)
         problems_add(problems, file, 0, "workers is \"%s\", it must be a number from 1 to %d (0: as many as CPUs)",
                      c->key[CONFIG_WORKERS].text, BOARD_WORKERS_MAX);

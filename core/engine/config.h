@@ -25,6 +25,8 @@ enum { CONFIG_UPSTREAMS_MAX = 256, CONFIG_DATABASES_MAX = POOLS_MAX };
     X(RULES, rules, "rules", "PERILUNE_RULES", "folder of routes and rules")                        \
     X(STATE, state, ".perilune", "PERILUNE_STATE", "folder for ports.json and generations")         \
     X(RESOLVER, resolver, "", "PERILUNE_RESOLVER", "DNS servers, HOST[:PORT], by commas; empty: the system's; read at start") \
+    X(ACCESS_LOG, access_log, "", "PERILUNE_ACCESS_LOG", "file of a line for each request, '-' for stdout; empty: none; read at start") \
+    X(ACCESS_LOG_FORMAT, access_log_format, "combined", "PERILUNE_ACCESS_LOG_FORMAT", "combined, json, or a text with variables as nginx's log_format has them") \
     X(ATTACH, attach, "", "PERILUNE_ATTACH", "socket where applications attach; empty: perilune.sock in the state folder") \
     X(ADMIN_TOKEN, admin_token, "", "PERILUNE_ADMIN_TOKEN", "bearer token of the control API")
 

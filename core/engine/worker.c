@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "cache/cache.h"
+#include "http/access_log.h"
 #include "http/compress.h"
 #include "http/server.h"
 #include "script/limits.h"
@@ -19,6 +20,7 @@
 enum { ORPHAN_GRACE_MS = 2000, LAG_WINDOW_MS = 1000, TASKS_GRACE_MS = 1000 };
 
 struct worker {
+    struct access_log *access_log; /* NULL: none */
     struct io *io;
     struct engine *engine;
     struct board *board;
@@ -212,6 +214,20 @@ static void on_tick(struct io *io)
     }
 }
 
+/* NULL: none is wanted, or it cannot be written, which costs the log and no request. */
+static struct access_log *open_access_log(struct worker *w)
+{
+    const struct config_value *key = w->engine->config.key;
+    char why[LINE_SINK_WHY];
+    if (!*key[CONFIG_ACCESS_LOG].text)
+        return NULL;
+    struct access_log *log = access_log_new(key[CONFIG_ACCESS_LOG].text, key[CONFIG_ACCESS_LOG_FORMAT].text,
+                                            setting_integer(&w->board->settings, SETTING_ACCESS_LOG_BYTES), why);
+    if (!log)
+        log_line(LOG_ERROR, "there is no access log: %s", why);
+    return log;
+}
+
 static int start(struct worker *w)
 {
     struct tasks_opts tasks = {.io = w->io, .settings = &w->board->settings,
@@ -232,7 +248,9 @@ static int start(struct worker *w)
         log_line(LOG_ERROR, "cannot start");
         return 1;
     }
+    w->access_log = open_access_log(w);
     struct server_opts opts = {
+        .access_log = w->access_log,
         .io = w->io,
         .board = w->board,
         .lane = w->lane,
@@ -281,6 +299,7 @@ int worker_run(struct engine *engine, unsigned index)
     atomic_store(&w->process->ready, 0);
     io->on_tick = NULL;
     server_free(w->server);
+    access_log_free(w->access_log);
     script_end(w->script);
     bool ended = tasks_stop(w->tasks, TASKS_GRACE_MS);
     tls_context_release(w->tls);

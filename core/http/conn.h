@@ -54,6 +54,7 @@ struct server {
     struct board *board;
     struct lane *lane;
     const struct server_app *app;
+    struct access_log *access_log; /* NULL: none */
     void *user;
     struct conn conns; /* list head */
     size_t count;

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #include "http/conn.h"
 #include "base/measure.h"
+#include "http/access_log.h"
 #include "http/filter.h"
 #include "http/status.h"
 #include "http/trace.h"
@@ -261,6 +262,8 @@ void exchange_record(struct exchange *ex, int status)
         .method = ex->head ? ex->head->method : (struct str){NULL, 0},
     };
     lane_record(s->lane, &sample, s->board->routes_max, slow_ns);
+    if (s->access_log && !ex->detached)
+        access_log_add(s->access_log, ex, &sample, s->lane);
 }
 
 /* Ends the exchange when its answer is out and its body is in. */

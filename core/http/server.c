@@ -165,6 +165,7 @@ int server_new(struct server **out, const struct server_opts *opts)
     s->lane = opts->lane;
     s->app = opts->app;
     s->user = opts->user;
+    s->access_log = opts->access_log;
     if (uv_random(NULL, NULL, &s->random, sizeof s->random, 0, NULL) < 0)
         s->random = opts->io->now_ns ^ (uint64_t)getpid() << 40;
     s->worker = opts->worker;

@@ -24,6 +24,7 @@ struct conn;
 struct exchange;
 struct coded;
 struct decode;
+struct access_log;
 
 struct http_header {
     struct str name, value;
@@ -102,6 +103,7 @@ struct server_opts {
     int tls_fd;                    /* the same for TLS; -1: none */
     struct tls_context *tls;       /* kept by reference; NULL without tls_fd */
     int worker;                    /* index, for a fair share of new connections; -1: take all */
+    struct access_log *access_log; /* stays the caller's; NULL: none */
     void *user;
 };
 

@@ -23,7 +23,9 @@
     X(CACHE_COLLAPSED, "cache_collapsed", "requests answered by the fetch of another one")         \
     X(CACHE_REFRESHED, "cache_refreshed", "entries fetched again in the background")               \
     X(CACHE_DROPPED, "cache_dropped", "answers not stored because the cache's queue was full")     \
-    X(CACHE_INVALIDATED, "cache_invalidated", "targets dropped after an unsafe request")
+    X(CACHE_INVALIDATED, "cache_invalidated", "targets dropped after an unsafe request")           \
+    X(LOG_LINES, "access_log_lines", "lines handed to the access log")                              \
+    X(LOG_LOST, "access_log_lost", "lines that the access log had no room for, or the disk did not take")
 
 enum counter_id {
 #define X(id, name, doc) COUNTER_##id,
