@@ -138,6 +138,10 @@ format: deps-lint ## clang-format in place
 
 install: all ## install below PREFIX (/usr/local), honours DESTDIR
 	install -D -m 755 build/release/perilune $(DESTDIR)$(PREFIX)/bin/perilune
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)/etc/perilune/rules
+	sed 's|@PREFIX@|$(PREFIX)|' packaging/perilune.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/perilune.service
+	[ -e $(DESTDIR)/etc/perilune/perilune.lua ] || install -m 644 packaging/perilune.lua $(DESTDIR)/etc/perilune/perilune.lua
+	install -D -m 644 packaging/grafana.json $(DESTDIR)$(PREFIX)/share/perilune/grafana.json
 	install -D -m 755 build/release/lua/perilune.so $(DESTDIR)$(PREFIX)/lib/lua/5.1/perilune.so
 	install -D -m 755 build/release/lua/perilune/codec.so $(DESTDIR)$(PREFIX)/lib/lua/5.1/perilune/codec.so
 
@@ -154,7 +158,7 @@ deps: ## install what building needs and is missing
 	@$(MAKE) --no-print-directory $(LLHTTP)/llhttp.c $(CHARTS)/dygraph.min.js
 deps-test:
 	@tests/support/packages $(TEST_PACKAGES)
-	@$(MAKE) --no-print-directory build/deps/nginx/usr/sbin/nginx build/deps/alertmanager/usr/bin/amtool $(HAPROXY:%=build/deps/peers/%) $(PGBOUNCER:%=build/deps/peers/%) $(NGINX_LUA:%=build/deps/peers/%) build/deps/peers/caddy
+	@$(MAKE) --no-print-directory build/deps/nginx/usr/sbin/nginx build/deps/alertmanager/usr/bin/amtool build/deps/prometheus $(HAPROXY:%=build/deps/peers/%) $(PGBOUNCER:%=build/deps/peers/%) $(NGINX_LUA:%=build/deps/peers/%) build/deps/peers/caddy
 deps-bench:
 	@tests/support/packages $(BENCH_PACKAGES)
 deps-fuzz:
@@ -176,6 +180,8 @@ build/deps/nginx/usr/sbin/nginx:
 build/deps/alertmanager/usr/bin/amtool:
 	@tests/support/unpack prometheus-alertmanager build/deps/alertmanager
 	@sed -i 's|/usr/share/prometheus/alertmanager|./././././././././././././././././|g' build/deps/alertmanager/usr/bin/prometheus-alertmanager # templates of its working folder
+build/deps/prometheus:
+	@tests/support/unpack prometheus $@
 build/deps/peers/%:
 	@tests/support/unpack $* $@
 

@@ -57,6 +57,8 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
       "a client that closed its sending side still gets an answer begun within this time")         \
     X(SERVER_DRAIN_MS, "server.drain_ms", INTEGER, "ms", 30000, 0, 3600000, true, NULL,             \
       "grace for requests in flight at shutdown")                                                  \
+    X(SERVER_TIMING, "server.timing", INTEGER, "", 0, 0, 2, true, NULL,                             \
+      "who is told where the time went (Server-Timing): 0 nobody, 1 clients of loopback and private networks, 2 all")  \
     X(SERVER_TRUST_FORWARDED, "server.trust_forwarded", BOOLEAN, "", 0, 0, 1, true, NULL,           \
       "append to X-Forwarded-* of the client instead of replacing them")                           \
     X(SERVER_NODELAY, "server.nodelay", BOOLEAN, "", 1, 0, 1, true, NULL,                           \

@@ -10,6 +10,7 @@
 #include "engine/collect.h"
 #include "engine/engine.h"
 #include "engine/listen.h"
+#include "engine/notify.h"
 
 #include "base/clock.h"
 #include "base/err.h"
@@ -62,6 +63,9 @@ struct supervisor {
     bool failed;
     uint64_t now_ms;
     uint64_t drain_until_ms;
+    uint64_t signs_ms;    /* last sign of life to systemd */
+    uint64_t reload_base; /* reloads that had ended when the one under way was asked for */
+    bool reloading;
 };
 
 static uint64_t setting(const struct supervisor *s, enum setting_id id)
@@ -271,6 +275,35 @@ static void announce(struct supervisor *s)
            c->key[CONFIG_RULES].text, *c->key[CONFIG_UPSTREAM].text ? c->key[CONFIG_UPSTREAM].text : "(none)",
            s->board->workers, e->state, e->listen_address, e->admin_address, c->key[CONFIG_RULES].text);
     fflush(stdout);
+    notify_send("READY=1\nSTATUS=serves http://%s, control API http://%s", e->listen_address, e->admin_address);
+}
+
+/* ---- systemd ---- */
+
+static uint64_t reloads_ended(const struct supervisor *s)
+{
+    return atomic_load(&s->board->generation.reloads_ok) + atomic_load(&s->board->generation.reloads_refused);
+}
+
+static void begin_reload(struct supervisor *s)
+{
+    atomic_fetch_add(&s->board->reload_wanted, 1);
+    s->reloading = true;
+    s->reload_base = reloads_ended(s);
+    notify_send("RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(clock_now_ns() / 1000));
+}
+
+/* A sign of life says that all of us live: children that hang are killed before it is missed. */
+static void give_signs(struct supervisor *s)
+{
+    if (s->reloading && reloads_ended(s) != s->reload_base) {
+        s->reloading = false;
+        notify_send("READY=1\nSTATUS=generation %llu", (unsigned long long)atomic_load(&s->board->generation.active));
+    }
+    if (notify_watchdog_ms() && s->now_ms >= s->signs_ms + notify_watchdog_ms()) {
+        s->signs_ms = s->now_ms;
+        notify_send("WATCHDOG=1");
+    }
 }
 
 /* ---- ending ---- */
@@ -289,6 +322,7 @@ static void drain(struct supervisor *s)
         return;
     }
     log_line(LOG_INFO, "draining");
+    notify_send("STOPPING=1\nSTATUS=draining");
     s->draining = true;
     s->drain_until_ms = s->now_ms + setting(s, SETTING_SERVER_DRAIN_MS) + EXTRA_GRACE_MS;
     atomic_store(&s->board->draining, 1);
@@ -322,7 +356,7 @@ static void on_signals(struct supervisor *s)
     struct signalfd_siginfo info;
     while (read(s->signals, &info, sizeof info) == sizeof info) {
         if (info.ssi_signo == SIGHUP)
-            atomic_fetch_add(&s->board->reload_wanted, 1);
+            begin_reload(s);
         else if (info.ssi_signo != SIGCHLD)
             drain(s);
     }
@@ -337,6 +371,7 @@ static void supervise(struct supervisor *s)
         s->now_ms = clock_now_ns() / 1000000;
         atomic_store(&s->board->processes[ROLE_SUPERVISOR].heartbeat_ns, clock_now_ns());
         on_signals(s);
+        give_signs(s);
         reap(s);
         if (trials_expire(s->board, clock_now_ns()))
             log_line(LOG_WARN, "control has not renewed its trials: the stable settings are in force");
@@ -516,6 +551,7 @@ int supervisor_run(struct engine *e)
     struct supervisor s = {.engine = e, .lock = -1};
     char path[PATH_MAX];
     log_name("supervisor");
+    notify_open();
     raise_limits();
     int code = first_generation(&s);
     if (code || open_sockets(e) < 0 || make_board(&s) < 0)

@@ -5,6 +5,7 @@
 #include "http/access_log.h"
 #include "http/filter.h"
 #include "http/status.h"
+#include "http/timing.h"
 #include "http/trace.h"
 
 #include <stdio.h>
@@ -213,11 +214,14 @@ static void wire_begin(struct exchange *ex, const struct answer *a)
     if (!ex->head->keep_alive || s->draining || (most && c->requests >= most) ||
         !body_is_cheap_to_drop(ex))
         ex->close_after = true;
-    char *start = buf_room(out, head_room(a));
+    bool timing = timing_wanted(ex);
+    char *start = buf_room(out, head_room(a) + (timing ? TIMING_ROOM : 0));
     if (!start)
         return; /* the buffer knows */
     char *to = put_status(start, a);
     to = put_fields(to, a, s->io->date);
+    if (timing)
+        to = timing_put(to, ex, s->io->now_ns);
     to = put_framing(to, ex, a);
     to = put(put_connection(to, ex), STR("\r\n"));
     buf_wrote(out, (size_t)(to - start));

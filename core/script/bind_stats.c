@@ -194,7 +194,7 @@ static void push_slow(lua_State *L, struct board *board, const struct slow_sampl
 {
     char at[CLOCK_TEXT];
     clock_rfc3339(s->at_unix_ms, at);
-    lua_createtable(L, 0, 7);
+    lua_createtable(L, 0, 8);
     set_route_name(L, board, s->route);
     if (*s->method)
         set_text(L, "method", s->method);
@@ -203,6 +203,7 @@ static void push_slow(lua_State *L, struct board *board, const struct slow_sampl
     if (*s->trace_id)
         set_text(L, "trace_id", s->trace_id);
     set_text(L, "at", at);
+    set_number(L, "at_unix_s", (double)s->at_unix_ms / 1000);
     lua_newtable(L);
     for (int i = 0; i < PHASE_COUNT; i++)
         if (s->phase_ns[i])

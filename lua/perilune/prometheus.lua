@@ -92,14 +92,43 @@ function Writer:gauge(name, help, value, unit)
   self:sample(name, nil, value)
 end
 
-local function write_durations(w, histograms)
+-- A request that fell into a bucket, with its trace: OpenMetrics 1.0, "Exemplars". Those that are known are the slow ones.
+local function exemplar(slow, above_s, up_to_s)
+  local newest
+  for _, one in ipairs(slow or {}) do
+    local seconds = one.latency_ms / 1000
+    if seconds > above_s and seconds <= up_to_s and (not newest or one.at_unix_s > newest.at_unix_s) then newest = one end
+  end
+  if not newest then return "" end
+  return (' # {trace_id="%s"} %s %.3f'):format(newest.trace_id, number(newest.latency_ms / 1000), newest.at_unix_s)
+end
+
+local function traced(slow_requests)
+  local by = {}
+  for _, one in ipairs(slow_requests or {}) do
+    if one.trace_id and one.at_unix_s then
+      for _, method in ipairs { one.method or "*", "*" } do
+        local key = method .. " " .. tostring(one.route)
+        by[key] = by[key] or {}
+        table.insert(by[key], one)
+      end
+    end
+  end
+  return by
+end
+
+local function write_durations(w, histograms, slow_requests)
   local name = "http_server_request_duration_seconds"
+  local slow = w.openmetrics and traced(slow_requests) or {}
   w:family(name, "histogram", "Duration of HTTP server requests.", "seconds")
   for _, h in ipairs(histograms) do
+    local of, above = slow[h.method .. " " .. h.route], 0
     for _, bucket in ipairs(h.buckets) do
-      w:sample(name .. "_bucket", route_labels(h, "le", bound(bucket.le_seconds, w.openmetrics)), bucket.cumulative)
+      w:line(name .. "_bucket" .. labels_text(route_labels(h, "le", bound(bucket.le_seconds, w.openmetrics))) .. " " .. number(bucket.cumulative) ..
+        exemplar(of, above, bucket.le_seconds))
+      above = bucket.le_seconds
     end
-    w:sample(name .. "_bucket", route_labels(h, "le", "+Inf"), h.count)
+    w:line(name .. "_bucket" .. labels_text(route_labels(h, "le", "+Inf")) .. " " .. number(h.count) .. exemplar(of, above, math.huge))
     w:sample(name .. "_sum", route_labels(h), h.sum_s)
     w:sample(name .. "_count", route_labels(h), h.count)
   end
@@ -385,7 +414,7 @@ end
 function M.render(snapshot, openmetrics)
   local stats, system = snapshot.stats, snapshot.stats.system or {}
   local w = setmetatable({ lines = {}, openmetrics = openmetrics and true or false }, Writer)
-  write_durations(w, snapshot.histograms)
+  write_durations(w, snapshot.histograms, snapshot.stats.slow_requests)
   write_routes(w, snapshot.histograms)
   w:counter("perilune_requests", "Requests that ended.", stats.requests_total)
   w:counter("perilune_aborted", "Requests that ended without an answer.", stats.aborted_total)

@@ -34,6 +34,22 @@ local function wait_lines(n, path)
   return lines(path)
 end
 
+describe("clients that may know", function()
+  it("are told where the time went", function()
+    local served = engine.start { rules = { ["routes/run.lua"] = ROUTES }, args = { "--set", "server.timing=1" } }
+    loop.run(function()
+      local timing = served:get("/slow").headers["server-timing"]
+      local total = tonumber(timing:match "^total;dur=([%d.]+)")
+      assert.is_true(total >= 20, timing)
+      assert.matches(", lua;dur=[%d.]+", timing)
+    end)
+    served:stop()
+    served = engine.start { rules = { ["routes/run.lua"] = ROUTES } }
+    loop.run(function() assert.is_nil(served:get("/slow").headers["server-timing"]) end)
+    served:stop()
+  end)
+end)
+
 describe("the access log", function()
   it("is nginx's combined format by default, with what clients send escaped", function()
     local served = start {}
