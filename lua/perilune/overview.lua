@@ -149,7 +149,10 @@ local function of_tuning(list, open, trials)
   for _, sug in ipairs(open) do
     if sug.state == "OPEN" then
       local impact, gain = sug.impact, ""
-      if impact and impact.change then gain = (": %s would go from %.1f to %.1f"):format(impact.metric, impact.now, impact.predicted) end
+      if impact and impact.change then
+        local metric, is_ms = impact.metric:gsub("_ms$", "")
+        gain = (": the %s would go from %.1f to %.1f%s"):format((metric:gsub("_", " ")), impact.now, impact.predicted, is_ms > 0 and " ms" or "")
+      end
       add(list, "amber", ("Suggested: %s%s."):format(sug.title, gain), "#" .. sug.id, "suggestion")
     end
   end

@@ -30,15 +30,19 @@ export function setClass(el, name) {
 
 // ---- words ----
 
+// toLocaleString() makes one of these each time, which costs more than all else of a second.
+const formats = [];
+const format = (digits) => (formats[digits] ||= new Intl.NumberFormat("en", { maximumFractionDigits: digits }));
+
 export function number(x, digits) {
   if (x === null || x === undefined || Number.isNaN(x)) return "–";
   const size = Math.abs(x);
   const most = digits !== undefined ? digits : size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : size === 0 ? 0 : 3;
-  return x.toLocaleString("en", { maximumFractionDigits: most });
+  return format(most).format(x);
 }
 export function ms(x) {
   if (x === null || x === undefined) return "–";
-  return x >= 10000 ? number(x / 1000, 1) + " s" : number(x) + " ms";
+  return x >= 1000 ? number(x / 1000) + " s" : number(x) + " ms";
 }
 export function percent(share, digits = 1) {
   return share === null || share === undefined ? "–" : number(share * 100, digits) + " %";
@@ -50,10 +54,11 @@ export function bytes(n) {
   while (n >= 1024 && i < units.length - 1) { n /= 1024; i++; }
   return number(n, i > 1 ? 1 : 0) + " " + units[i];
 }
+const two = (n) => (n < 10 ? "0" : "") + n;
 export function clock(value, seconds = true) {
   const d = new Date(value);
   if (Number.isNaN(d.getTime())) return "–";
-  return d.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: seconds ? "2-digit" : undefined });
+  return `${two(d.getHours())}:${two(d.getMinutes())}${seconds ? ":" + two(d.getSeconds()) : ""}`;
 }
 export const words = (text) => String(text).replace(/_/g, " ").toLowerCase();
 

@@ -2,15 +2,16 @@
 import { $, clock, h, say, toast } from "./dom.js";
 import { call, listen } from "./api.js";
 import { Findings, Issues, Resources, Routes, Tiles } from "./panels.js";
-import { Heatmap, Traffic } from "./traffic.js";
+import { Heatmap, Traffic, forgetColors } from "./traffic.js";
 import { Suggestions, Trials } from "./loop.js";
 import { Alerts, Generations, Settings } from "./operate.js";
 
 const RANGES = { 300: "5 min", 900: "15 min", 3600: "1 h", 21600: "6 h", 86400: "24 h" };
+const RANGE = 300; // so that a new service is not a strip at the edge
 const REFRESH_MS = 5000, RELOAD_MS = 60000, SOON_MS = 300;
 
-// What is in the address: ?range=900&freeze=1795484951
-const view = { range: 900, frozenAt: 0 };
+// What is in the address: ?range=3600&freeze=1795484951
+const view = { range: RANGE, frozenAt: 0 };
 {
   const query = new URLSearchParams(location.search);
   if (RANGES[query.get("range")]) view.range = Number(query.get("range"));
@@ -18,7 +19,7 @@ const view = { range: 900, frozenAt: 0 };
 }
 function remember() {
   const query = new URLSearchParams();
-  if (view.range !== 900) query.set("range", view.range);
+  if (view.range !== RANGE) query.set("range", view.range);
   if (view.frozenAt) query.set("freeze", view.frozenAt);
   const text = query.toString();
   history.replaceState(null, "", location.pathname + (text ? "?" + text : "") + location.hash);
@@ -109,8 +110,9 @@ function theme(name) {
     localStorage.setItem("theme", name);
   }
   say($("theme"), `Theme: ${name}`);
-  parts.traffic?.recolor();
-  parts.heatmap?.draw();
+  forgetColors();
+  parts.traffic.recolor();
+  parts.heatmap.draw();
 }
 
 function controls() {

@@ -56,6 +56,8 @@ export class Tiles {
   }
 }
 
+const FIRST = 12;
+
 // Phases in the order of a request's life, each with a colour of the palette.
 const PHASES = ["queue", "limit", "pool_wait", "db", "redis", "upstream_connect", "upstream_first_byte", "upstream_body", "task", "lua", "cache", "compress", "write"];
 const phaseClass = (name) => "ph-" + (PHASES.includes(name) ? name : "other");
@@ -63,7 +65,8 @@ const phaseOrder = (name) => { const i = PHASES.indexOf(name); return i < 0 ? 99
 
 export class Routes {
   constructor(panel) {
-    this.note = head(panel, "Routes by share of total time", () => curl("dashboard?window=60")).note;
+    this.more = h("button", { type: "button", class: "quiet", hidden: true, "aria-expanded": "false", onclick: () => this.toggle() });
+    this.note = head(panel, "Routes by share of total time", () => curl("dashboard?window=60"), this.more).note;
     this.body = h("tbody", {});
     this.legend = h("p", { class: "legend phases" });
     this.rows = new Map();
@@ -72,6 +75,12 @@ export class Routes {
     panel.append(this.legend, h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Routes by share of total time" }, h("table", { class: "routes" },
       h("caption", { class: "hidden" }, "Routes by share of total time, with the shares of their phases"),
       h("thead", {}, h("tr", {}, columns.map(([t, c]) => h("th", { scope: "col", class: c }, t)))), this.body)), this.empty);
+  }
+
+  toggle() {
+    this.all = !this.all;
+    this.more.setAttribute("aria-expanded", String(this.all));
+    this.set(this.list);
   }
 
   row(name) {
@@ -100,8 +109,12 @@ export class Routes {
     }
   }
 
-  set(list, total) {
+  set(all, total) {
+    this.list = all;
+    const list = this.all ? all : all.slice(0, FIRST);
     this.empty.hidden = list.length > 0;
+    this.more.hidden = all.length <= FIRST;
+    say(this.more, this.all ? "Show fewer" : `Show ${all.length}`);
     const seen = new Set(), names = new Set();
     list.forEach((route, i) => {
       seen.add(route.name);
@@ -124,7 +137,7 @@ export class Routes {
       this.key = key.join();
       this.legend.replaceChildren(...key.map((n) => h("span", { class: "key " + phaseClass(n) }, n.replace(/_/g, " "))));
     }
-    if (total !== undefined) say(this.note, total > list.length ? `the first ${list.length} of ${total}` : total === 1 ? "1 route" : `${total} routes`);
+    if (total !== undefined) say(this.note, total > all.length ? `the first ${all.length} of ${total}` : total === 1 ? "1 route" : `${total} routes`);
   }
 }
 
