@@ -127,7 +127,7 @@ $(B)/fuzz/%: tests/fuzz/%_fuzz.c $(filter $(B)/base/% $(B)/codec/accept.o $(B)/c
 LINT_JOBS := $(shell nproc)
 lint: deps deps-lint ## layer arrows, clang-tidy, luacheck
 	tests/lint/layers
-	@printf '%s\n' $(SRCS) core/main.c | xargs -P$(LINT_JOBS) -I{} clang-tidy-14 --quiet {} -- $(CFLAGS) 2>/dev/null
+	@printf '%s\n' $(SRCS) $(wildcard core/embed/*.c) core/main.c | xargs -P$(LINT_JOBS) -I{} clang-tidy-14 --quiet {} -- $(CFLAGS) 2>/dev/null
 	luacheck --quiet lua rules examples tests
 
 types: ## declarations for language servers and doc/lua.md, from the comments of the modules

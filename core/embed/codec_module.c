@@ -18,9 +18,14 @@
 
 enum { DECODED_MOST = 64 << 20 };
 
+struct holder {
+    struct codec *codec;
+};
+
 static int collect(lua_State *L)
 {
-    codec_free(*(struct codec **)lua_touserdata(L, 1));
+    struct holder *h = lua_touserdata(L, 1);
+    codec_free(h->codec);
     return 0;
 }
 
@@ -44,7 +49,7 @@ static int refuse(lua_State *L, int err)
 
 static int compress(lua_State *L)
 {
-    struct codec *c = *(struct codec **)lua_touserdata(L, lua_upvalueindex(1));
+    struct holder *h = lua_touserdata(L, lua_upvalueindex(1));
     struct str body;
     body.p = luaL_checklstring(L, 1, &body.len);
     enum codec_id id = coding_at(L, 2);
@@ -52,7 +57,7 @@ static int compress(lua_State *L)
     double most = luaL_optnumber(L, 4, 0);
     luaL_argcheck(L, most >= 0 && most < 9e15, 4, "bytes, 0 (any) or above");
     struct buf out = {0};
-    int err = codec_compress(c, id, level, body, (size_t)most, &out);
+    int err = codec_compress(h->codec, id, level, body, (size_t)most, &out);
     if (err == 0)
         lua_pushlstring(L, buf_str(&out).p, buf_len(&out));
     buf_done(&out);
@@ -104,14 +109,14 @@ int luaopen_perilune_codec(lua_State *L)
     lua_setfield(L, -2, "choose");
     lua_pushcfunction(L, decompress);
     lua_setfield(L, -2, "decompress");
-    struct codec **c = lua_newuserdata(L, sizeof *c);
-    *c = NULL;
+    struct holder *h = lua_newuserdata(L, sizeof *h);
+    h->codec = NULL;
     if (luaL_newmetatable(L, CODEC)) {
         lua_pushcfunction(L, collect);
         lua_setfield(L, -2, "__gc");
     }
     lua_setmetatable(L, -2);
-    if (!(*c = codec_new()))
+    if (!(h->codec = codec_new()))
         return luaL_error(L, "out of memory");
     lua_pushcclosure(L, compress, 1);
     lua_setfield(L, -2, "compress");
