@@ -42,7 +42,7 @@ EMBED   := $(sort $(shell find lua rules -path lua/perilune/types -prune -o -nam
 
 RUN_PACKAGES  := gcc libc6-dev libluajit-5.1-dev libuv1-dev libc-ares-dev libxxhash-dev liblmdb-dev libssl-dev \
                  libisal-dev libdeflate-dev zlib1g-dev libzstd-dev libbrotli-dev libpq-dev libhiredis-dev
-TEST_PACKAGES := apache2-bin luajit lua-busted lua-luv libcmocka-dev wrk nghttp2-client curl openssl brotli zstd valgrind python3 python3-websockets nodejs chromium chromium-driver postgresql redis-tools luarocks
+TEST_PACKAGES := apache2-bin luajit lua-busted lua-luv libcmocka-dev wrk nghttp2-client curl openssl brotli zstd valgrind python3 python3-websockets nodejs chromium chromium-driver postgresql redis-tools luarocks groff-base
 PGBOUNCER     := pgbouncer libevent-2.1-7
 NGINX_LUA     := libnginx-mod-http-lua libnginx-mod-http-ndk lua-resty-core lua-resty-lrucache libluajit2-5.1-2
 HAPROXY       := haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1
@@ -138,6 +138,9 @@ format: deps-lint ## clang-format in place
 
 install: all ## install below PREFIX (/usr/local), honours DESTDIR
 	install -D -m 755 build/release/perilune $(DESTDIR)$(PREFIX)/bin/perilune
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	build/release/perilune man > $(DESTDIR)$(PREFIX)/share/man/man1/perilune.1
+	build/release/perilune completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/perilune
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)/etc/perilune/rules
 	sed 's|@PREFIX@|$(PREFIX)|' packaging/perilune.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/perilune.service
 	[ -e $(DESTDIR)/etc/perilune/perilune.lua ] || install -m 644 packaging/perilune.lua $(DESTDIR)/etc/perilune/perilune.lua

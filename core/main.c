@@ -5,12 +5,13 @@
  * (generations), board/board.h (what they share).
  */
 // SPDX-License-Identifier: MIT
-#include "engine/alerts_test.h"
+#include "engine/client.h"
 #include "engine/engine.h"
 #include "engine/offline.h"
 #include "engine/rules_run.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static int run(const struct options *options, int argc, char **argv)
 {
@@ -40,13 +41,21 @@ int main(int argc, char **argv)
     case COMMAND_DOCTOR:
         return doctor_run(&options);
     case COMMAND_CONFIG:
-        return config_show_run(&options);
+        return strcmp(options.words[0], "show") == 0 ? config_show_run(&options) : client_run(&options);
     case COMMAND_REPLAY:
         return replay_run(&options.replay);
     case COMMAND_ALERTS:
-        return alerts_test_run(&options);
+    case COMMAND_SUGGEST:
+    case COMMAND_TOP:
+        return client_run(&options);
     case COMMAND_RULES:
         return rules_run(&options);
+    case COMMAND_COMPLETION:
+        options_completion(options.words[0]);
+        return 0;
+    case COMMAND_MAN:
+        options_man();
+        return 0;
     case COMMAND_VERSION:
         printf("perilune %s\n", PERILUNE_VERSION);
         return 0;

@@ -30,6 +30,8 @@ static const struct flag flags[] = {
     FLAG("--facts", "FILE", facts, "rules test: a snapshot, as GET suggestions/facts gives it (default: the golden fixtures)"),
     FLAG("--class", "CLASS", rule_class, "rules new: database, cache, asynchronous, architecture, compression, concurrency, resources"),
     FLAG("--on", "KIND", rule_on, "rules new: what it is asked for: route, pool, upstream, statement or host"),
+    FLAG("-o", "KIND", shape, "top, suggest, config diff, alerts: table (default) or json"),
+    FLAG("--reason", "TEXT", reason, "suggest dismiss, config reset: why"),
     FLAG("--bundle", "FILE", bundle, "check a saved generation instead of the folder"),
 };
 
@@ -41,10 +43,14 @@ static const struct {
     {"run", COMMAND_RUN, "serve, proxy and measure until SIGTERM; SIGHUP reloads"},
     {"check", COMMAND_CHECK, "load configuration and scripts as a reload would; exit 0, or 2 with every error"},
     {"doctor", COMMAND_DOCTOR, "look at limits, ports and folders, and say what to do"},
-    {"config", COMMAND_CONFIG, "config show [--origin]: every setting in force"},
+    {"config", COMMAND_CONFIG, "config show [--origin]: every setting; diff | export | reset [NAME]: of a running engine"},
     {"replay", COMMAND_REPLAY, "replay [FILE.. or -]: what an access log (plain or gz) says about a service"},
-    {"alerts", COMMAND_ALERTS, "alerts test [--policy FILE]: how often alerts would have fired, by a running engine's history"},
-    {"rules", COMMAND_RULES, "rules list | test [NAME..] [--facts FILE] | new NAME [--class C] [--on KIND]: the rules of suggestions"},
+    {"top", COMMAND_TOP, "what a running engine does now: routes, issues, trials, pools; q ends, and piped it prints once"},
+    {"suggest", COMMAND_SUGGEST, "suggest ls | show ID | apply ID [NAME=VALUE..] | dismiss ID --reason TEXT | rollback ID"},
+    {"alerts", COMMAND_ALERTS, "alerts ls | test [--policy FILE]: those that fire; or how often they would have, by a running engine's history"},
+    {"rules", COMMAND_RULES, "rules ls | test [NAME..] [--facts FILE] | new NAME [--class C] [--on KIND]: the rules of suggestions"},
+    {"completion", COMMAND_COMPLETION, "completion bash | zsh | fish: what makes a shell complete these; eval \"$(perilune completion bash)\""},
+    {"man", COMMAND_MAN, "the manual page, for man -l -"},
     {"help", COMMAND_HELP, "this text, or the help of a command"},
 };
 
@@ -140,13 +146,51 @@ static void take_file(struct options *out, const char *path, struct problems *pr
         out->replay.files[out->replay.file_count++] = path;
 }
 
+/* What can stand behind a command, by spaces. */
+static const char *words_of(enum command command)
+{
+    switch (command) {
+    case COMMAND_RULES:
+        return "ls list test new";
+    case COMMAND_SUGGEST:
+        return "ls show apply dismiss rollback";
+    case COMMAND_CONFIG:
+        return "show diff export reset";
+    case COMMAND_ALERTS:
+        return "ls test";
+    case COMMAND_COMPLETION:
+        return "bash zsh fish";
+    default:
+        return NULL;
+    }
+}
+
+static const char *name_of(enum command command)
+{
+    for (size_t i = 0; i < COMMANDS; i++)
+        if (commands[i].command == command)
+            return commands[i].name;
+    return "";
+}
+
+static bool is_one_of(const char *word, const char *list)
+{
+    size_t len = strlen(word);
+    for (const char *p = list; *p; p += strcspn(p, " "), p += *p == ' ')
+        if (strcspn(p, " ") == len && memcmp(p, word, len) == 0)
+            return true;
+    return false;
+}
+
 static void take_word(struct options *out, const char *word, struct problems *problems)
 {
-    bool known = out->word_count || strcmp(word, "list") == 0 || strcmp(word, "test") == 0 || strcmp(word, "new") == 0;
-    if (!known || out->word_count == OPTIONS_WORDS)
-        problems_add(problems, "", 0, known ? "too many names behind '%s'" : "rules takes list, test or new, not '%s'", word);
+    const char *known = words_of(out->command);
+    if (!out->word_count && !is_one_of(word, known))
+        problems_add(problems, "", 0, "%s takes one of '%s', not '%s'", name_of(out->command), known, word);
+    else if (out->word_count == OPTIONS_WORDS)
+        problems_add(problems, "", 0, "too many names behind '%s'", word);
     else
-        out->words[out->word_count++] = word;
+        out->words[out->word_count++] = strcmp(word, "list") == 0 ? "ls" : word;
 }
 
 bool options_parse(struct options *out, int argc, char **argv, struct problems *problems)
@@ -165,7 +209,7 @@ bool options_parse(struct options *out, int argc, char **argv, struct problems *
             out->show_origin = true;
         else if (out->command == COMMAND_REPLAY && (arg[0] != '-' || !arg[1]))
             take_file(out, arg, problems);
-        else if (out->command == COMMAND_RULES && arg[0] != '-')
+        else if (words_of(out->command) && arg[0] != '-')
             take_word(out, arg, problems);
         else if (arg[0] == '-')
             take_flag(out, argc, argv, &i, problems);
@@ -173,15 +217,15 @@ bool options_parse(struct options *out, int argc, char **argv, struct problems *
             take_command(out, arg, problems);
         else if (out->command == COMMAND_HELP)
             out->help_for = arg;
-        else if (out->command == COMMAND_ALERTS && strcmp(arg, "test") == 0)
-            out->alerts_test = true;
-        else if (!(out->command == COMMAND_CONFIG && strcmp(arg, "show") == 0))
+        else
             problems_add(problems, "", 0, "unexpected argument '%s'; see perilune --help", arg);
     }
-    if (problems->count == 0 && out->command == COMMAND_ALERTS && !out->alerts_test)
-        problems_add(problems, "", 0, "alerts takes a word behind it: perilune alerts test [--policy FILE] [--from -3600]");
-    if (problems->count == 0 && out->command == COMMAND_RULES && !out->word_count)
-        problems_add(problems, "", 0, "rules takes a word behind it: perilune rules list, test or new");
+    if (problems->count == 0 && out->command == COMMAND_CONFIG && !out->word_count)
+        out->words[out->word_count++] = "show";
+    if (problems->count == 0 && words_of(out->command) && !out->word_count)
+        problems_add(problems, "", 0, "%s takes a word behind it, one of '%s'; see perilune help %s", name_of(out->command), words_of(out->command), name_of(out->command));
+    if (problems->count == 0 && out->shape && strcmp(out->shape, "json") != 0 && strcmp(out->shape, "table") != 0)
+        problems_add(problems, "", 0, "-o is json or table, not '%s'", out->shape);
     if (problems->count == 0 && out->command == COMMAND_NONE)
         out->command = COMMAND_HELP;
     return problems->count == 0;
@@ -194,7 +238,7 @@ void options_help(const char *command)
            "scripts while it runs.\n\nCommands:\n");
     for (size_t i = 0; i < COMMANDS; i++)
         if (!command || strcmp(command, commands[i].name) == 0)
-            printf("  %-8s %s\n", commands[i].name, commands[i].help);
+            printf("  %-10s %s\n", commands[i].name, commands[i].help);
     printf("\nOptions:\n");
     for (size_t i = 0; i < FLAGS; i++) {
         char left[40];
@@ -210,6 +254,111 @@ void options_help(const char *command)
            "  perilune alerts test --policy rules/alerts/mine.lua --from -86400\n"
            "  perilune check && kill -HUP $(jq .pid .perilune/ports.json)\n"
            "  perilune rules test --facts facts.json\n\n"
-           "Exit codes: 0 done, 1 failed while running or in a test, 2 wrong usage, configuration or script,\n"
-           "3 --fail-on holds, 4 the log has no known format.\n");
+           "Exit codes: 0 done, 1 failed while running or in a test, or no engine answers, 2 wrong usage,\n"
+           "configuration or script, or the engine refused, 3 --fail-on holds, 4 the log has no known format.\n");
+}
+
+/* ---- completion ---- */
+
+static void complete_bash(void)
+{
+    printf("_perilune() {\n"
+           "  local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]} words=\n"
+           "  if [ \"$COMP_CWORD\" -gt 1 ]; then case $before in\n    ");
+    for (size_t i = 0; i < FLAGS; i++)
+        if (strcmp(flags[i].argument, "FILE") == 0 || strcmp(flags[i].argument, "DIR") == 0)
+            printf("%s|", flags[i].name);
+    printf("--file) COMPREPLY=($(compgen -f -- \"$word\")); return;;\n  esac; fi\n"
+           "  case $word in -*) words='");
+    for (size_t i = 0; i < FLAGS; i++)
+        printf("%s ", flags[i].name);
+    printf("--set --help';;\n  *) if [ \"$COMP_CWORD\" = 1 ]; then words='");
+    for (size_t i = 0; i < COMMANDS; i++)
+        printf("%s ", commands[i].name);
+    printf("'; else case $command in\n");
+    for (size_t i = 0; i < COMMANDS; i++)
+        if (words_of(commands[i].command))
+            printf("    %s) words='%s';;\n", commands[i].name, words_of(commands[i].command));
+    printf("    replay) COMPREPLY=($(compgen -f -- \"$word\")); return;;\n"
+           "    esac; fi;;\n  esac\n"
+           "  COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n}\ncomplete -F _perilune perilune\n");
+}
+
+static void print_quoted(const char *text)
+{
+    putchar('\'');
+    for (const char *p = text; *p; p++)
+        fputs(*p == '\'' ? "\\'" : (char[]){*p, 0}, stdout);
+    putchar('\'');
+}
+
+static void complete_fish(void)
+{
+    printf("complete -c perilune -f\n");
+    for (size_t i = 0; i < COMMANDS; i++) {
+        printf("complete -c perilune -n __fish_use_subcommand -a %s -d ", commands[i].name);
+        print_quoted(commands[i].help);
+        putchar('\n');
+        if (words_of(commands[i].command))
+            printf("complete -c perilune -n '__fish_seen_subcommand_from %s' -a '%s'\n", commands[i].name, words_of(commands[i].command));
+    }
+    for (size_t i = 0; i < FLAGS; i++) {
+        bool is_long = flags[i].name[1] == '-';
+        printf("complete -c perilune %s %s -r %s -d ", is_long ? "-l" : "-s", flags[i].name + (is_long ? 2 : 1),
+               strcmp(flags[i].argument, "FILE") == 0 || strcmp(flags[i].argument, "DIR") == 0 ? "-F" : "");
+        print_quoted(flags[i].help);
+        putchar('\n');
+    }
+}
+
+void options_completion(const char *shell)
+{
+    if (strcmp(shell, "fish") == 0) {
+        complete_fish();
+        return;
+    }
+    if (strcmp(shell, "zsh") == 0)
+        printf("autoload -U +X compinit && compinit -u\nautoload -U +X bashcompinit && bashcompinit\n");
+    complete_bash();
+}
+
+/* ---- the manual page ---- */
+
+/* Text that troff takes as it is. */
+static void roff(const char *text)
+{
+    for (const char *p = text; *p; p++)
+        if (*p == '-' || *p == '\\')
+            printf(*p == '-' ? "\\-" : "\\e");
+        else if ((*p == '.' || *p == '\'') && p == text)
+            printf("\\&%c", *p);
+        else
+            putchar(*p);
+}
+
+void options_man(void)
+{
+    printf(".TH PERILUNE 1 \"\" \"perilune %s\" \"User Commands\"\n.SH NAME\nperilune \\- a Lua\\-scriptable performance engine\n"
+           ".SH SYNOPSIS\n.B perilune\n.I COMMAND\n[\n.I OPTIONS\n]\n.SH DESCRIPTION\n"
+           "Serves, proxies and measures HTTP; says what is slow and why, what to change and what that would gain; tries it, keeps what is proven, and takes back the rest.\n"
+           "Scripts, rules and policies are Lua files, read again while it runs.\n.SH COMMANDS\n", PERILUNE_VERSION);
+    for (size_t i = 0; i < COMMANDS; i++) {
+        printf(".TP\n.B %s\n", commands[i].name);
+        roff(commands[i].help);
+        putchar('\n');
+    }
+    printf(".SH OPTIONS\n");
+    for (size_t i = 0; i < FLAGS; i++) {
+        printf(".TP\n.B ");
+        roff(flags[i].name);
+        printf("\n.I %s\n.br\n", flags[i].argument);
+        roff(flags[i].help);
+        putchar('\n');
+    }
+    printf(".TP\n.B \\-\\-set\n.I NAME=VALUE\n.br\nany setting of perilune config show; may be repeated\n"
+           ".SH EXIT STATUS\n0 done; 1 failed while running or in a test, or no engine answers; 2 wrong usage, configuration or script, or the engine refused; "
+           "3 a \\-\\-fail\\-on holds; 4 the log has no known format.\n"
+           ".SH ENVIRONMENT\nPERILUNE_LISTEN, PERILUNE_ADMIN, PERILUNE_ADMIN_TOKEN and the others that perilune config show \\-\\-origin names. "
+           "An option wins over the environment, that over the API, that over the file.\n"
+           ".SH FILES\n.I perilune.lua\nthe configuration;\n.I rules/\nroutes, rules and policies;\n.I .perilune/\nstate.\n");
 }

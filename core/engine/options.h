@@ -10,6 +10,7 @@
 #include "replay/replay.h"
 
 enum command { COMMAND_NONE, COMMAND_RUN, COMMAND_CHECK, COMMAND_DOCTOR, COMMAND_CONFIG, COMMAND_REPLAY, COMMAND_ALERTS, COMMAND_RULES,
+               COMMAND_TOP, COMMAND_SUGGEST, COMMAND_COMPLETION, COMMAND_MAN,
                COMMAND_HELP, COMMAND_VERSION };
 
 enum { OPTIONS_SET_MAX = 128, OPTIONS_WORDS = 64 };
@@ -26,12 +27,13 @@ struct options {
     const char *set[OPTIONS_SET_MAX]; /* --set name=value */
     unsigned set_count;
     const char *bundle;   /* check: a saved generation instead of the folder */
-    bool alerts_test;     /* alerts test */
     const char *policy;   /* alerts test: --policy */
     const char *from;     /* alerts test: --from */
     const char *facts;    /* rules test: --facts */
     const char *rule_class, *rule_on;       /* rules new: --class, --on */
-    const char *words[OPTIONS_WORDS];       /* rules: list, test or new, and names */
+    const char *shape;    /* -o: table or json */
+    const char *reason;   /* --reason */
+    const char *words[OPTIONS_WORDS];       /* what stands behind rules, suggest, config and alerts */
     unsigned word_count;
     bool show_origin;     /* config show --origin */
     struct replay_opts replay;
@@ -40,6 +42,12 @@ struct options {
 
 /* False fills *problems with what is wrong and how to fix it. */
 bool options_parse(struct options *out, int argc, char **argv, struct problems *problems);
+
+/* Prints what makes a shell complete our command line: "bash", "zsh" or "fish". */
+void options_completion(const char *shell);
+
+/* Prints the manual page, perilune(1). */
+void options_man(void);
 
 /* Prints the help of a command (NULL: of the program) to stdout. */
 void options_help(const char *command);

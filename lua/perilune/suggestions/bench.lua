@@ -162,7 +162,7 @@ end
 function M.run()
   local all = rules.read()
   local list = chosen(all)
-  if bench.what == "list" then
+  if bench.what == "ls" then
     for _, rule in ipairs(list) do say("%-24s %-13s %-10s %-11s %s", rule.id, rule.class, rule.on, rule.set and "executable" or "advice", rule.semantic and "semantic" or "") end
   elseif bench.facts then on_facts(list, all)
   else
