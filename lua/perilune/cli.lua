@@ -309,12 +309,12 @@ local function top()
     local stats, code = ask("GET", "stats?window=10")
     return stats and (as_json(stats) and 0) or code
   end
-  local columns, rows
-  if core.is_terminal then columns, rows = core.screen() end
+  local columns = core.is_terminal and core.screen() or nil
   while true do
     local lines, code = look()
     if not lines then return code end
     if not columns then print_lines(lines) return 0 end
+    local rows
     columns, rows = core.screen()
     local out = { "\27[H" }
     for i = 1, rows - 1 do out[#out + 1] = (lines[i] or ""):sub(1, columns) .. "\27[K\n" end
