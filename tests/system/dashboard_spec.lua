@@ -149,7 +149,7 @@ end)
 describe("the stream of events", function()
   local served
 
-  setup(function() served = engine.start { rules = { ["routes/app.lua"] = APP }, args = { "--set", "stream.events=10", "--set", "stream.clients=3" } } end)
+  setup(function() served = engine.start { rules = { ["routes/app.lua"] = APP }, args = { "--set", "stream.events=10", "--set", "stream.clients=8" } } end)
   teardown(function() loop.run(function() served:stop() end) end)
 
   it("begins with when to come again, and has a tick a second, the same for all", function()
@@ -234,9 +234,9 @@ describe("the stream of events", function()
       loop.wait_until(function() -- those of before have been noticed to be gone
         for _, one in ipairs(clients) do one.conn:close() end
         clients = {}
-        for i = 1, 3 do clients[i] = listen(served) end
-        return clients[3].head:find " 200 "
-      end, 10000, "three places")
+        for i = 1, 8 do clients[i] = listen(served) end
+        return clients[8].head:find " 200 "
+      end, 10000, "eight places")
       local refused = served:admin_get "~/stream"
       assert.same({ 503, "too_many_streams" }, { refused.status, refused.json.code })
       assert.equal("10", refused.headers["retry-after"])

@@ -22,10 +22,14 @@ export const $ = (id) => document.getElementById(id);
 
 /** Sets a text only where it is another: a tick touches little. */
 export function say(el, text) {
-  if (el.textContent !== text) el.textContent = text;
+  if (el.said === text) return;
+  el.said = text;
+  el.textContent = text;
 }
 export function setClass(el, name) {
-  if (el.className !== name) el.className = name;
+  if (el.classed === name) return;
+  el.classed = name;
+  el.className = name;
 }
 
 // ---- words ----

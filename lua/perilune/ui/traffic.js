@@ -193,7 +193,8 @@ export class Heatmap {
     this.summary = h("p", { class: "summary", id: "latency-summary" }, "Loading");
     this.under = h("p", { class: "legend", "aria-hidden": "true" });
     this.table = behind("Latency distribution", () => this.rows());
-    panel.append(this.under, h("div", { class: "plot" }, this.canvas), this.summary, this.table.el);
+    this.times = [0, 1, 2, 3].map(() => h("span", {}));
+    panel.append(this.under, h("div", { class: "plot" }, this.canvas), h("p", { class: "times", "aria-hidden": "true" }, this.times), this.summary, this.table.el);
     this.canvas.addEventListener("mousemove", (e) => this.hover(e));
     this.canvas.addEventListener("mouseleave", () => this.tell());
     new ResizeObserver(([entry]) => {
@@ -232,27 +233,33 @@ export class Heatmap {
     if (this.canvas.width !== w * scale || this.canvas.height !== height * scale) {
       this.canvas.width = w * scale;
       this.canvas.height = height * scale;
+      this.has = undefined;
     }
-    const ctx = this.canvas.getContext("2d"), left = 52, bottom = 20, rows = this.bounds.length + 1;
+    const ctx = (this.ctx ||= this.canvas.getContext("2d")), left = 52, rows = this.bounds.length + 1;
+    const { from, to } = range(this.view), tall = height / rows;
+    Object.assign(this, { left, tall, px: (w - left) / this.view.range, from, height_rows: rows });
     ctx.setTransform(scale, 0, 0, scale, 0, 0);
+    this.axis(ctx, w, height);
+    this.times.forEach((el, i) => say(el, clock((from + (to - from) * i / (this.times.length - 1)) * 1000, this.view.range < 1800)));
+    ctx.clearRect(left, 0, w - left, height);
+    this.paint(rows);
+    ctx.imageSmoothingEnabled = false;
+    ctx.drawImage(this.image, left, 0, w - left, height);
+    this.tell();
+    this.table.refresh();
+  }
+
+  // The names of the rows; they stay until size or theme are others.
+  axis(ctx, w, height) {
+    const key = [w, height, color("muted"), this.bounds.length].join();
+    if (this.has === key) return;
+    this.has = key;
     ctx.clearRect(0, 0, w, height);
-    const { from, to } = range(this.view), tall = (height - bottom) / rows, px = (w - left) / this.view.range;
-    Object.assign(this, { left, tall, px, from, height_rows: rows });
     ctx.font = "12px system-ui, sans-serif";
     ctx.fillStyle = color("muted");
     ctx.textAlign = "right";
     ctx.textBaseline = "middle";
-    this.bounds.forEach((b, i) => { if (i % 2 === 1 || tall > 18) ctx.fillText(ms(b), left - 6, height - bottom - (i + 1) * tall); });
-    ctx.textBaseline = "alphabetic";
-    for (let i = 0; i <= 3; i++) {
-      ctx.textAlign = i === 0 ? "left" : i === 3 ? "right" : "center";
-      ctx.fillText(clock((from + (to - from) * i / 3) * 1000, this.view.range < 1800), left + (w - left) * i / 3, height - 4);
-    }
-    this.paint(rows);
-    ctx.imageSmoothingEnabled = false;
-    ctx.drawImage(this.image, left, 0, w - left, height - bottom);
-    this.tell();
-    this.table.refresh();
+    this.bounds.forEach((b, i) => { if (i % 2 === 1 || this.tall > 18) ctx.fillText(ms(b), this.left - 6, height - (i + 1) * this.tall); });
   }
 
   // A pixel for each time and row, which draw() stretches: thousands of rectangles cost more.
