@@ -146,6 +146,41 @@ describe("the dashboard's document", function()
   end)
 end)
 
+describe("the patterns of a service", function()
+  it("are found in its history and named by what is different in them", function()
+    local served = engine.start { rules = { ["routes/app.lua"] = APP } }
+    loop.run(function()
+      local early = served:admin_get("~/patterns?from=-60&step=1").json.data
+      assert.is_false(early.enough)
+      assert.same({}, early.patterns)
+      local function load(path, seconds)
+        local until_ms = loop.now_ms() + seconds * 1000
+        while loop.now_ms() < until_ms do
+          for _ = 1, 5 do assert.equal(200, served:get(path).status) end
+          loop.sleep(50) -- the rate
+        end
+      end
+      load("/fast", 16)
+      load("/slow", 10)
+      local data = served:admin_get("~/patterns?from=-60&step=1").json.data
+      assert.is_true(data.enough)
+      assert.is_true(#data.patterns >= 2, json.encode(data))
+      local usual, other = data.patterns[1], nil
+      for _, one in ipairs(data.patterns) do
+        if one.name:find("mostly GET /slow", 1, true) then other = one end
+      end
+      assert.equal("usual", usual.name)
+      assert.is_true(usual.routes["GET /fast"] > 0.9)
+      assert.is_true(other.mean_ms > 15 and other.share > 0.2, json.encode(data))
+      assert.same({ tonumber(os.date("!%H", os.time())) }, { other.hours[#other.hours] })
+      assert.matches("^%d+%-%d+%-%d+T", other.last_seen)
+      assert.equal(400, served:admin_get("~/patterns?from=5&to=4").status)
+      assert.equal(400, served:admin_get("~/patterns?step=1").status)
+      served:stop()
+    end, 60000)
+  end)
+end)
+
 describe("the stream of events", function()
   local served
 
@@ -234,8 +269,12 @@ describe("the stream of events", function()
       loop.wait_until(function() -- those of before have been noticed to be gone
         for _, one in ipairs(clients) do one.conn:close() end
         clients = {}
-        for i = 1, 8 do clients[i] = listen(served) end
-        return clients[8].head:find " 200 "
+        local all = true
+        for i = 1, 8 do
+          clients[i] = listen(served)
+          all = all and clients[i].head:find " 200 " ~= nil
+        end
+        return all
       end, 10000, "eight places")
       local refused = served:admin_get "~/stream"
       assert.same({ 503, "too_many_streams" }, { refused.status, refused.json.code })

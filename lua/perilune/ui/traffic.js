@@ -295,7 +295,7 @@ export class Heatmap {
 
   tell() {
     const sums = this.sums(), all = sums.reduce((a, b) => a + b, 0);
-    say(this.under, "Darker: a larger share of the requests of that time");
+    say(this.under, "Stronger: a larger share of the requests of that time");
     if (!all) return say(this.summary, "Nothing was measured in this time.");
     const most = sums.indexOf(Math.max(...sums));
     const slow = sums.reduce((a, n, i) => (i > 0 && this.bounds[i - 1] >= 1000 ? a + n : a), 0);
