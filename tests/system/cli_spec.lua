@@ -12,11 +12,15 @@ return {
   set = function() return { ["compression.level"] = 3 } end, explain = function() return "because" end,
 }]]
 
+local ALERT = [[
+return { policies = { { name = "AnyAnswer", severity = "warning", on = "route", signal = "rps", above = 0.001, exit = 0.0005, for_ = "0s", min_events = 1,
+  annotations = { summary = "{{labels.route}} answers" } } } }]]
+
 describe("the command line", function()
   local served
   setup(function()
     served = engine.start { rules = { ["routes/x.lua"] = "local app = require('perilune').app() app:get('/x', function() return 'x' end) return app",
-      ["suggestions/always.lua"] = RULE } }
+      ["suggestions/always.lua"] = RULE, ["alerts/always.lua"] = ALERT } }
   end)
   teardown(function() served:stop() end)
 
@@ -92,9 +96,14 @@ describe("the command line", function()
   end)
 
   it("lists alerts", function()
-    local code, out = run("alerts", "ls")
-    assert.equal(0, code)
-    assert.matches("no alert is pending or fires", out)
+    loop.run(function()
+      loop.wait_until(function()
+        served:get "/x"
+        local code, out = run("alerts", "ls")
+        assert.equal(0, code)
+        return out:find "AnyAnswer%s+%a+%s+warning%s+GET /x%s+/x answers"
+      end, 30000, "the alert")
+    end, 40000)
   end)
 
   it("says what is wrong, and what to do", function()
