@@ -271,10 +271,10 @@ describe("the dashboard", function()
   it("tries a suggestion without changing anything, applies it, shows its trial, and takes it back", function()
     loop.run(function()
       open()
-      local card = "#suggestions article"
-      page:wait [[document.querySelector("#suggestions article button")]]
+      local id = page:wait([[[...document.querySelectorAll("#suggestions article")].find((a) => /instead of 2.* open/.test(a.querySelector("h3").textContent))?.id]], "the suggestion", 90000)
+      local card = "#" .. id
       click("Dry run", card)
-      page:wait([[/It would begin now: pool\.main\.max 2 to \d+/.test(document.querySelector("#suggestions article .result").textContent)]])
+      page:wait([[/It would begin now: pool\.main\.max 2 to \d+/.test(document.querySelector("#suggestions .result:not(:empty)")?.textContent)]])
       assert.equal(2, served:admin_get "~/resources/pools".json.data.pools[1].max)
       click("Apply as a trial", card)
       page:wait([[document.querySelector("#trials article")?.id.startsWith("trial-")]], "the trial")
@@ -284,14 +284,15 @@ describe("the dashboard", function()
       local n = page:eval [[document.querySelectorAll("#trials .interval .span").length]]
       page:wait(([[document.querySelectorAll("#trials .interval .span").length > %d]]):format(n), "the next one", 60000)
       assert.matches("Interval of the change", page:eval [[document.querySelector("#trials .interval").getAttribute("aria-label")]])
-      page:eval [[document.querySelector("#suggestions").scrollIntoView()]]
+      page:eval [[scrollTo(0, 0)]]
       page:screenshot(SHOTS .. "/trial.png")
+      page:screenshot(SHOTS .. "/readme.png", 1080)
       page:eval [[document.querySelector("#trials article button").focus()]]
       page:press "Enter"
       page:wait([[/aborted/.test(document.querySelector("#trials .badge").textContent)]], "the end of the trial")
       loop.wait_until(function() return served:admin_get "~/resources/pools".json.data.pools[1].max == 2 end, 10000, "the stable value")
       quiet()
-    end, 300000)
+    end, 400000)
   end)
 
   it("shows why a reload was refused", function()
