@@ -1,7 +1,7 @@
 /* embedded.h - the files that are part of the program: Lua, and what browsers are given.
  *
- * The tables are made by the build from lua/ and rules/, and from the package that has the chart library; they
- * end with a NULL name.
+ * The tables are made by the build from lua/ and rules/, and from the package that has the chart
+ * library; they end with a NULL name.
  *
  * Threads: any; read-only.
  */

@@ -9,6 +9,8 @@ local core = ...
 
 local M = {}
 
+local KEPT_MOST = 200
+
 local feed = {}
 feed.__index = feed
 
@@ -41,26 +43,32 @@ function feed:after(position)
   if position >= self.last then return nil, position, 0 end
   local dropped = math.max(0, self.first - 1 - position)
   local list = {}
-  for n = math.max(self.first, position + 1), self.last do list[#list + 1] = self.events[n].text end
-  return table.concat(list), self.last, dropped
+  for n = math.max(self.first, position + 1), self.last do
+    local text = self.events[n].text
+    if text then list[#list + 1] = text else dropped = dropped + 1 end
+  end
+  return #list > 0 and table.concat(list) or nil, self.last, dropped
 end
 
---- What outlives a reload: everything but the ticks, whose places stay empty of text.
+--- What outlives a reload: the newest events that are no ticks.
 function feed:dump()
   local kept = {}
-  for n = self.first, self.last do
+  for n = self.last, self.first, -1 do
     local event = self.events[n]
-    if event.kind ~= "tick" then kept[#kept + 1] = { n, event.kind, event.text } end
+    if event.text and event.kind ~= "tick" and #kept < KEPT_MOST then kept[#kept + 1] = { n, event.kind, event.text } end
   end
-  return { epoch = self.epoch, first = self.first, last = self.last, kept = kept }
+  return { epoch = self.epoch, last = self.last, kept = kept }
 end
 
---- Goes on from a dump.
-function M.restore(dump, most)
+--- Goes on from a dump; `last` is how far it had come since. What was not kept counts as dropped for who asks for it.
+function M.restore(dump, last, most)
   local self = M.new(dump.epoch, most)
-  self.first, self.last = dump.first, dump.last
-  for n = dump.first, dump.last do self.events[n] = { kind = "tick", text = "" } end
-  for _, one in ipairs(dump.kept) do self.events[one[1]] = { kind = one[2], text = one[3] } end
+  self.last = math.max(dump.last, last)
+  self.first = math.max(1, self.last - most + 1)
+  for n = self.first, self.last do self.events[n] = { kind = "tick" } end
+  for _, one in ipairs(dump.kept) do
+    if one[1] >= self.first then self.events[one[1]] = { kind = one[2], text = one[3] } end
+  end
   return self
 end
 

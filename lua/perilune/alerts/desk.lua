@@ -261,7 +261,7 @@ end
 function M.list()
   if not current or not current.book then return nil end
   current:ready()
-  return current.book:list(now())
+  return current.book:list(now(), M.pauses())
 end
 
 return M

@@ -6,7 +6,7 @@ local overview = require "perilune.overview"
 local p = require "perilune"
 local app = admin.app()
 
-local KEPT, OWNER = "stream", "stream.owner"
+local KEPT, LAST, OWNER = "stream", "stream.last", "stream.owner"
 local LOOK_S, HEARTBEAT_S, RETRY_MS = 0.25, 15, 3000
 local GONE_S = 60 -- a client that has not come back to us for so long is gone
 local BOUNDS_MS = require "perilune.bounds"
@@ -23,11 +23,14 @@ local function begin()
   local kept = admin.keep.get(KEPT)
   kept = kept and p.json.decode(kept)
   local most = admin.setting "stream.events"
-  events = kept and feed.restore(kept.feed, most) or feed.new(os.time(), most)
+  events = kept and feed.restore(kept.feed, tonumber(admin.keep.get(LAST)), most) or feed.new(os.time(), most)
   seen = kept and kept.seen
 end
 
-local function keep() admin.keep.put(KEPT, p.json.encode { feed = events:dump(), seen = seen }) end
+local function keep(is_new)
+  if is_new or not admin.keep.get(KEPT) then admin.keep.put(KEPT, p.json.encode { feed = events:dump(), seen = seen }) end
+  admin.keep.put(LAST, tostring(events.last)) -- a tick moves only this
+end
 
 local function count()
   local n, now = 0, p.now()
@@ -47,7 +50,7 @@ app:every(LOOK_S, "tells the dashboard's clients", function()
   seen = now
   for _, one in ipairs(list) do events:add(one[1], one[2]) end
   if count() > 0 then events:add("tick", overview.tick(BOUNDS_MS)) end -- nobody missed the others
-  keep()
+  keep(#list > 0)
 end)
 
 -- Sends what comes until the client leaves or a reload puts another copy of this file into our place.
@@ -60,7 +63,7 @@ local function serve(client, write)
     local over = is_over()
     local text, at, lost = events:after(position)
     position = at
-    if lost > 0 then text = ('event: dropped\ndata: {"dropped":%d}\n\n'):format(lost) .. text end
+    if lost > 0 then text = ('event: dropped\ndata: {"dropped":%d}\n\n'):format(lost) .. (text or "") end
     if not text and p.now() - wrote >= HEARTBEAT_S then text = ": still here\n\n" end
     if text then
       if not write(text) then return end
