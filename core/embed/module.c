@@ -243,7 +243,7 @@ static int core_call(lua_State *L)
         buf_done(results);
         return 2;
     }
-    int n = plain_decode(L, buf_str(results)); /* out of memory: the buffer is lost with the program's peace of mind */
+    int n = plain_decode(L, buf_str(results)); /* raises when the program is out of memory, and then the buffer is lost */
     buf_done(results);
     return n;
 }

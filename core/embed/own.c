@@ -75,6 +75,8 @@ static void note_process(struct own *o)
 
 static void tick(struct own *o)
 {
+    if (!o->brain)
+        return;
     uint64_t now_ms = clock_now_ns() / 1000000;
     if (now_ms < o->tick_ms + TICK_MS)
         return;
@@ -146,7 +148,7 @@ static void after_fork(struct own *o)
         o->keep = keep_new();
         o->problems = o->scratch = (struct buf){0};
         if (!o->watch || !o->keep || !load(o))
-            abort(); /* what the parent could load, with memory for a few MiB gone: nothing would be right */
+            o->brain = NULL; /* no memory: spans are still recorded, and calls say so */
     }
     start_thread(o);
 }
@@ -169,7 +171,11 @@ void own_tick(struct own *o)
 int own_call(struct own *o, const char *function, struct str arguments, struct buf *out)
 {
     enter(o);
-    int status = brain_call(o->brain, function, arguments, out);
+    int status = ERR_SCRIPT;
+    if (o->brain)
+        status = brain_call(o->brain, function, arguments, out);
+    else
+        buf_add_str(out, STR("there was no memory for the engine after a fork"));
     pthread_mutex_unlock(&o->lock);
     return status;
 }
@@ -177,7 +183,7 @@ int own_call(struct own *o, const char *function, struct str arguments, struct b
 void own_state(struct own *o, struct own_state *out)
 {
     enter(o);
-    *out = (struct own_state){o->generation, o->problems.data ? o->problems.data : "", brain_bytes(o->brain), o->has_thread};
+    *out = (struct own_state){o->generation, o->problems.data ? o->problems.data : "", o->brain ? brain_bytes(o->brain) : 0, o->has_thread};
     pthread_mutex_unlock(&o->lock);
 }
 
