@@ -280,10 +280,7 @@ describe("the dashboard", function()
       page:wait([[document.querySelector("#trials article")?.id.startsWith("trial-")]], "the trial")
       page:wait([[/canary/.test(document.querySelector("#trials .badge").textContent)]], "its phase")
       assert.matches("pool%.main%.max 2 to %d", text_of "#trials article")
-      assert.matches("Interval of the change", page:wait([[document.querySelector("#trials .interval .span")?.closest("svg").getAttribute("aria-label")]], "an interval", 150000))
-      local now = page:eval [[Number(document.querySelector("#trials [role=progressbar]").getAttribute("aria-valuenow"))]]
-      page:wait(([[Number(document.querySelector("#trials [role=progressbar]").getAttribute("aria-valuenow")) > %d]]):format(now), "the next look", 60000)
-      assert.matches("So far: [+-]?%d+ %%", text_of "#trials article")
+      page:wait([[Number(document.querySelector("#trials [role=progressbar]")?.getAttribute("aria-valuenow")) > 0]], "its progress", 90000)
       page:eval [[scrollTo(0, 0)]]
       page:screenshot(SHOTS .. "/trial.png")
       page:screenshot(SHOTS .. "/readme.png", 1080)
