@@ -329,6 +329,28 @@ static int core_setting_defaults(lua_State *L)
     return 1;
 }
 
+/* A whole span at once, for hosts whose compiler calls C functions by their address: a call from compiled code costs a few
+ * nanoseconds, one through the API of Lua ends the trace. `phases_ms`: three of an upstream (connect, first byte, body), or NULL. */
+static void record(struct engine_object *e, const char *method, size_t method_len, const char *route, size_t route_len, uint32_t status,
+                   double ms, double bytes_out, double bytes_in, const double *phases_ms)
+{
+    struct span s;
+    if (e->closed)
+        return;
+    span_begin(&e->recorder, recorder_route(&e->recorder, (struct str){method, method_len}, (struct str){route, route_len}), &s);
+    for (int i = 0; phases_ms && i < 3; i++)
+        s.phase_ns[PHASE_CONNECT + i] = (uint64_t)(phases_ms[i] * 1e6);
+    span_end(&s, &(struct span_result){.status = status, .latency_ns = (uint64_t)(ms * 1e6), .bytes_out = (uint64_t)bytes_out, .bytes_in = (uint64_t)bytes_in});
+}
+
+/* recorder(engine): addresses of the engine, which must be kept, and of record(). */
+static int core_recorder(lua_State *L)
+{
+    lua_pushlightuserdata(L, engine_at(L, 1));
+    lua_pushlightuserdata(L, (void *)(uintptr_t)record); /* NOLINT(performance-no-int-to-ptr) */
+    return 2;
+}
+
 static int core_environment(lua_State *L)
 {
     luaL_checkudata(L, 1, ENGINE);
@@ -393,7 +415,7 @@ int luaopen_perilune(lua_State *L)
     static const luaL_Reg engine_methods[] = {{"close", engine_close}, {0}};
     static const luaL_Reg functions[] = {{"own", core_own},   {"attach", core_attach}, {"attach_again", core_attach_again}, {"tick", core_tick}, {"call", core_call},
                                          {"info", core_info}, {"value", core_value},   {"now", core_now},   {"log", core_log},
-                                         {"environment", core_environment},            {"file", core_file}, {"setting_defaults", core_setting_defaults}, {0}};
+                                         {"recorder", core_recorder}, {"environment", core_environment},            {"file", core_file}, {"setting_defaults", core_setting_defaults}, {0}};
     lua_newtable(L);
     luaL_register(L, NULL, functions);
     open_class(L, SPAN, span_methods, span_collect);

@@ -15,6 +15,7 @@ local core, perilune = ...
 local M = {}
 
 local engine, why_not
+local prepare
 local ngx = rawget(_G, "ngx")
 
 --- In init_worker. The path is that of the engine's socket; an engine that is not there costs nothing, and is looked for again
@@ -30,6 +31,7 @@ function M.init_worker(path, options)
       why_not = why
     else
       engine, why_not = perilune.attach(path)
+      if engine then prepare() end
     end
     if why_not ~= told and why_not then ngx.log(ngx.WARN, "perilune: ", why_not) end
     told = why_not
@@ -45,19 +47,21 @@ local names, count = {}, 0
 local NAMES_MOST = 2000
 
 -- Segments that differ from request to request: numbers, UUIDs, long hexadecimal words, long mixed ones.
---- The route that a path is taken for.
-function M.template(path)
-  local known = names[path]
-  if known then return known end
-  local out = path:gsub("[^/]+", function(segment)
-    if segment:find "^%d+$" then return ":id" end
-    if #segment >= 32 and segment:find "^[%x%-]+$" then return ":id" end
-    if #segment >= 16 and segment:find "%d" and segment:find "^[%w_%-]+$" then return ":id" end
-  end)
+local function without_id(segment)
+  if segment:find "^%d+$" then return ":id" end
+  if #segment >= 32 and segment:find "^[%x%-]+$" then return ":id" end
+  if #segment >= 16 and segment:find "%d" and segment:find "^[%w_%-]+$" then return ":id" end
+end
+
+local function remember(path)
   if count >= NAMES_MOST then names, count = {}, 0 end
+  local out = path:gsub("[^/]+", without_id)
   names[path], count = out, count + 1
   return out
 end
+
+--- The route that a path is taken for.
+function M.template(path) return names[path] or remember(path) end
 local template = M.template
 
 -- nginx lists one time for each upstream that was tried: "0.004, 0.120"; a dash for one that gave none.
@@ -67,29 +71,50 @@ local function sum_ms(text)
   return total
 end
 
-local function upstream_phases(span, var, response)
+local function upstream_phases(var, response)
   local connect, header = sum_ms(var.upstream_connect_time or ""), sum_ms(var.upstream_header_time or "")
-  span:phase("upstream_connect", connect)
-  span:phase("upstream_first_byte", math.max(0, header - connect))
-  span:phase("upstream_body", math.max(0, sum_ms(response) - header))
+  return connect, math.max(0, header - connect), math.max(0, sum_ms(response) - header)
+end
+
+-- The same by the API of Lua, where there is no FFI or a trace is to be kept.
+local function span_of(method, route, status, ms, bytes, bytes_in, trace, connect, first_byte, body)
+  local span = engine:start(method, route)
+  if connect then span:phase("upstream_connect", connect):phase("upstream_first_byte", first_byte):phase("upstream_body", body) end
+  span:finish(status, bytes, bytes_in, ms, trace)
+end
+
+local has_ffi, ffi = pcall(require, "ffi")
+local record, address, phases -- record(address, ...): see core/embed/module.c
+
+-- What runs for each request is kept so that LuaJIT compiles it whole: no closures, no functions of the Lua API.
+function prepare()
+  if not has_ffi or not core.recorder then return end
+  local where, fn = core.recorder(engine)
+  record = ffi.cast("void (*)(void *, const char *, size_t, const char *, size_t, uint32_t, double, double, double, const double *)", fn)
+  address, phases = where, ffi.new("double[3]")
 end
 
 local TRACED_MS = 100 -- what takes longer may be shown among the slow requests, with its trace
 
---- In log: one span for the request that has ended. Every variable of nginx that is read here costs about a microsecond, so those that few
--- requests need are not read for all.
+--- In log: one span for the request that has ended.
 function M.log()
   if not engine then return end
   local var, options, req = ngx.var, M.options, ngx.req
-  local span = engine:start(req.get_method(), options.route and options.route() or template(var.uri))
-  local total = (ngx.now() - req.start_time()) * 1000
-  local response = var.upstream_response_time
-  if response then upstream_phases(span, var, response) end
-  local status = ngx.status
+  local method, path = req.get_method(), options.route and options.route() or template(var.uri)
+  local ms = (ngx.now() - req.start_time()) * 1000
+  if ms <= 0 then ms = 0.5 end -- nginx counts in whole milliseconds: what took less is taken for half of one
+  local status, bytes, bytes_in = ngx.status, tonumber(var.bytes_sent), tonumber(var.request_length)
   if status == 499 then status = 0 elseif status < 100 or status > 599 then status = 500 end
-  local trace = total >= TRACED_MS and (var.http_traceparent or ""):match "^%x%x%-(%x+)%-%x+%-%x%x" or nil
-  -- nginx counts in whole milliseconds: what took less is taken for half of one.
-  span:finish(status, tonumber(var.bytes_sent), tonumber(var.request_length), total > 0 and total or 0.5, trace and #trace == 32 and trace or nil)
+  local response = var.upstream_response_time
+  if record and ms < TRACED_MS then
+    if response then phases[0], phases[1], phases[2] = upstream_phases(var, response) end
+    record(address, method, #method, path, #path, status, ms, bytes, bytes_in, response and phases or nil)
+    return
+  end
+  local trace = (var.http_traceparent or ""):match "^%x%x%-(%x+)%-%x+%-%x%x"
+  if trace and #trace ~= 32 then trace = nil end
+  if response then span_of(method, path, status, ms, bytes, bytes_in, trace, upstream_phases(var, response))
+  else span_of(method, path, status, ms, bytes, bytes_in, trace) end
 end
 
 -- ---- compression ----

@@ -25,8 +25,7 @@ function M.engine() end
 --- The route that a path is taken for.
 function M.template(path) end
 
---- In log: one span for the request that has ended. Every variable of nginx that is read here costs about a microsecond, so those that few
--- requests need are not read for all.
+--- In log: one span for the request that has ended.
 function M.log() end
 
 --- In header_filter: decides, by the engine's settings compression.enabled and compression.min_bytes when one is there.
