@@ -50,7 +50,7 @@ BENCH_PACKAGES := goaccess strace python3-sklearn
 FUZZ_PACKAGES := clang-14 libclang-rt-14-dev
 LINT_PACKAGES := clang-tidy-14 clang-format-14 lua-check
 
-.PHONY: all types library deps deps-test deps-bench deps-fuzz deps-lint run demo test unit unit-bins spec bench bench-replay bench-analysis asan tsan fuzz soak fuzz-build lint format install clean help
+.PHONY: all types library deps deps-test deps-bench deps-fuzz deps-lint run demo test unit unit-bins spec scenarios scenarios-full bench bench-replay bench-analysis asan tsan fuzz soak fuzz-build lint format install clean help
 .DEFAULT_GOAL := all
 
 all: deps ## build build/release/perilune and the libraries for Lua programs in build/release/lua
@@ -101,9 +101,12 @@ bench-replay: deps deps-bench ## replay beside GoAccess on a generated log: make
 	@$(MAKE) --no-print-directory $(JOBS) build/release/perilune
 	SIZE=$(SIZE) tests/bench/replay
 
-scenarios: deps deps-test ## the laboratory: faults planted under load, and what is said of them: make scenarios [NAMES="pool_small steady"]
+scenarios: deps deps-test ## the laboratory, a few faults planted under load, and what is said of them: make scenarios [NAMES="pool_small steady"]
 	@$(MAKE) --no-print-directory $(JOBS) build/release/perilune
 	@tests/scenarios/run $(NAMES)
+
+scenarios-full: ## all of them, with pairs, harmful changes and cures: make scenarios-full [SEEDS="1 2"] [LOADS="0.5 1 2"]
+	@$(MAKE) --no-print-directory scenarios NAMES=all
 
 bench-analysis: deps deps-bench ## the kernels on public data: make bench-analysis DATA=dir [PART=nab]
 	@$(MAKE) --no-print-directory $(JOBS) $(B)/bench-analysis
