@@ -49,7 +49,7 @@ void redis_pool_count(const struct redis_job *job, unsigned command, bool failed
 {
     const struct redis *all = job->pool->all;
     uint64_t ns = all->io->now_ns - job->sent_ns;
-    if (job->own)
+    if (job->own || all->worker == POOL_CONTROL)
         return;
     struct statement_lane *lane = statements_lane(&all->board->statements, job->shapes[command], all->worker);
     lane_add(&lane->calls, 1);

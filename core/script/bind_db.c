@@ -137,6 +137,8 @@ void db_count_call(struct fiber *f, uint32_t shape)
 {
     struct db_calls *all = &f->calls;
     unsigned i = 0;
+    if (f->script->process < board_worker(f->script->board, 0))
+        return; /* control has no lane */
     if (f->ex)
         all->route = f->ex->route;
     while (i < all->count && all->list[i].shape != shape)

@@ -9,6 +9,7 @@
 
 local core, require = ...
 
+local activity = require "perilune.activity"
 local admin = require "perilune.admin"
 local analysis = require "perilune.analyzer.rules"
 local desks = require "perilune.trials"
@@ -66,9 +67,9 @@ local function figures()
 end
 
 local function counters()
-  local pools = admin.pools.list()
+  local pools, sessions = admin.pools.list(), activity.get(core.now())
   for _, pool in ipairs(pools) do
-    pool.statements_total = pool.statements
+    pool.statements_total, pool.activity = pool.statements, sessions[pool.id]
     pool.statements = pool.pool_type == "database" and admin.pools.statements(pool.id) or {}
   end
   local totals = {}

@@ -6,6 +6,26 @@ local function slower(s, kind)
   end
 end
 
+-- Of the active sessions, those that wait for a lock; of the connections, those that idle in a transaction. Nobody may have
+-- looked: then none.
+local function blocked(s)
+  local share = 0
+  for _, pool in ipairs(s.pools) do
+    local a = pool.activity
+    if a and a.looks >= 2 and a.active > 0 then share = math.max(share, math.min(1, a.blocked / a.active)) end
+  end
+  return share
+end
+
+local function idling(s)
+  local most = 0
+  for _, pool in ipairs(s.pools) do
+    local a = pool.activity
+    if a and a.looks >= 2 then most = math.max(most, a.idle_in_tx) end
+  end
+  return most
+end
+
 return {
   symptoms = {
     {
@@ -23,7 +43,7 @@ return {
       code = "db.slow_query", of = { "latency", "pool_wait" }, type = "DATABASE_BOTTLENECK", target = "database",
       score = function(s)
         local held = slower(s, "database") and s:excess "pool_wait" or 0
-        return s:excess "db" + held
+        return (s:excess "db" + held) * (blocked(s) >= 0.3 and 0 or 1)
       end,
       says = function(s)
         local pool = slower(s, "database")
@@ -32,8 +52,18 @@ return {
       end,
     },
     {
+      code = "db.lock", of = { "latency", "pool_wait" }, type = "DATABASE_BOTTLENECK", target = "database",
+      score = function(s) return blocked(s) >= 0.3 and s:excess "db" + s:excess "pool_wait" or 0 end,
+      says = function(s) return ("%.0f %% of the active sessions wait for a lock that another holds"):format(blocked(s) * 100) end,
+    },
+    {
+      code = "db.idle_in_tx", of = { "latency", "pool_wait" }, type = "DATABASE_BOTTLENECK", target = "database",
+      score = function(s) return idling(s) >= 1 and not slower(s, "database") and s:excess "pool_wait" or 0 end,
+      says = function(s) return ("requests wait %s for a connection while %.0f transactions are open and idle"):format(s:show "pool_wait", idling(s)) end,
+    },
+    {
       code = "db.pool_wait", of = { "latency", "pool_wait" }, type = "DATABASE_BOTTLENECK", target = "database",
-      score = function(s) return slower(s, "database") and 0 or s:excess "pool_wait" end,
+      score = function(s) return (slower(s, "database") or idling(s) >= 1) and 0 or s:excess "pool_wait" end,
       says = function(s) return ("requests wait %s for a connection, and the statements are as fast as ever: too few connections for this load"):format(s:show "pool_wait") end,
     },
     {

@@ -10,14 +10,14 @@ local API = "/api/v1/performance-optimization/"
 local UPSTREAM = [[
 local p = require "perilune"
 local app = p.app()
-local fault, n = { delay_ms = 4, errors = 0, slow_share = 0, slow_ms = 0, cached_ms = 0, max_age = 600, size = 200, etag = false }, 0
+local fault, n = { delay_ms = 4, errors = 0, slow_share = 0, slow_ms = 0, cached_ms = 0, max_age = 600, size = 200, etag = false, status = 500 }, 0
 app:post("/fault", function(req) for name, value in pairs(p.json.decode(req.body)) do fault[name] = value end return 200 end)
 app:get("/*rest", function(req)
   n = n + 1
   local ms = n % 100 < fault.slow_share and fault.slow_ms or fault.delay_ms
   if fault.cached_ms > 0 and req.path:find "cached" then ms = fault.cached_ms end
   p.sleep(ms / 1000)
-  if n % 100 < fault.errors then return 500, "fault" end
+  if n % 100 < fault.errors then return fault.status, "fault" end
   local headers = { ["Cache-Control"] = "max-age=" .. fault.max_age, ETag = fault.etag and '"same"' or nil }
   if fault.etag and req.headers["if-none-match"] == '"same"' then return 304, "", headers end
   return 200, ("x"):rep(fault.size), headers

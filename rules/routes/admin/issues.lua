@@ -4,6 +4,7 @@
 -- GET issues/:id
 -- POST analyze { endpoint, priority, window } : the same now, and what was looked at
 -- GET signals                                 : what is watched, with units, and what is usual
+local activity = require "perilune.activity"
 local admin = require "perilune.admin"
 local p = require "perilune"
 local analyzer = require "perilune.analyzer"
@@ -42,10 +43,10 @@ local function notice()
 end
 
 local function pools_with_types(things)
-  local types = {}
+  local types, sessions = {}, activity.get(p.now())
   for _, pool in ipairs(admin.pools.list()) do types[pool.id] = pool.pool_type end
   for _, thing in ipairs(things) do
-    if thing.kind == "pool" then thing.pool_type = types[thing.name] end
+    if thing.kind == "pool" then thing.pool_type, thing.activity = types[thing.name], sessions[thing.name] end
   end
   return things
 end

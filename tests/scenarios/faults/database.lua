@@ -30,7 +30,7 @@ return {
         w:pause(false)
       end
     end },
-  { name = "pool_churn", issue = { "db.pool_wait", "unknown" }, rules = { "pool_churn", "pool_cold" }, forbidden = { "pool_undersized", "slow_query" }, indicator = DB,
+  { name = "pool_churn", issue = { "db.pool_wait", "unknown" }, rules = { "pool_churn", "pool_cold" }, forbidden = { "pool_undersized", "slow_query" }, indicator = { "main", "opened" },
     plant = function(w) return pool(w, "main", { max_lifetime_ms = w:draw(100, 200) }, { max_lifetime_ms = 3600000 }) end },
   { name = "slow_query", issue = { "db.slow_query" }, rules = { "slow_query" }, forbidden = { "pool_undersized" }, indicator = DB,
     plant = function(w)
