@@ -118,13 +118,17 @@ const struct board_pool *pools_at(const struct pools *all, int i)
 uint32_t pool_held(const struct board_pool *p)
 {
     uint32_t sum = 0;
-    for (int i = 0; i < POOL_WORKERS; i++)
+    for (int i = 0; i < POOL_CONTROL; i++)
         sum += atomic_load(&p->lanes[i].held);
     return sum;
 }
 
 bool pool_hold(struct board_pool *p, uint32_t worker, uint32_t max)
 {
+    if (worker == POOL_CONTROL) {
+        uint32_t none = 0;
+        return atomic_compare_exchange_strong(&p->lanes[worker].held, &none, 1);
+    }
     if (pool_held(p) >= max)
         return false;
     atomic_fetch_add(&p->lanes[worker].held, 1);

@@ -73,11 +73,12 @@ void pool_delete(struct board_pool *p, bool force);
  * has had open for a while, back to the board. */
 void pools_tick(struct pools *all);
 
-/* Takes a place for a worker. False: the cap is reached. */
+/* Takes a place for a worker. False: the cap is reached. Control has one place of its own
+ * beside the cap: who asks what is wrong with a full pool must not wait for it. */
 bool pool_hold(struct board_pool *p, uint32_t worker, uint32_t max);
 void pool_release(struct board_pool *p, uint32_t worker);
 
-/* Places held by all workers. */
+/* Places held by all workers, control aside. */
 uint32_t pool_held(const struct board_pool *p);
 
 /* Whether a worker other than this waits for a place. */

@@ -36,7 +36,7 @@ local BLOCKERS = [[
 select b.pid, count(*) as waiting, left(max(b.query), 200) as statement, max(b.state) as state
 from pg_stat_activity w cross join lateral unnest(pg_blocking_pids(w.pid)) as by(pid) join pg_stat_activity b on b.pid = by.pid
 where w.wait_event_type = 'Lock' and w.datname = current_database()
-group by b.pid order by 2 desc, 1 limit 1]]
+group by b.pid order by coalesce(bool_or(b.wait_event_type = 'Lock'), false), 2 desc, 1 limit 1]]
 
 ---@param db perilune.Database
 ---@return table? seen

@@ -22,7 +22,7 @@ return {
     return "Begin the transaction later and end it sooner: nothing but statements between begin and commit, no call to another service, no waiting for the client. "
       .. "idle_in_transaction_session_timeout (ALTER ROLE ... SET) ends what is forgotten."
   end,
-  effort = "low", risk = 1, inhibits = { "pool_undersized" },
+  effort = "low", risk = 1, inhibits = { "pool_undersized", "pool_oversized" },
   explain = function(s)
     local a = activity(s)
     return ("%.1f of %d connections were idle in a transaction in %d looks, the longest for %.1f s"):format(a.idle_in_tx, s.pool.max, a.looks, a.idle_in_tx_s)

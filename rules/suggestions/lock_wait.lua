@@ -27,7 +27,7 @@ return {
       .. "SKIP LOCKED for queues, one UPDATE instead of SELECT ... FOR UPDATE and UPDATE.%s SET lock_timeout bounds the wait."):format(
       by and (" %d waited for session %d, last statement: %s."):format(by.waiting, by.pid, by.statement or "not to be seen by this role") or "")
   end,
-  effort = "medium", risk = 1, inhibits = { "pool_undersized", "slow_query" },
+  effort = "medium", risk = 1, inhibits = { "pool_undersized", "pool_oversized", "slow_query" },
   explain = function(s)
     local a = activity(s)
     return ("%.1f of %.1f active sessions waited for a lock in %d looks, the longest for %.1f s"):format(a.blocked, a.active, a.looks, a.blocked_s)

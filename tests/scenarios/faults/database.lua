@@ -81,7 +81,7 @@ return {
     end },
   { name = "redis_slow", issue = { "redis.slow" }, rules = { "redis_slow" }, forbidden = { "slow_query", "redis_pool_undersized" }, indicator = SESSION,
     plant = function(w)
-      local going, ms = true, w:draw(15, 30)
+      local going, ms = true, w:draw(60, 120)
       local thread = loop.spawn(function()
         while going do
           w.redis:cli("DEBUG", "SLEEP", ms / 1000)

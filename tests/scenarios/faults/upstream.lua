@@ -28,7 +28,7 @@ return {
     indicator = { API, "mean_ms" }, plant = instance(nil, { delay_ms = { 60, 110 } }, { delay_ms = 4 }) },
   { name = "bad_instance", issue = { "upstream.instance", "upstream.slow", "upstream.errors" }, rules = { "bad_instance", "bad_instance_slow" }, forbidden = { "retry_storm" },
     indicator = { API, "p95_ms" }, plant = instance(2, { delay_ms = { 90, 160 } }, { delay_ms = 4 }) },
-  { name = "failing_instance", issue = { "upstream.instance", "upstream.errors" }, rules = { "bad_instance", "bad_instance_errors" }, forbidden = { "retry_storm", "timeout_long", "timeout_short" },
+  { name = "failing_instance", issue = { "upstream.instance", "upstream.errors" }, rules = { "bad_instance", "bad_instance_errors" }, optional = true, forbidden = { "retry_storm", "timeout_long", "timeout_short" },
     indicator = { API, "error_rate" }, plant = instance(3, { errors = { 20, 40 } }, { errors = 0 }) },
   { name = "heavy_tail", issue = { "upstream.slow", "upstream.tail" }, rules = { "hedge" }, forbidden = { "bad_instance", "bad_instance_slow" }, indicator = { API, "p99_ms" },
     plant = instance(nil, { slow_share = 3, slow_ms = { 120, 200 } }, { slow_share = 0 }) },
