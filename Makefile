@@ -30,7 +30,7 @@ LIBS    := -lluajit-5.1 -luv -lcares -lssl -lcrypto -lm -lpthread -lisal -ldefla
 Q       := $(if $(V),,@)
 JOBS    := -j$(shell nproc)
 
-LAYERS  := base ml io board stats sys watch replay codec task pg redis http cache proxy script engine
+LAYERS  := base ml io board stats sys watch bench replay codec task pg redis http cache proxy script engine
 SRCS    := $(foreach l,$(LAYERS),$(wildcard core/$(l)/*.c))
 OBJS    := $(SRCS:core/%.c=$(B)/%.o) $(B)/llhttp/llhttp.o $(B)/llhttp/api.o $(B)/llhttp/http.o $(B)/embedded.o
 TESTS   := $(wildcard tests/core/*/*_test.c)

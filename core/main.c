@@ -5,6 +5,7 @@
  * (generations), board/board.h (what they share).
  */
 // SPDX-License-Identifier: MIT
+#include "engine/bench_run.h"
 #include "engine/client.h"
 #include "engine/engine.h"
 #include "engine/offline.h"
@@ -48,6 +49,8 @@ int main(int argc, char **argv)
     case COMMAND_SUGGEST:
     case COMMAND_TOP:
         return client_run(&options);
+    case COMMAND_BENCH:
+        return bench_command_run(&options);
     case COMMAND_RULES:
         return rules_run(&options);
     case COMMAND_COMPLETION:

@@ -32,6 +32,18 @@ static const struct flag flags[] = {
     FLAG("--on", "KIND", rule_on, "rules new: what it is asked for: route, pool, upstream, statement or host"),
     FLAG("-o", "KIND", shape, "top, suggest, config diff, alerts: table (default) or json"),
     FLAG("--reason", "TEXT", reason, "suggest dismiss, config reset: why"),
+    FLAG("--connections", "N", bench.connections, "bench: connections (default 10)"),
+    FLAG("--rate", "N", bench.rate, "bench: requests a second that come whether or not the last are answered (default: a closed loop)"),
+    FLAG("--duration", "SECONDS", bench.duration, "bench: measured time behind the warm-up (default 10)"),
+    FLAG("--iterations", "N", bench.iterations, "bench: so many requests instead of a duration"),
+    FLAG("--warmup", "SECONDS", bench.warmup, "bench: not counted (default 1, none with --iterations)"),
+    FLAG("--repeats", "N", bench.repeats, "bench: runs; their medians and extremes are printed (default 1)"),
+    FLAG("--method", "METHOD", bench.method, "bench: GET (default), HEAD, POST, ..."),
+    FLAG("--header", "'NAME: VALUE'", bench.headers, "bench: a header field; repeatable"),
+    FLAG("--body", "TEXT", bench.body, "bench: the body of each request"),
+    FLAG("--expect-status", "N", bench.expect, "bench: what is right (default: below 400)"),
+    FLAG("--slo", "MS", bench.slo, "bench --find-capacity: the p99 that must hold (default 100)"),
+    FLAG("--seed", "N", bench.seed, "bench --poisson: the same arrivals for the same number (default 1)"),
     FLAG("--bundle", "FILE", bundle, "check a saved generation instead of the folder"),
 };
 
@@ -44,6 +56,7 @@ static const struct {
     {"check", COMMAND_CHECK, "load configuration and scripts as a reload would; exit 0, or 2 with every error"},
     {"doctor", COMMAND_DOCTOR, "look at limits, ports and folders, and say what to do"},
     {"config", COMMAND_CONFIG, "config show [--origin]: every setting; diff | export | reset [NAME]: of a running engine"},
+    {"bench", COMMAND_BENCH, "bench URL or /PATH [--rate N [--poisson]] [--find-capacity]: latency from when a request should have been sent, and its validity"},
     {"replay", COMMAND_REPLAY, "replay [FILE.. or -]: what an access log (plain or gz) says about a service"},
     {"top", COMMAND_TOP, "what a running engine does now: routes, issues, trials, pools; q ends, and piped it prints once"},
     {"suggest", COMMAND_SUGGEST, "suggest ls | show ID | apply ID [NAME=VALUE..] | dismiss ID --reason TEXT | rollback ID"},
@@ -106,6 +119,17 @@ static void take_set(struct options *out, const char *value, struct problems *pr
         out->set[out->set_count++] = value;
 }
 
+static void take_header(struct options *out, const char *value, struct problems *problems)
+{
+    const char *colon = strchr(value, ':');
+    if (!colon || colon == value || strpbrk(value, "\r\n"))
+        problems_add(problems, "", 0, "--header takes 'Name: value', not '%s'", value);
+    else if (out->bench.header_count == OPTIONS_HEADERS)
+        problems_add(problems, "", 0, "too many --header: at most %d", OPTIONS_HEADERS);
+    else
+        out->bench.headers[out->bench.header_count++] = value;
+}
+
 static void take_limit(struct options *out, const char *value, struct problems *problems)
 {
     if (out->replay.limit_count == REPLAY_LIMITS)
@@ -132,6 +156,8 @@ static void take_flag(struct options *out, int argc, char **argv, int *i, struct
         take_set(out, value, problems);
     else if (value && *value && strcmp(flag->name, "--fail-on") == 0)
         take_limit(out, value, problems);
+    else if (value && *value && strcmp(flag->name, "--header") == 0)
+        take_header(out, value, problems);
     else if (!value || !*value)
         problems_add(problems, "", 0, "%s needs a value: %s %s", flag->name, flag->name, flag->argument);
     else
@@ -207,6 +233,12 @@ bool options_parse(struct options *out, int argc, char **argv, struct problems *
             out->command = COMMAND_VERSION;
         else if (strcmp(arg, "--origin") == 0)
             out->show_origin = true;
+        else if (strcmp(arg, "--poisson") == 0)
+            out->bench.poisson = true;
+        else if (strcmp(arg, "--find-capacity") == 0)
+            out->bench.find_capacity = true;
+        else if (out->command == COMMAND_BENCH && arg[0] != '-' && !out->bench.target)
+            out->bench.target = arg;
         else if (out->command == COMMAND_REPLAY && (arg[0] != '-' || !arg[1]))
             take_file(out, arg, problems);
         else if (words_of(out->command) && arg[0] != '-')
@@ -245,7 +277,9 @@ void options_help(const char *command)
         snprintf(left, sizeof left, "%s %s", flags[i].name, flags[i].argument);
         printf("  %-20s %s\n", left, flags[i].help);
     }
-    printf("  --set NAME=VALUE     any setting of `perilune config show`; may be repeated\n"
+    printf("  --poisson            bench: gaps between requests of a --rate are exponential\n"
+           "  --find-capacity      bench: the highest rate at which p99 keeps --slo and nothing fails\n"
+           "  --set NAME=VALUE     any setting of `perilune config show`; may be repeated\n"
            "  --help, --version\n\n"
            "An option wins over the environment, that over the API, that over the file.\n\n"
            "Examples:\n"
@@ -253,9 +287,10 @@ void options_help(const char *command)
            "  perilune run --rules rules --set script.cpu_ms=50 --workers 4\n"
            "  perilune alerts test --policy rules/alerts/mine.lua --from -86400\n"
            "  perilune check && kill -HUP $(jq .pid .perilune/ports.json)\n"
-           "  perilune rules test --facts facts.json\n\n"
+           "  perilune rules test --facts facts.json\n"
+           "  perilune bench http://127.0.0.1:8000/hello --rate 1000 --connections 50\n\n"
            "Exit codes: 0 done, 1 failed while running or in a test, or no engine answers, 2 wrong usage,\n"
-           "configuration or script, or the engine refused, 3 --fail-on holds, 4 the log has no known format.\n");
+           "configuration or script, or the engine refused, 3 --fail-on holds or a benchmark is not valid, 4 the log has no known format.\n");
 }
 
 /* ---- completion ---- */
@@ -357,7 +392,7 @@ void options_man(void)
     }
     printf(".TP\n.B \\-\\-set\n.I NAME=VALUE\n.br\nany setting of perilune config show; may be repeated\n"
            ".SH EXIT STATUS\n0 done; 1 failed while running or in a test, or no engine answers; 2 wrong usage, configuration or script, or the engine refused; "
-           "3 a \\-\\-fail\\-on holds; 4 the log has no known format.\n"
+           "3 a \\-\\-fail\\-on holds or a benchmark is not valid; 4 the log has no known format.\n"
            ".SH ENVIRONMENT\nPERILUNE_LISTEN, PERILUNE_ADMIN, PERILUNE_ADMIN_TOKEN and the others that perilune config show \\-\\-origin names. "
            "An option wins over the environment, that over the API, that over the file.\n"
            ".SH FILES\n.I perilune.lua\nthe configuration;\n.I rules/\nroutes, rules and policies;\n.I .perilune/\nstate.\n");

@@ -10,10 +10,10 @@
 #include "replay/replay.h"
 
 enum command { COMMAND_NONE, COMMAND_RUN, COMMAND_CHECK, COMMAND_DOCTOR, COMMAND_CONFIG, COMMAND_REPLAY, COMMAND_ALERTS, COMMAND_RULES,
-               COMMAND_TOP, COMMAND_SUGGEST, COMMAND_COMPLETION, COMMAND_MAN,
+               COMMAND_TOP, COMMAND_SUGGEST, COMMAND_BENCH, COMMAND_COMPLETION, COMMAND_MAN,
                COMMAND_HELP, COMMAND_VERSION };
 
-enum { OPTIONS_SET_MAX = 128, OPTIONS_WORDS = 64 };
+enum { OPTIONS_SET_MAX = 128, OPTIONS_WORDS = 64, OPTIONS_HEADERS = 32 };
 
 struct options {
     enum command command;
@@ -37,6 +37,12 @@ struct options {
     unsigned word_count;
     bool show_origin;     /* config show --origin */
     struct replay_opts replay;
+    struct {              /* bench: as written */
+        const char *target, *connections, *rate, *duration, *iterations, *warmup, *repeats, *method, *body, *expect, *slo, *seed;
+        const char *headers[OPTIONS_HEADERS];
+        unsigned header_count;
+        bool poisson, find_capacity;
+    } bench;
     const char *help_for; /* command whose help is asked for, or NULL */
 };
 

@@ -1,0 +1,49 @@
+/* report.h - what a run of the generator says, and whether it may be believed.
+ *
+ * Threads: one.
+ */
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "bench/generator.h"
+
+#include <stdio.h>
+
+enum { REPORT_REASONS = 4, REPORT_REASON = 160, REPORT_REPEATS = 100 };
+
+struct bench_figures { /* of one run */
+    double per_second, p50_ms, p90_ms, p95_ms, p99_ms, p999_ms, max_ms;                         /* response */
+    double service_p50_ms, service_p95_ms, service_p99_ms, service_max_ms;
+    double failed_share;  /* of all that should have been sent */
+    double cpu_share;     /* of the generator */
+    int steady;           /* 1, 0; -1: too few answers to tell */
+    bool valid;
+    unsigned reason_count;
+    char reason[REPORT_REASONS][REPORT_REASON]; /* why not */
+};
+
+struct bench_range {
+    double median, min, max;
+};
+
+/* Judges a run: it is invalid when the generator was the limit (what it sent late although a
+ * connection was free, or never, passes 0.1 %, or it took more than 80 % of a core at a given
+ * rate), or when nothing was answered. */
+struct bench_figures bench_judge(const struct bench_opts *opts, const struct bench_result *r);
+
+/* The middle one of n values and the extremes; sorts them. */
+struct bench_range bench_range(double *values, unsigned n);
+
+struct bench_report {
+    const char *target, *version;
+    const struct bench_opts *opts;
+    const struct bench_result *last;
+    const struct bench_figures *runs; /* `count` of them, in order */
+    unsigned count;
+    const double *steps;              /* --find-capacity: rates that were tried, with p99 behind each; NULL: it was not */
+    unsigned step_count;
+    double capacity, slo_ms;          /* 0: not even the lowest rate kept it */
+};
+
+void bench_report_table(FILE *out, const struct bench_report *r);
+void bench_report_json(FILE *out, const struct bench_report *r);

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: MIT
+#include "engine/bench_run.h"
+
+#include "base/buf.h"
+#include "bench/report.h"
+#include "engine/remote.h"
+#include "proxy/url.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { STEPS_MOST = 24, DOUBLINGS = 14, BISECTIONS = 5, PORTS_MOST = 4096 };
+
+static const double STEP_S = 3, FAILED_MOST = 0.001, FIRST_RATE = 50;
+
+static volatile sig_atomic_t stopped;
+
+struct run {
+    const struct options *options;
+    struct bench_opts opts;
+    struct buf request;
+    struct bench_result result;
+    struct bench_figures figures[REPORT_REPEATS];
+    unsigned count;
+    double steps[2 * STEPS_MOST];
+    unsigned step_count;
+    double capacity, slo_ms;
+    char target[1100];
+};
+
+static void on_signal(int number)
+{
+    (void)number;
+    stopped = 1;
+}
+
+static bool wrong(const char *what, const char *value, const char *how)
+{
+    fprintf(stderr, "perilune: %s '%s': %s\n", what, value ? value : "", how);
+    return false;
+}
+
+static bool take_number(const char *name, const char *text, double min, double max, double *out)
+{
+    char *end, how[120];
+    if (!text)
+        return true;
+    double value = strtod(text, &end);
+    if (!*text || *end || !(value >= min && value <= max)) {
+        snprintf(how, sizeof how, "a number from %g to %g", min, max);
+        return wrong(name, text, how);
+    }
+    *out = value;
+    return true;
+}
+
+static bool take_count(const char *name, const char *text, double min, double max, unsigned *out)
+{
+    double value = *out;
+    if (!take_number(name, text, min, max, &value))
+        return false;
+    if (value != (double)(unsigned)value)
+        return wrong(name, text, "a whole number");
+    *out = (unsigned)value;
+    return true;
+}
+
+/* "/path" is one of the engine whose state folder is here. */
+static bool whole_target(struct run *r)
+{
+    const char *target = r->options->bench.target, *state = r->options->state ? r->options->state : ".perilune";
+    char path[1024];
+    struct buf ports = {0};
+    if (!target)
+        return wrong("bench", "", "takes a URL, like http://127.0.0.1:8000/hello, or a path of the engine that runs here");
+    if (target[0] != '/')
+        return snprintf(r->target, sizeof r->target, "%s", target) < (int)sizeof r->target || wrong("URL", target, "it is too long");
+    snprintf(path, sizeof path, "%s/ports.json", state);
+    bool ok = remote_read_file(path, PORTS_MOST, &ports);
+    buf_add_char(&ports, 0);
+    const char *listen = ok && buf_ok(&ports) ? strstr(buf_str(&ports).p, "\"listen\": \"") : NULL;
+    if (listen) {
+        listen += strlen("\"listen\": \"");
+        ok = snprintf(r->target, sizeof r->target, "http://%.*s%s", (int)strcspn(listen, "\""), listen, target) < (int)sizeof r->target;
+    }
+    buf_done(&ports);
+    return (listen && ok) || wrong("path", target, "no engine runs here (there is no ports.json); name its folder with --state, or write a whole URL");
+}
+
+static bool resolve(struct run *r, const struct url *url)
+{
+    char host[300], port[8], how[200];
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found;
+    snprintf(host, sizeof host, "%.*s", STR_ARG(url->host));
+    snprintf(port, sizeof port, "%u", url->port);
+    int err = getaddrinfo(host, port, &hints, &found);
+    if (err) {
+        snprintf(how, sizeof how, "the name has no address: %s", gai_strerror(err));
+        return wrong("host", host, how);
+    }
+    memcpy(&r->opts.address, found->ai_addr, found->ai_addrlen);
+    r->opts.address_len = found->ai_addrlen;
+    freeaddrinfo(found);
+    return true;
+}
+
+static bool make_request(struct run *r, const struct url *url)
+{
+    const char *method = r->options->bench.method ? r->options->bench.method : "GET", *body = r->options->bench.body;
+    if (strspn(method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-") != strlen(method))
+        return wrong("--method", method, "capital letters, as GET");
+    struct str path = url->path.len ? url->path : STR("/");
+    buf_printf(&r->request, "%s %.*s HTTP/1.1\r\n", method, STR_ARG(path));
+    bool has_host = false;
+    for (unsigned i = 0; i < r->options->bench.header_count; i++) {
+        has_host = has_host || strncasecmp(r->options->bench.headers[i], "host:", 5) == 0;
+        buf_printf(&r->request, "%s\r\n", r->options->bench.headers[i]);
+    }
+    if (!has_host)
+        buf_printf(&r->request, "Host: %.*s\r\n", STR_ARG(url->authority));
+    if (body)
+        buf_printf(&r->request, "Content-Length: %zu\r\n", strlen(body));
+    buf_printf(&r->request, "\r\n%s", body ? body : "");
+    r->opts.head = strcmp(method, "HEAD") == 0;
+    r->opts.request = buf_str(&r->request);
+    return buf_ok(&r->request);
+}
+
+static bool take_options(struct run *r)
+{
+    const struct options *o = r->options;
+    double iterations = 0, expect = 0, seed = 1;
+    struct url url;
+    r->opts = (struct bench_opts){.connections = 10, .stop = &stopped};
+    r->slo_ms = 100;
+    bool ok = whole_target(r);
+    ok = ok && take_count("--connections", o->bench.connections, 1, BENCH_CONNECTIONS, &r->opts.connections)
+         && take_number("--rate", o->bench.rate, 0.1, 1e7, &r->opts.rate) && take_number("--iterations", o->bench.iterations, 1, 1e12, &iterations)
+         && take_number("--expect-status", o->bench.expect, 100, 599, &expect) && take_number("--slo", o->bench.slo, 0.01, 60000, &r->slo_ms)
+         && take_number("--seed", o->bench.seed, 0, 9e15, &seed);
+    r->opts.iterations = (uint64_t)iterations;
+    r->opts.expect_status = (int)expect;
+    r->opts.seed = (uint64_t)seed;
+    r->opts.poisson = o->bench.poisson;
+    r->opts.duration_s = iterations > 0 ? 0 : 10;
+    r->opts.warmup_s = iterations > 0 ? 0 : 1;
+    ok = ok && take_number("--duration", o->bench.duration, 0.1, 86400, &r->opts.duration_s)
+         && take_number("--warmup", o->bench.warmup, 0, 3600, &r->opts.warmup_s);
+    if (ok && r->opts.poisson && r->opts.rate <= 0 && !o->bench.find_capacity)
+        return wrong("--poisson", "", "needs a --rate: in a closed loop requests come when the last was answered");
+    if (!ok)
+        return false;
+    const char *trouble = url_parse(str_from(r->target), &url);
+    if (trouble)
+        return wrong("URL", r->target, trouble);
+    if (url.is_tls)
+        return wrong("URL", r->target, "https is not measured, it would be the cost of TLS here as much as there; name the plain address");
+    return make_request(r, &url) && resolve(r, &url);
+}
+
+static bool run_once(struct run *r, const struct bench_opts *opts, struct bench_figures *f)
+{
+    if (!bench_run(opts, &r->result)) {
+        fprintf(stderr, "perilune: %s cannot be reached: %s\n", r->target, strerror(errno));
+        return false;
+    }
+    *f = bench_judge(opts, &r->result);
+    return true;
+}
+
+/* Whether a rate is borne. */
+static bool step(struct run *r, double rate, bool *reached)
+{
+    struct bench_opts opts = r->opts;
+    struct bench_figures f;
+    opts.rate = rate;
+    opts.iterations = 0;
+    opts.duration_s = r->options->bench.duration ? r->opts.duration_s : STEP_S;
+    opts.warmup_s = r->options->bench.warmup ? r->opts.warmup_s : 0.5;
+    *reached = run_once(r, &opts, &f);
+    if (!*reached)
+        return false;
+    r->opts.rate = rate;
+    r->figures[0] = f;
+    r->steps[2 * r->step_count] = rate;
+    r->steps[2 * r->step_count++ + 1] = f.p99_ms;
+    return f.p99_ms <= r->slo_ms && f.failed_share <= FAILED_MOST && f.valid;
+}
+
+/* Doubles the rate until it is too much, then halves what is between. */
+static bool find_capacity(struct run *r)
+{
+    double low = 0, high = 0, rate = r->opts.rate > 0 ? r->opts.rate : FIRST_RATE;
+    bool reached = true;
+    for (int i = 0; i < DOUBLINGS && !high && !stopped; i++, rate *= 2) {
+        if (step(r, rate, &reached))
+            low = rate;
+        else
+            high = rate;
+        if (!reached)
+            return false;
+    }
+    for (int i = 0; i < BISECTIONS && low > 0 && high > 0 && !stopped; i++) {
+        double middle = (low + high) / 2;
+        if (step(r, middle, &reached))
+            low = middle;
+        else
+            high = middle;
+        if (!reached)
+            return false;
+    }
+    r->capacity = low;
+    r->count = 1;
+    return true;
+}
+
+static bool repeat(struct run *r, unsigned repeats)
+{
+    while (r->count < repeats && !(stopped && r->count)) {
+        if (!run_once(r, &r->opts, &r->figures[r->count]))
+            return false;
+        r->count++;
+    }
+    return true;
+}
+
+static int print(const struct run *r)
+{
+    const struct bench_report report = {.target = r->target, .version = PERILUNE_VERSION, .opts = &r->opts, .last = &r->result, .runs = r->figures, .count = r->count,
+                                        .steps = r->step_count ? r->steps : NULL, .step_count = r->step_count, .capacity = r->capacity, .slo_ms = r->slo_ms};
+    const char *path = r->options->replay.output, *shape = r->options->shape;
+    FILE *out = path ? fopen(path, "w") : stdout;
+    if (!out) {
+        fprintf(stderr, "perilune: %s cannot be written: %s\n", path, strerror(errno));
+        return 1;
+    }
+    (shape && strcmp(shape, "json") == 0 ? bench_report_json : bench_report_table)(out, &report);
+    bool written = !ferror(out) && (out == stdout ? fflush(out) : fclose(out)) == 0;
+    return !written ? 1 : r->step_count ? 0 : r->figures[r->count - 1].valid ? 0 : BENCH_INVALID;
+}
+
+int bench_command_run(const struct options *options)
+{
+    struct run *r = calloc(1, sizeof *r);
+    struct sigaction end = {.sa_handler = on_signal};
+    unsigned repeats = 1;
+    int code = 2;
+    if (!r)
+        return 1;
+    r->options = options;
+    sigaction(SIGINT, &end, NULL);
+    sigaction(SIGTERM, &end, NULL);
+    if (take_options(r) && take_count("--repeats", options->bench.repeats, 1, REPORT_REPEATS, &repeats)) {
+        bool done = options->bench.find_capacity ? find_capacity(r) : repeat(r, repeats);
+        code = done ? print(r) : 1;
+    }
+    buf_done(&r->request);
+    free(r);
+    return code;
+}
