@@ -22,6 +22,9 @@ struct bench_figures { /* of one run */
     char reason[REPORT_REASONS][REPORT_REASON]; /* why not */
 };
 
+/* Of a core: beyond it the generator is the limit. */
+extern const double bench_cpu_most;
+
 struct bench_range {
     double median, min, max;
 };

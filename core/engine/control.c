@@ -240,6 +240,8 @@ static void bind_control(lua_State *L, void *user)
     lua_setfield(L, -2, "address");
     lua_pushstring(L, c->engine->listen_address);
     lua_setfield(L, -2, "data_address");
+    lua_pushstring(L, c->engine->state);
+    lua_setfield(L, -2, "state");
     lua_setfield(L, -2, "control");
     bind_stats_open(L, c->board, c->engine->history, &c->resources);
     lua_setfield(L, -2, "stats");

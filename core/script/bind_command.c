@@ -19,6 +19,8 @@ struct command_op {
     uv_timer_t timer;
     uv_write_t write;
     struct fiber *fiber; /* NULL: nobody waits any more */
+    struct command_op *next; /* of the script's that run */
+    char *name;          /* NULL: none */
     char *text;
     int handles;
     int64_t status;
@@ -26,13 +28,27 @@ struct command_op {
     bool late;
 };
 
+static void op_free(struct command_op *op)
+{
+    free(op->name);
+    free(op->text);
+    free(op);
+}
+
 static void on_closed(uv_handle_t *handle)
 {
     struct command_op *op = handle->data;
-    if (--op->handles > 0)
-        return;
-    free(op->text);
-    free(op);
+    if (--op->handles == 0)
+        op_free(op);
+}
+
+static void leave_list(struct script *s, struct command_op *op)
+{
+    struct command_op **at = &s->commands;
+    while (*at && *at != op)
+        at = &(*at)->next;
+    if (*at)
+        *at = op->next;
 }
 
 static void close_handle(struct command_op *op, void *handle)
@@ -72,6 +88,8 @@ static void on_exit_command(uv_process_t *process, int64_t status, int signal_nu
     op->status = status;
     op->signal = signal_number;
     op->fiber = NULL;
+    if (f)
+        leave_list(f->script, op);
     op->handles++; /* ours, while the fiber runs */
     close_handle(op, &op->process);
     close_handle(op, &op->input);
@@ -80,10 +98,8 @@ static void on_exit_command(uv_process_t *process, int64_t status, int signal_nu
         io_now(f->script->io);
         fiber_resume(f, push_result, op);
     }
-    if (--op->handles == 0) {
-        free(op->text);
-        free(op);
-    }
+    if (--op->handles == 0)
+        op_free(op);
 }
 
 static void on_late(uv_timer_t *timer)
@@ -97,6 +113,7 @@ static void cancel(struct fiber *f)
 {
     struct command_op *op = f->wait.op;
     op->fiber = NULL;
+    leave_list(f->script, op);
     kill_all(op);
     close_handle(op, &op->process);
     close_handle(op, &op->input);
@@ -184,6 +201,9 @@ static int lua_command(lua_State *L)
         return 3;
     }
     op->fiber = f;
+    op->name = lua_isnoneornil(L, 4) ? NULL : strdup(luaL_checkstring(L, 4));
+    op->next = f->script->commands;
+    f->script->commands = op;
     uv_buf_t buf = uv_buf_init(op->text, (unsigned)len);
     if (uv_write(&op->write, (uv_stream_t *)&op->input, &buf, 1, on_written) < 0)
         close_handle(op, &op->input);
@@ -192,8 +212,24 @@ static int lua_command(lua_State *L)
     return fiber_wait(L, f, cancel, op);
 }
 
+/* command_end(name): whether one of this name was running. */
+static int lua_command_end(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1);
+    bool found = false;
+    for (struct command_op *op = fiber_running(L)->script->commands; op; op = op->next)
+        if (op->name && strcmp(op->name, name) == 0) {
+            kill(-op->process.pid, SIGTERM);
+            found = true;
+        }
+    lua_pushboolean(L, found);
+    return 1;
+}
+
 void bind_command_open(lua_State *L)
 {
+    lua_pushcfunction(L, lua_command_end);
+    lua_setfield(L, -2, "command_end");
     lua_pushcfunction(L, lua_command);
     lua_setfield(L, -2, "command");
 }

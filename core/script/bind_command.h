@@ -1,8 +1,9 @@
 /* bind_command.h - runs a program and waits for its end without holding up others.
  *
- *     core.command({ "/usr/local/bin/page", "--now" }, input, timeout_ms)
+ *     core.command({ "/usr/local/bin/page", "--now" }, input, timeout_ms, name)
+ *     core.command_end(name)     asks those of this name to end (SIGTERM); whether there was one
  *
- * returns its exit code; or nil, a message and a code: "invalid", "timeout", "signal", "io". It reads `input`, its
+ * The first returns its exit code; or nil, a message and a code: "invalid", "timeout", "signal", "io". It reads `input`, its
  * stderr is ours, its stdout is dropped. After timeout_ms it and what it has started are killed. No shell is involved.
  *
  * Threads: the loop's.

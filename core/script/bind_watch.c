@@ -138,6 +138,13 @@ static int watch_costs(lua_State *L)
     return 1;
 }
 
+/* hold(until_unix_ms) */
+static int watch_hold_until(lua_State *L)
+{
+    watch_hold(self(L)->watch, (uint64_t)luaL_checknumber(L, 1));
+    return 0;
+}
+
 /* ---- series() ---- */
 
 struct columns {
@@ -364,7 +371,7 @@ void bind_watch_open(lua_State *L, struct watch *watch, struct board *board, str
 {
     static const luaL_Reg functions[] = {
         {"things", watch_things}, {"signals", watch_registry}, {"cost", watch_costs}, {"series", watch_series},
-        {"span", watch_span}, {"latencies", watch_latencies}, {0}};
+        {"span", watch_span}, {"latencies", watch_latencies}, {"hold", watch_hold_until}, {0}};
     lua_newtable(L);
     struct watching *self_ = lua_newuserdata(L, sizeof *self_);
     *self_ = (struct watching){watch, board, history};

@@ -81,6 +81,7 @@ struct script {
     bool retired;
     bool in_task;    /* made on a task thread: nothing in it can wait */
     struct tasks *tasks; /* NULL: no task can be run */
+    struct command_op *commands; /* programs that run for it */
     struct task_code *task_code;
     int module;      /* registry references */
     int trampoline;

@@ -31,6 +31,8 @@ struct watch {
     const struct resources *resources;
     uint32_t ring; /* samples a series keeps */
     uint64_t seen_ms; /* end of the last frame */
+    uint64_t held_until_ms; /* till then nothing is learnt */
+    bool held;
     struct watched *things[1 + POOLS_MAX + LANE_ROUTES_MAX];
     unsigned count;
     struct watched *routes[LANE_ROUTES_MAX], *pools[POOLS_MAX];
@@ -127,6 +129,8 @@ struct series_opts watch_series_opts(const struct watch *w, enum watch_kind kind
 /* `values` in their units; NaN: not known this time. */
 static void end_sample(struct watch *w, struct watched *t, const double *values, uint64_t now_ms)
 {
+    if (w->held)
+        return;
     t->samples++;
     t->sample_ms = now_ms;
     t->learnt = 0;
@@ -403,14 +407,20 @@ void watch_tick(struct watch *w, uint64_t now_unix_ms)
         w->seen_ms = now_unix_ms;
     } else if (view.to_ms > w->seen_ms) {
         w->seen_ms = view.to_ms;
+        w->held = view.to_ms < w->held_until_ms;
         watch_routes(w, &view);
         watch_pools(w, view.span_s, view.to_ms);
         watch_host(w, &view);
-        w->ticks++;
+        w->ticks += !w->held;
         w->last_ms = cpu_ms() - began;
         w->sum_ms += w->last_ms;
     }
     stats_view_free(&view);
+}
+
+void watch_hold(struct watch *w, uint64_t until_unix_ms)
+{
+    w->held_until_ms = until_unix_ms;
 }
 
 void watch_cost(const struct watch *w, struct watch_cost *out)

@@ -49,6 +49,9 @@ void watch_free(struct watch *w);
 /* Each second, after history_tick(). */
 void watch_tick(struct watch *w, uint64_t now_unix_ms);
 
+/* Until then nothing is learnt and nothing is judged: the traffic is an experiment. */
+void watch_hold(struct watch *w, uint64_t until_unix_ms);
+
 /* The things, the host first; NULL behind the last. Until the next tick. */
 const struct watched *watch_at(const struct watch *w, unsigned i);
 

@@ -11,6 +11,7 @@ local core, require = ...
 
 local activity = require "perilune.activity"
 local admin = require "perilune.admin"
+local benchmark = require "perilune.benchmark"
 local analysis = require "perilune.analyzer.rules"
 local desks = require "perilune.trials"
 local facts = require "perilune.suggestions.facts"
@@ -24,6 +25,8 @@ local OWNER = "tuning.owner"
 local KEPT, JOURNAL, SETTINGS_JOURNAL = "tuning", "tuning", "settings"
 local SPAN_S = 30       -- that growth is taken over
 local QUEUE_MS = 600000 -- an approved suggestion waits so long for its trial
+
+local function now_ms() return admin.trials.now_ms() end
 
 -- ---- the policy ----
 
@@ -201,6 +204,7 @@ local function environment(self)
 
   function env.frozen(one)
     if admin.journal.flag "freeze" then return "trials are frozen by the file 'freeze' in the state folder" end
+    if benchmark.running(now_ms()) then return "a benchmark is running" end
     for _, change in ipairs(one.changes or {}) do
       local by = overruled(change.name)
       if by then return ("'%s' is set by a %s, which goes before what a trial can keep"):format(change.name, by) end
@@ -226,8 +230,6 @@ local function environment(self)
 
   return env
 end
-
-local function now_ms() return admin.trials.now_ms() end
 
 --- What all rules see now; growth needs two of them. Plain data.
 function tuning:snapshot()

@@ -1,13 +1,15 @@
 -- A few requests to an upstream take very long while most are fast and none fails: a second try at another instance, once the first
 -- is slower than most, answers sooner. Costs the upstream the share of tries that `upstream.hedge_share` allows. Advice, because
 -- only who knows the upstream knows whether it may be asked twice.
-local RATIO, FLOOR_MS, ERRORS = 5, 20, 0.005
+-- A tail that our own loop makes by standing still is none of the upstream's.
+local RATIO, FLOOR_MS, ERRORS, OWN = 5, 20, 0.005, 0.5
 
 local function heavy(f)
   local names = {}
   for _, s in ipairs(f.routes) do
     if s.is_proxied ~= false and (s.now.upstream_first_byte or 0) > 0.5 and (s.now.rps or 0) >= 5 and (s.now.p99_ms or 0) >= RATIO * math.max(0.1, s.now.p50_ms or 0)
-      and (s.now.p99_ms or 0) - (s.now.p50_ms or 0) >= FLOOR_MS and (s.now.error_rate or 0) < ERRORS then
+      and (s.now.p99_ms or 0) - (s.now.p50_ms or 0) >= FLOOR_MS and (s.now.error_rate or 0) < ERRORS
+      and (f.host.now.loop_lag_ms or 0) < OWN * (s.now.p99_ms - (s.now.p50_ms or 0)) then
       names[#names + 1] = s.name
     end
   end

@@ -12,7 +12,7 @@ return {
     local d, r = counts(s, f)
     if not d then return false end
     local lookups = n(d, "hits") + n(d, "misses")
-    return r ~= nil and lookups >= 200 and n(d, "stored") >= 0.5 * lookups and n(d, "hits") < 0.2 * lookups and r.miss ~= nil and (r.miss.fourfold or 0) >= 0.8 and (s.now.upstream_first_byte or 0) >= 1
+    return r ~= nil and lookups >= 200 and n(d, "stored") >= 0.5 * lookups and n(d, "hits") < 0.2 * lookups and r.miss ~= nil and (r.miss.fourfold or 0) >= 0.6 and (s.now.upstream_first_byte or 0) >= 1
   end,
   impact = function(s, f)
     local d = counts(s, f)

@@ -11,7 +11,9 @@ return {
     local d, r = counts(s, f)
     if not d then return false end
     local lookups = n(d, "hits") + n(d, "misses")
-    return r ~= nil and lookups >= 50 and n(d, "collapsed") >= 20 and n(d, "collapsed") >= 0.3 * lookups and n(d, "stale") == 0 and (s.now.mean_ms or 0) >= 5
+    -- of all requests many waited, or behind each fetch a crowd did
+    local crowd = n(d, "collapsed") >= 0.3 * lookups or n(d, "collapsed") >= 5 * math.max(1, n(d, "misses"))
+    return r ~= nil and lookups >= 50 and n(d, "collapsed") >= 20 and crowd and n(d, "stale") == 0 and (s.now.mean_ms or 0) >= 5
   end,
   impact = function(s, f)
     local d = counts(s, f)
