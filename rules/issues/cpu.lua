@@ -24,7 +24,9 @@ return {
       inhibits = { "overload.queueing", "upstream.slow", "db.slow_query", "db.pool_wait", "redis.slow" },
       score = function(s)
         local hot, host = s.hottest, s.host or s
-        if not hot or not hot:above("lua", 1.5, 2) then return s.kind == "host" and 0.4 or 0 end
+        -- a few requests that compute for long do not move the mean by much, and the loop all the more
+        local burns = hot and (hot:above("lua", 1.5, 2) or hot:above("lua", 2, 0.3) and host:above("loop_lag_ms", 3, 20))
+        if not burns then return s.kind == "host" and 0.4 or 0 end
         if s.kind == "host" then return 1 end
         if hot.name == s.name then return 0 end
         -- While a loop runs a handler, all that came in for others waits, whatever phase they are in.

@@ -1,10 +1,16 @@
--- A handler holds its worker's loop for long at a time, so that all other requests of the worker wait for it.
-local LAG_MS, HANDLER_MS = 10, 5
+-- A handler holds its worker's loop for long at a time, so that all other requests of the worker wait for it: all of its
+-- requests, or a few of them so long that its mean has doubled.
+local LAG_MS, HANDLER_MS, FEW_LAG_MS, FEW_MS = 10, 5, 30, 0.3
+
+local function blocks(s, f)
+  local lua = s.now.lua or 0
+  return lua >= HANDLER_MS or lua >= FEW_MS and s:ratio "lua" >= 2 and (f.host.now.loop_lag_ms or 0) >= FEW_LAG_MS
+end
 
 local function blocker(f)
   local best
   for _, s in ipairs(f.routes) do
-    if (s.now.lua or 0) >= HANDLER_MS and (s.now.rps or 0) > 0 and (not best or s.now.lua > best.now.lua) then best = s end
+    if blocks(s, f) and (s.now.rps or 0) > 0 and (not best or s.now.lua > best.now.lua) then best = s end
   end
   return best
 end
@@ -39,6 +45,6 @@ return {
   risk = 1,
   explain = function(s, f)
     local b = blocker(f)
-    return ("%s computes for %.1f ms a request; the loop was held up for %s"):format(b.name, b.now.lua, s:show "loop_lag_ms")
+    return ("%s computes for %.1f ms a request on average; the loop was held up for %s"):format(b.name, b.now.lua, s:show "loop_lag_ms")
   end,
 }

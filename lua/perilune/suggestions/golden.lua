@@ -113,7 +113,7 @@ M.cases = {
   tasks_small = { fires = function(x) put(x.host.now, { task_wait_ms = 20, task_busy_share = 0.97 }); x.a.now.task, x.a.now.mean_ms = 30, 40 end, near = function(x) x.host.now.cpu_share = 0.9 end,
     set = { ["tasks.threads"] = 3 } },
   task_queue_full = { fires = function(x) x.task.refused = 100 end, near = function(x) x.task.refused = 5 end, set = { ["tasks.max"] = 100 } },
-  loop_blocked = { fires = function(x) x.a.now.lua, x.host.now.loop_lag_ms = 12, 30 end, near = function(x) x.a.now.lua = 2 end },
+  loop_blocked = { fires = function(x) x.a.now.lua, x.host.now.loop_lag_ms = 12, 30 end, near = function(x) x.a.now.lua = 0.8 end },
   overload = { fires = function(x) x.host.now.cpu_share = 0.96; rise(x.host, "in_flight", 200, 10); rise(x.host, "p95_ms", 400, 50); x.limits.concurrency = {} end,
     near = function(x) x.host.now.cpu_share = 0.5 end, predicted = 50 },
   limit_low = { fires = function(x) x.limited.rejected = 300 end, near = function(x) x.limited.rejected = 5 end },
