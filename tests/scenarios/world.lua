@@ -15,7 +15,7 @@ app:post("/fault", function(req) for name, value in pairs(p.json.decode(req.body
 app:get("/*rest", function(req)
   n = n + 1
   local ms = n % 100 < fault.slow_share and fault.slow_ms or fault.delay_ms
-  if fault.cached_ms > 0 and req.path:find "cached" then ms = fault.cached_ms end
+  if fault.cached_ms > 0 and not req.path:find "items" then ms = fault.cached_ms end
   p.sleep(ms / 1000)
   if n % 100 < fault.errors then return fault.status, "fault" end
   local headers = { ["Cache-Control"] = "max-age=" .. fault.max_age, ETag = fault.etag and '"same"' or nil }

@@ -81,11 +81,11 @@ return {
     end },
   { name = "redis_slow", issue = { "redis.slow" }, rules = { "redis_slow" }, forbidden = { "slow_query", "redis_pool_undersized" }, indicator = SESSION,
     plant = function(w)
-      local going, ms = true, w:draw(60, 120)
+      local going, ms = true, w:draw(40, 80)
       local thread = loop.spawn(function()
         while going do
-          w.redis:cli("DEBUG", "SLEEP", ms / 1000)
-          loop.sleep(10)
+          w.redis:cli("CLIENT", "PAUSE", ms, "ALL")
+          loop.sleep(2 * ms)
         end
       end)
       return function()
