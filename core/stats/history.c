@@ -32,10 +32,6 @@ enum {
     ALIGNMENT = 8,
     RING_MIN = 128 << 10,
     FRAMES_MAX = 900, /* merged at a time, where a coarser tier would do */
-    VARINT_MAX = 10,
-    /* Every counter and every bucket in its longest form: 5 bytes of count, 2 of gap. */
-    PAYLOAD_MAX = VARINT_MAX * (16 + 3 * PHASE_COUNT) +
-                  7 * (SKETCH_BUCKETS + PHASE_COUNT * SKETCH_COARSE_BUCKETS),
 };
 
 static const uint32_t period_s[HISTORY_TIERS] = {1, 10, 60};
@@ -76,7 +72,7 @@ struct history {
     float cpu_share, memory_share, disk_share, load;
     struct tier tiers[HISTORY_TIERS];
     struct stats_route scratch; /* for a tick: it allocates nothing */
-    unsigned char payload[PAYLOAD_MAX];
+    unsigned char payload[FRAME_BYTES_MOST];
 };
 
 static size_t round_up(size_t bytes, size_t to)
@@ -217,137 +213,6 @@ static struct stats_host host_difference(const struct stats_host *a, const struc
     return d;
 }
 
-/* Adds what came later; gauges become those of `later`. */
-static void host_add(struct stats_host *sum, const struct stats_host *later)
-{
-    struct stats_host s = *later;
-    s.started += sum->started;
-    s.finished += sum->finished;
-    s.aborted += sum->aborted;
-    s.refused += sum->refused;
-    s.connections_accepted += sum->connections_accepted;
-    s.script_errors += sum->script_errors;
-    s.script_interrupts += sum->script_interrupts;
-    *sum = s;
-}
-
-/* ---- a route's difference as bytes ----------------------------------------
- *
- * Varints (7 bits each, low first): the counters; then the non-zero buckets as
- * pairs of gap and count behind their number; then a mask of the phases that
- * grew, and for each its count, sum and buckets. Differences are taken in the
- * width of the counter, so a bucket that wrapped at 2^32 counts right. */
-
-static unsigned char *put(unsigned char *to, uint64_t value)
-{
-    while (value >= 128) {
-        *to++ = (unsigned char)(value | 128);
-        value >>= 7;
-    }
-    *to++ = (unsigned char)value;
-    return to;
-}
-
-static const unsigned char *get(const unsigned char *from, uint64_t *value)
-{
-    uint64_t v = 0;
-    int shift = 0;
-    while (*from & 128) {
-        v |= (uint64_t)(*from++ & 127) << shift;
-        shift += 7;
-    }
-    *value = v | (uint64_t)*from++ << shift;
-    return from;
-}
-
-static unsigned char *put_buckets(unsigned char *to, const uint32_t *a, const uint32_t *b,
-                                  unsigned count)
-{
-    unsigned used = 0, next = 0;
-    for (unsigned i = 0; i < count; i++)
-        used += a[i] != b[i];
-    to = put(to, used);
-    for (unsigned i = 0; used; i++) {
-        if (a[i] == b[i])
-            continue;
-        to = put(to, i - next);
-        to = put(to, b[i] - a[i]);
-        next = i + 1;
-        used--;
-    }
-    return to;
-}
-
-static const unsigned char *add_buckets(const unsigned char *from, uint32_t *counts,
-                                        unsigned buckets)
-{
-    uint64_t used, gap, count;
-    unsigned i = 0;
-    for (from = get(from, &used); used; used--) {
-        from = get(get(from, &gap), &count);
-        i += (unsigned)gap;
-        assert(i < buckets);
-        counts[i++] += (uint32_t)count;
-    }
-    (void)buckets;
-    return from;
-}
-
-static size_t encode(unsigned char *start, const struct stats_route *a, const struct stats_route *b)
-{
-    unsigned char *to = put(start, b->requests - a->requests);
-    for (int i = 0; i < 6; i++)
-        to = put(to, b->status[i] - a->status[i]);
-    to = put(to, b->bytes_in - a->bytes_in);
-    to = put(to, b->bytes_out - a->bytes_out);
-    for (int i = 0; i < SIZE_COUNT; i++)
-        to = put(to, b->sizes[i] - a->sizes[i]);
-    to = put(to, b->latency_sum_ns - a->latency_sum_ns);
-    to = put_buckets(to, a->latency, b->latency, SKETCH_BUCKETS);
-    unsigned mask = 0;
-    for (int i = 0; i < PHASE_COUNT; i++)
-        mask |= (unsigned)(a->phase_count[i] != b->phase_count[i]) << i;
-    to = put(to, mask);
-    for (int i = 0; i < PHASE_COUNT; i++) {
-        if (!(mask >> i & 1))
-            continue;
-        to = put(to, b->phase_count[i] - a->phase_count[i]);
-        to = put(to, b->phase_sum_ns[i] - a->phase_sum_ns[i]);
-        to = put_buckets(to, a->phases[i], b->phases[i], SKETCH_COARSE_BUCKETS);
-    }
-    return (size_t)(to - start);
-}
-
-static const unsigned char *add_counter(const unsigned char *from, uint64_t *counter)
-{
-    uint64_t value;
-    from = get(from, &value);
-    *counter += value;
-    return from;
-}
-
-static void decode_add(const unsigned char *from, struct stats_route *out)
-{
-    from = add_counter(from, &out->requests);
-    for (int i = 0; i < 6; i++)
-        from = add_counter(from, &out->status[i]);
-    from = add_counter(from, &out->bytes_in);
-    from = add_counter(from, &out->bytes_out);
-    for (int i = 0; i < SIZE_COUNT; i++)
-        from = add_counter(from, &out->sizes[i]);
-    from = add_counter(from, &out->latency_sum_ns);
-    from = add_buckets(from, out->latency, SKETCH_BUCKETS);
-    uint64_t mask;
-    from = get(from, &mask);
-    for (int i = 0; i < PHASE_COUNT; i++) {
-        if (!(mask >> i & 1))
-            continue;
-        from = add_counter(from, &out->phase_count[i]);
-        from = add_counter(from, &out->phase_sum_ns[i]);
-        from = add_buckets(from, out->phases[i], SKETCH_COARSE_BUCKETS);
-    }
-}
-
 /* ---- the ring ------------------------------------------------------------- */
 
 static void *at(struct history *h, const struct tier *t, uint64_t position)
@@ -424,7 +289,7 @@ static void write_route(struct history *h, struct tier *t, uint32_t route, uint6
 {
     struct stats_route *before = &readings(h, t)[route];
     read_route(h->board, route, &h->scratch);
-    size_t bytes = encode(h->payload, before, &h->scratch);
+    size_t bytes = frame_put(h->payload, before, &h->scratch);
     assert(bytes <= sizeof h->payload);
     struct record *record =
         place(h, t, position, round_up(sizeof(struct record) + bytes, ALIGNMENT));
@@ -512,28 +377,6 @@ void history_tick(struct history *h, uint64_t now_unix_ms)
 
 /* ---- queries -------------------------------------------------------------- */
 
-void stats_route_add(struct stats_route *to, const struct stats_route *from)
-{
-    to->requests += from->requests;
-    for (int i = 0; i < 6; i++)
-        to->status[i] += from->status[i];
-    to->bytes_in += from->bytes_in;
-    to->bytes_out += from->bytes_out;
-    for (int i = 0; i < SIZE_COUNT; i++)
-        to->sizes[i] += from->sizes[i];
-    to->latency_sum_ns += from->latency_sum_ns;
-    for (int i = 0; i < SKETCH_BUCKETS; i++)
-        to->latency[i] += from->latency[i];
-    for (int p = 0; p < PHASE_COUNT; p++) {
-        if (!from->phase_count[p])
-            continue;
-        to->phase_count[p] += from->phase_count[p];
-        to->phase_sum_ns[p] += from->phase_sum_ns[p];
-        for (int i = 0; i < SKETCH_COARSE_BUCKETS; i++)
-            to->phases[p][i] += from->phases[p][i];
-    }
-}
-
 /* The entry of a route in a view, made when it is not there. */
 static struct stats_route *view_route(struct stats_view *view, uint32_t *index, uint32_t route)
 {
@@ -617,6 +460,12 @@ static size_t collect(struct history *h, const struct tier *t, uint64_t from_ms,
     return list ? count : 0;
 }
 
+static void add_frame(const struct record *record, struct stats_route *out)
+{
+    const unsigned char *from = (const unsigned char *)(record + 1);
+    frame_add(from, (const unsigned char *)record + record->size, out);
+}
+
 /* Calls visit(arg, record) for the route records of a window. */
 static bool each_route(struct history *h, const struct tier *t, uint64_t window,
                        bool (*visit)(void *arg, const struct record *record), void *arg)
@@ -661,7 +510,7 @@ static bool merge_record(void *arg, const struct record *record)
     struct merge *m = arg;
     struct stats_route *entry = view_route(m->view, m->index, record->route);
     if (entry)
-        decode_add((const unsigned char *)(record + 1), entry);
+        add_frame(record, entry);
     return entry != NULL;
 }
 
@@ -680,7 +529,7 @@ static bool merge_frames(struct history *h, const struct tier *t, uint64_t after
             view->from_ms = w->from_ms;
             view->host = w->host;
         } else {
-            host_add(&view->host, &w->host);
+            stats_host_add(&view->host, &w->host);
         }
         covered += w->to_ms - w->from_ms;
         view->to_ms = w->to_ms;
@@ -735,7 +584,7 @@ static bool series_record(void *arg, const struct record *record)
 {
     struct series *s = arg;
     if (s->route < 0 || s->route == record->route)
-        decode_add((const unsigned char *)(record + 1), &s->counts);
+        add_frame(record, &s->counts);
     return true;
 }
 
@@ -785,7 +634,7 @@ bool history_series(struct history *h, int route, uint64_t from_ms, uint64_t to_
             if (first)
                 s->host = w->host;
             else
-                host_add(&s->host, &w->host);
+                stats_host_add(&s->host, &w->host);
             covered += w->to_ms - w->from_ms;
             each_route(h, t, windows[i - 1], series_record, s);
         }

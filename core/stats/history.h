@@ -14,33 +14,10 @@
 #pragma once
 
 #include "board/board.h"
+#include "stats/frame.h"
 
 #include <stdbool.h>
 #include <stddef.h>
-
-/* One route, plain: sums over workers and time. 16 KB. */
-struct stats_route {
-    uint32_t route; /* index on the board */
-    uint64_t requests;
-    uint64_t status[6]; /* by hundreds; [0] no answer */
-    uint64_t bytes_in;
-    uint64_t bytes_out;
-    uint64_t sizes[SIZE_COUNT];
-    uint64_t latency_sum_ns;
-    uint64_t phase_count[PHASE_COUNT];
-    uint64_t phase_sum_ns[PHASE_COUNT];
-    uint32_t latency[SKETCH_BUCKETS];
-    uint32_t phases[PHASE_COUNT][SKETCH_COARSE_BUCKETS];
-};
-
-/* What belongs to no route. */
-struct stats_host {
-    uint64_t started, finished, aborted, refused;
-    uint64_t connections_accepted;
-    uint64_t script_errors, script_interrupts;
-    uint64_t in_flight, connections_open; /* gauges: as at the end */
-    float cpu_share, memory_share, disk_share, load; /* as at the end; NaN: not available */
-};
 
 struct stats_view {
     uint64_t from_ms, to_ms; /* unix time */
@@ -74,8 +51,6 @@ void stats_view_free(struct stats_view *view);
 
 /* The 1 s frames that ended behind `after_ms`; without a total. */
 bool history_after(struct history *h, uint64_t after_ms, struct stats_view *view);
-
-void stats_route_add(struct stats_route *to, const struct stats_route *from);
 
 /* One step of a series: [from_ms, to_ms), aligned to multiples of the step.
  * Steps without a frame are left out. */
