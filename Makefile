@@ -24,13 +24,13 @@ LLHTTP  := build/deps/llhttp
 CFLAGS  := -std=gnu11 -Icore -I$(LLHTTP) -I/usr/include/luajit-2.1 -I/usr/include/postgresql -DLLHTTP_STRICT_MODE=1 -D_GNU_SOURCE \
            -DPERILUNE_VERSION='"$(VERSION)"' $(WARN) $(CFLAGS_$(MODE))
 LDFLAGS := $(filter -fsanitize%,$(CFLAGS_$(MODE))) -Wl,-z,relro,-z,now -rdynamic
-LIBS    := -lluajit-5.1 -luv -lcares -lssl -lcrypto -lm -lpthread -lisal -ldeflate -lzstd -lbrotlienc -lbrotlidec -lz -llmdb -lpq -lhiredis
+LIBS    := -lluajit-5.1 -luv -lcares -lssl -lcrypto -lm -lpthread -lisal -ldeflate -lzstd -lbrotlienc -lbrotlidec -lz -llmdb -lpq -lhiredis -lsqlite3
 
 # V=1 shows the commands.
 Q       := $(if $(V),,@)
 JOBS    := -j$(shell nproc)
 
-LAYERS  := base ml io board stats sys watch bench replay codec task pg redis http cache proxy script engine
+LAYERS  := base ml io board stats sys store watch bench replay codec task pg redis http cache proxy script engine
 SRCS    := $(foreach l,$(LAYERS),$(wildcard core/$(l)/*.c))
 OBJS    := $(SRCS:core/%.c=$(B)/%.o) $(B)/llhttp/llhttp.o $(B)/llhttp/api.o $(B)/llhttp/http.o $(B)/embedded.o
 TESTS   := $(wildcard tests/core/*/*_test.c)
@@ -41,7 +41,8 @@ EMBED   := $(sort $(shell find lua rules -path lua/perilune/types -prune -o -nam
            $(CHARTS)/dygraph.min.js $(CHARTS)/dygraph.min.css
 
 RUN_PACKAGES  := gcc libc6-dev libluajit-5.1-dev libuv1-dev libc-ares-dev libxxhash-dev liblmdb-dev libssl-dev \
-                 libisal-dev libdeflate-dev zlib1g-dev libzstd-dev libbrotli-dev libpq-dev libhiredis-dev
+                 libisal-dev libdeflate-dev zlib1g-dev libzstd-dev libbrotli-dev libpq-dev libhiredis-dev \
+                 libsqlite3-dev
 TEST_PACKAGES := apache2-bin luajit lua-busted lua-luv libcmocka-dev wrk nghttp2-client curl openssl brotli zstd valgrind python3 python3-websockets nodejs chromium chromium-driver postgresql redis-tools luarocks groff-base
 PGBOUNCER     := pgbouncer libevent-2.1-7
 NGINX_LUA     := libnginx-mod-http-lua libnginx-mod-http-ndk lua-resty-core lua-resty-lrucache libluajit2-5.1-2

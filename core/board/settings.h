@@ -179,6 +179,10 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
       "routes measured apart; the rest share (other)")                                             \
     X(STATS_HISTORY_BYTES, "stats.history_bytes", INTEGER, "bytes", 67108864, 1048576,              \
       4294967296.0, false, NULL, "memory of the windows of 1 s, 10 s and 1 min together")          \
+    X(HISTORY_STORE_BYTES, "history.store_bytes", INTEGER, "bytes", 268435456, 0, 1099511627776.0,  \
+      true, NULL, "history on disk (history.db below the state folder), the oldest goes first; 0 writes none")  \
+    X(HISTORY_STORE_INTERVAL_S, "history.store_interval_s", INTEGER, "s", 60, 1, 3600, true, NULL,   \
+      "history is written this often: what a crash of the whole engine costs of it at most")       \
     X(RESOURCE_INTERVAL_S, "resource.interval_s", INTEGER, "s", 30, 1, 3600, true,                  \
       "RESOURCE_MONITORING_INTERVAL", "how often the machine is recorded in the history")          \
     X(RESOURCE_HEALTH_INTERVAL_S, "resource.health_interval_s", INTEGER, "s", 60, 1, 86400, true,   \

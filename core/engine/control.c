@@ -7,6 +7,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/reload.h"
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "engine/assets.h"
@@ -23,6 +24,7 @@
 #include "script/bind_counts.h"
 #include "script/bind_limits.h"
 #include "script/bind_machine.h"
+#include "script/bind_past.h"
 #include "script/bind_pools.h"
 #include "script/bind_stats.h"
 #include "script/bind_task_stats.h"
@@ -31,6 +33,7 @@
 #include "script/bind_watch.h"
 #include "script/keep.h"
 #include "script/limits.h"
+#include "store/historian.h"
 #include "sys/resources.h"
 
 #include <lauxlib.h>
@@ -54,6 +57,7 @@ struct control {
     struct reload *reload;
     struct resources resources;
     struct watch *watch;
+    struct historian *historian;
     struct keep *keep;
     struct door *door; /* NULL: applications cannot attach */
     struct limiter_memory limiter_memory[LIMITER_CLASSES];
@@ -253,6 +257,7 @@ static void bind_control(lua_State *L, void *user)
     bind_cache_open(L, c->cache);
     bind_limits_open(L, c->board);
     bind_watch_open(L, c->watch, c->board, c->engine->history);
+    bind_past_open(L, c->historian, c->board, c->engine->history);
     bind_trials_open(L, c->board);
     keep_open(L, c->keep);
     overlay_open(L, c->engine);
@@ -341,6 +346,7 @@ static void on_tick(struct io *io)
         c->history_ms = io->now_ms;
         history_tick(c->engine->history, io->unix_ms);
         watch_tick(c->watch, io->unix_ms);
+        historian_tick(c->historian, io->unix_ms);
     }
     reload_tick(c->reload);
     rotate_tickets(c);
@@ -364,6 +370,22 @@ static void on_tick(struct io *io)
     }
 }
 
+static struct historian *start_historian(struct engine *engine)
+{
+    char path[sizeof engine->state + 16];
+    snprintf(path, sizeof path, "%s/history.db", engine->state);
+    struct historian_opts opts = {.path = path, .board = engine->board, .history = engine->history};
+    return historian_new(&opts);
+}
+
+/* What there is of the current second is written as well. */
+static void stop_historian(struct control *c)
+{
+    uint64_t now_ms = clock_unix_ms();
+    history_end(c->engine->history, now_ms);
+    historian_stop(c->historian, now_ms);
+}
+
 int control_run(struct engine *engine)
 {
     struct control *c = calloc(1, sizeof *c);
@@ -384,9 +406,10 @@ int control_run(struct engine *engine)
     resources_init(&c->resources, "", engine->state);
     c->watch = watch_new(c->board, engine->history, &c->resources);
     c->keep = keep_new();
+    c->historian = start_historian(engine);
     struct server_opts opts = {.io = io, .board = c->board, .lane = c->lane, .app = &app,
                                .listen_fd = engine->admin_fd, .worker = -1, .user = c};
-    if (!c->lane || !c->upstreams || !c->pg || !c->reload || !c->watch || !c->keep || !switch_generation(c) || server_new(&c->server, &opts) < 0) {
+    if (!c->lane || !c->upstreams || !c->pg || !c->reload || !c->watch || !c->keep || !c->historian || !switch_generation(c) || server_new(&c->server, &opts) < 0) {
         log_line(LOG_ERROR, "cannot start");
         return 1;
     }
@@ -411,6 +434,7 @@ int control_run(struct engine *engine)
     cache_desk_free(c->cache);
     limits_stop();
     io_done(io);
+    stop_historian(c);
     pg_free(c->pg);
     reload_free(c->reload);
     watch_free(c->watch);

@@ -49,13 +49,6 @@ static void set_share(lua_State *L, const char *name, double part, double whole)
     set_rounded(L, name, share(part, whole), 1e6);
 }
 
-static void new_sized_list(lua_State *L, uint32_t size)
-{
-    lua_createtable(L, (int)size, 0);
-    luaL_getmetatable(L, ARRAY);
-    lua_setmetatable(L, -2);
-}
-
 static void set_latency(lua_State *L, const struct stats_route *r, bool mean)
 {
     lua_createtable(L, 0, 5);

@@ -2,12 +2,15 @@
 #include "script/bind_watch.h"
 
 #include "script/push.h"
+#include "script/series_columns.h"
 #include "stats/report.h"
 
 #include <lauxlib.h>
 #include <math.h>
 
 enum { SERIES_STEPS_MOST = 20000 };
+
+static const char COLUMNS[] = "perilune.series_columns";
 
 struct watching {
     struct watch *watch;
@@ -147,67 +150,20 @@ static int watch_hold_until(lua_State *L)
 
 /* ---- series() ---- */
 
-struct columns {
-    lua_State *L;
-    int table, n;
-    double slow_s; /* 0: nobody asks */
-};
-
-static void put(struct columns *c, const char *name, double value)
+/* In a userdata, so that an error on the way frees them. */
+static struct series_columns *new_columns(lua_State *L)
 {
-    lua_State *L = c->L;
-    lua_getfield(L, c->table, name);
-    if (value == value)
-        lua_pushnumber(L, value);
-    else
-        lua_pushlightuserdata(L, NULL); /* JSON's null */
-    lua_rawseti(L, -2, c->n);
-    lua_pop(L, 1);
+    struct series_columns *c = lua_newuserdata(L, sizeof *c);
+    *c = (struct series_columns){0};
+    luaL_getmetatable(L, COLUMNS);
+    lua_setmetatable(L, -2);
+    return c;
 }
 
-static const char *const columns_of_routes[] = {"at_ms", "requests", "rps", "error_rate", "mean_ms", "p50_ms", "p95_ms", "p99_ms", "bytes_out", "errors"};
-static const char *const columns_of_host[] = {"in_flight", "connections", "cpu_share", "memory_share", "disk_share"};
-
-static double slower_than(const struct stats_route *r, double bound_s)
+static int columns_gc(lua_State *L)
 {
-    uint64_t within;
-    uint64_t all = stats_cumulative(r->latency, &bound_s, 1, &within);
-    return (double)(all - within);
-}
-
-static void on_step(void *arg, const struct history_step *step)
-{
-    struct columns *c = arg;
-    const struct stats_route *r = step->counts;
-    double n = (double)r->requests;
-    if (c->n >= SERIES_STEPS_MOST)
-        return;
-    c->n++;
-    put(c, "at_ms", (double)step->from_ms);
-    put(c, "requests", n);
-    put(c, "rps", step->span_s > 0 ? n / step->span_s : NAN);
-    put(c, "error_rate", n > 0 ? (double)r->status[5] / n : NAN);
-    put(c, "mean_ms", n > 0 ? (double)r->latency_sum_ns / n / 1e6 : NAN);
-    put(c, "p50_ms", n > 0 ? sketch_quantile_ns(r->latency, SKETCH_BUCKETS, SKETCH_SCALE, .50) / 1e6 : NAN);
-    put(c, "p95_ms", n > 0 ? sketch_quantile_ns(r->latency, SKETCH_BUCKETS, SKETCH_SCALE, .95) / 1e6 : NAN);
-    put(c, "p99_ms", n > 0 ? sketch_quantile_ns(r->latency, SKETCH_BUCKETS, SKETCH_SCALE, .99) / 1e6 : NAN);
-    put(c, "bytes_out", n > 0 ? (double)r->bytes_out / n : NAN);
-    put(c, "errors", (double)r->status[5]);
-    if (c->slow_s > 0)
-        put(c, "slow", slower_than(r, c->slow_s));
-    for (int p = 0; p < PHASE_COUNT; p++)
-        put(c, phase_name((enum phase)p), n > 0 ? (double)r->phase_sum_ns[p] / n / 1e6 : NAN);
-    put(c, "in_flight", (double)step->host->in_flight);
-    put(c, "connections", (double)step->host->connections_open);
-    put(c, "cpu_share", step->host->cpu_share);
-    put(c, "memory_share", step->host->memory_share);
-    put(c, "disk_share", step->host->disk_share);
-}
-
-static void new_column(lua_State *L, const char *name)
-{
-    new_list(L);
-    lua_setfield(L, -2, name);
+    series_columns_done(lua_touserdata(L, 1));
+    return 0;
 }
 
 static int watch_series(lua_State *L)
@@ -217,18 +173,12 @@ static int watch_series(lua_State *L)
     double slow_ms = luaL_optnumber(L, 5, 0);
     luaL_argcheck(L, from >= 0 && to >= from && to < 1e15, 2, "times in ms since 1970, the earlier first");
     luaL_argcheck(L, step >= 1 && step <= 86400, 4, "a step of 1 to 86400 s");
-    lua_newtable(L);
-    for (unsigned i = 0; i < sizeof columns_of_routes / sizeof *columns_of_routes; i++)
-        new_column(L, columns_of_routes[i]);
-    for (int p = 0; p < PHASE_COUNT; p++)
-        new_column(L, phase_name((enum phase)p));
-    for (unsigned i = 0; i < sizeof columns_of_host / sizeof *columns_of_host; i++)
-        new_column(L, columns_of_host[i]);
-    if (slow_ms > 0)
-        new_column(L, "slow");
-    struct columns c = {L, lua_gettop(L), 0, slow_ms / 1000};
-    if (!history_series(self(L)->history, route, (uint64_t)from, (uint64_t)to, (uint32_t)step, on_step, &c))
+    struct series_columns *c = new_columns(L);
+    c->slow_s = slow_ms / 1000;
+    if (!history_series(self(L)->history, route, (uint64_t)from, (uint64_t)to, (uint32_t)step, series_columns_add, c))
         return luaL_error(L, "out of memory");
+    series_columns_push(L, c);
+    series_columns_done(c); /* before the collector comes around to it */
     return 1;
 }
 
@@ -372,6 +322,10 @@ void bind_watch_open(lua_State *L, struct watch *watch, struct board *board, str
     static const luaL_Reg functions[] = {
         {"things", watch_things}, {"signals", watch_registry}, {"cost", watch_costs}, {"series", watch_series},
         {"span", watch_span}, {"latencies", watch_latencies}, {"hold", watch_hold_until}, {0}};
+    luaL_newmetatable(L, COLUMNS);
+    lua_pushcfunction(L, columns_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pop(L, 1);
     lua_newtable(L);
     struct watching *self_ = lua_newuserdata(L, sizeof *self_);
     *self_ = (struct watching){watch, board, history};

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <lauxlib.h>
+#include <stdint.h>
 
 static inline void set_number(lua_State *L, const char *name, double value)
 {
@@ -23,6 +24,13 @@ static inline void set_text(lua_State *L, const char *name, const char *value)
 static inline void new_list(lua_State *L)
 {
     lua_newtable(L);
+    luaL_getmetatable(L, "perilune.json.array");
+    lua_setmetatable(L, -2);
+}
+
+static inline void new_sized_list(lua_State *L, uint32_t size)
+{
+    lua_createtable(L, (int)size, 0);
     luaL_getmetatable(L, "perilune.json.array");
     lua_setmetatable(L, -2);
 }

@@ -350,7 +350,7 @@ static void renew_readings(struct history *h, struct tier *t)
     read_host(h, &t->reading);
 }
 
-static void tick_tier(struct history *h, struct tier *t, uint64_t now_ms)
+static void tick_tier(struct history *h, struct tier *t, uint64_t now_ms, bool whole)
 {
     bool broken = atomic_load_explicit(&t->updating, memory_order_acquire);
     if (broken) {
@@ -359,7 +359,7 @@ static void tick_tier(struct history *h, struct tier *t, uint64_t now_ms)
         /* A clock that was set back starts a new count of time. */
         if (!t->last_ms || now_ms < t->last_ms)
             t->last_ms = now_ms;
-        if (now_ms / t->period_ms == t->last_ms / t->period_ms)
+        if (whole ? now_ms / t->period_ms == t->last_ms / t->period_ms : now_ms == t->last_ms)
             return;
         atomic_store(&t->updating, 1);
         write_window(h, t, now_ms);
@@ -372,7 +372,14 @@ void history_tick(struct history *h, uint64_t now_unix_ms)
 {
     h->now_ms = now_unix_ms;
     for (int i = 0; i < HISTORY_TIERS; i++)
-        tick_tier(h, &h->tiers[i], now_unix_ms);
+        tick_tier(h, &h->tiers[i], now_unix_ms, true);
+}
+
+void history_end(struct history *h, uint64_t now_unix_ms)
+{
+    h->now_ms = now_unix_ms;
+    for (int i = 0; i < HISTORY_TIERS; i++)
+        tick_tier(h, &h->tiers[i], now_unix_ms, false);
 }
 
 /* ---- queries -------------------------------------------------------------- */
@@ -652,6 +659,47 @@ bool history_series(struct history *h, int route, uint64_t from_ms, uint64_t to_
     free(s);
     free(windows);
     return ok;
+}
+
+uint64_t history_reach_ms(struct history *h, uint64_t from_ms, uint32_t step_s)
+{
+    const struct tier *t = tier_for_series(h, from_ms, step_s ? step_s : 1);
+    return newest(t) ? window_at(h, t, t->tail)->from_ms : 0;
+}
+
+struct frames {
+    history_frame_fn *on_frame;
+    void *arg;
+};
+
+static bool pass_frame(void *arg, const struct record *record)
+{
+    const struct frames *f = arg;
+    f->on_frame(f->arg, record->route, (const unsigned char *)(record + 1),
+                record->size - sizeof *record);
+    return true;
+}
+
+bool history_windows(struct history *h, uint64_t after_ms, history_window_fn *on_window,
+                     history_frame_fn *on_frame, void *arg)
+{
+    const struct tier *t = &h->tiers[0];
+    uint64_t *windows;
+    struct frames frames = {on_frame, arg};
+    size_t i = collect(h, t, after_ms, UINT64_MAX / 2, &windows);
+    if (!windows)
+        return false;
+    for (; i > 0; i--) {
+        const struct host_record *w = window_at(h, t, windows[i - 1]);
+        struct history_window window = {w->from_ms, w->to_ms, &w->host};
+        if (w->to_ms <= after_ms)
+            continue; /* collect() gives at least one */
+        if (!on_window(arg, &window))
+            break;
+        each_route(h, t, windows[i - 1], pass_frame, &frames);
+    }
+    free(windows);
+    return true;
 }
 
 void history_memory(const struct history *h, struct history_memory *out)

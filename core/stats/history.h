@@ -67,6 +67,25 @@ typedef void history_step_fn(void *arg, const struct history_step *step);
 bool history_series(struct history *h, int route, uint64_t from_ms, uint64_t to_ms, uint32_t step_s,
                     history_step_fn *on_step, void *arg);
 
+/* From when on that series is from frames of memory; 0: not at all. */
+uint64_t history_reach_ms(struct history *h, uint64_t from_ms, uint32_t step_s);
+
+/* Ends the windows as they stand, for when nobody will tick any more. */
+void history_end(struct history *h, uint64_t now_unix_ms);
+
+struct history_window {
+    uint64_t from_ms, to_ms;
+    const struct stats_host *host;
+};
+
+/* Calls `on_window` for each 1 s window that ended behind after_ms, in order, and `on_frame` for
+ * each frame of it: bytes for frame_add(), with some to spare. Ends early when on_window says
+ * false. False when memory is out. */
+typedef bool history_window_fn(void *arg, const struct history_window *window);
+typedef void history_frame_fn(void *arg, uint32_t route, const unsigned char *bytes, size_t size);
+bool history_windows(struct history *h, uint64_t after_ms, history_window_fn *on_window,
+                     history_frame_fn *on_frame, void *arg);
+
 enum { HISTORY_TIERS = 3 };
 
 struct history_memory {

@@ -147,4 +147,5 @@ return {
   compression = core.compression, cache = core.cache, task_stats = core.task_stats, machine = core.machine, limits = core.limits,
   nearest = core.nearest, journal = core.journal, watch = core.watch, keep = core.keep, modules = core.modules, trials = core.trials, asset = core.asset,
   command = core.command, command_end = core.command_end,
+  store = core.store,
 }

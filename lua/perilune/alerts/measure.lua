@@ -33,6 +33,7 @@ end
 local function engine(trouble)
   local why = trouble
   for name, message in pairs(core.journal.failures()) do why = why or ("%s.journal cannot be written: %s"):format(name, message) end
+  why = why or core.store.state().trouble
   local dead = core.control.quarantined()
   return { name = "engine", labels = {}, reload_refused = reload_refused(), quarantined = #dead, store_trouble = why and 1 or 0,
     why = why or "", routes = table.concat(dead, ", ") }

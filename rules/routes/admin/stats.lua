@@ -10,6 +10,7 @@ app:get(admin.path "stats", function(req)
   data.span_s = nil
   data.counters = {}
   for _, counter in ipairs(admin.stats.counters()) do data.counters[counter.name] = counter.value end
+  data.store = admin.store.state()
   return admin.envelope(data, covered)
 end)
 

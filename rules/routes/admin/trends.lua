@@ -1,6 +1,6 @@
 -- GET trends?route=GET%20/users&signal=p95_ms&from=-3600&to=0&step=10
 --
--- The history of a route, or of all, by columns: one list per signal, as long as at_ms. Times are unix seconds, or
+-- The history of a route, or of all, from memory and from disk where that does not reach back, by columns: one list per signal, as long as at_ms. Times are unix seconds, or
 -- seconds before now where negative. For each signal asked for: its trend (Theil-Sen), its volatility, and where there
 -- is enough, a forecast with its interval, and when it crosses `threshold`.
 local admin = require "perilune.admin"
@@ -18,12 +18,6 @@ local function time(text, fallback, now)
   local seconds = tonumber(text)
   if not seconds or not (seconds > -1e10 and seconds < 1e11) then return nil end
   return seconds <= 0 and now + seconds or seconds
-end
-
-local function find_route(name)
-  for _, thing in ipairs(admin.watch.things()) do
-    if thing.kind == "route" and (thing.name == name or thing.route == name) then return thing.index end
-  end
 end
 
 -- The values that are there, the newest of them, and how many steps each is apart on average.
@@ -61,14 +55,10 @@ app:get(admin.path "trends", function(req)
   if (to - from) / step > STEPS_MOST then
     return admin.problem(400, "too_many_steps", ("that are more than %d steps: ask for a shorter time or a longer step"):format(STEPS_MOST))
   end
-  local index
-  if query.route then
-    index = find_route(query.route)
-    if not index then return admin.problem(404, "unknown_route", "no request has come for this route; see GET signals for those there are") end
-  end
   local threshold = query.threshold and tonumber(query.threshold)
   if query.threshold and not threshold then return admin.problem(400, "bad_threshold", "threshold is a number in the signal's unit") end
-  local columns = admin.watch.series(index, from * 1000, to * 1000, step)
+  local columns = admin.watch.series(query.route, from * 1000, to * 1000, step)
+  if not columns then return admin.problem(404, "unknown_route", "no request has come for this route; see GET signals for those there are") end
   local out = { route = query.route or p.json.null, from = from, to = to, step_s = step, columns = columns }
   if query.signal then
     if not columns[query.signal] or query.signal == "at_ms" then
