@@ -35,8 +35,7 @@ static const char *const texts[STATEMENTS] = {
     [FIND_THING] = "SELECT id FROM thing WHERE method = ?1 AND name = ?2",
     [ADD_THING] = "INSERT INTO thing (method, name) VALUES (?1, ?2)",
     [FIND_CHUNK] = "SELECT frames FROM chunk WHERE tier = ?1 AND start_s = ?2 AND thing = ?3",
-    [PUT_CHUNK] = "INSERT INTO chunk VALUES (?1, ?2, ?3, ?4)"
-                  " ON CONFLICT DO UPDATE SET frames = excluded.frames",
+    [PUT_CHUNK] = "INSERT INTO chunk VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET frames = excluded.frames",
     [OLDEST] = "SELECT min(start_s) FROM chunk WHERE tier = ?1",
     [WEIGH] = "SELECT total(length(frames)), count(*) FROM chunk WHERE tier = ?1 AND start_s = ?2",
     [DROP] = "DELETE FROM chunk WHERE tier = ?1 AND start_s = ?2",
@@ -114,7 +113,9 @@ void archive_usage(const struct archive *a, struct archive_usage *out)
 /* Notes what SQLite says. Returns our code. */
 static int failed(struct archive *a, int rc)
 {
-    snprintf(a->why, sizeof a->why, "%s: %s", a->path, a->db ? sqlite3_errmsg(a->db) : sqlite3_errstr(rc));
+    int os = a->db ? sqlite3_system_errno(a->db) : 0;
+    snprintf(a->why, sizeof a->why, "%s: %s%s%s%s", a->path, a->db ? sqlite3_errmsg(a->db) : sqlite3_errstr(rc), os ? " (" : "",
+             os ? strerror(os) : "", os ? ")" : "");
     a->damaged = (rc & 255) == SQLITE_CORRUPT || (rc & 255) == SQLITE_NOTADB;
     return (rc & 255) == SQLITE_NOMEM ? ERR_NOMEM : ERR_IO;
 }
