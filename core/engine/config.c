@@ -114,7 +114,7 @@ static void make_environment(lua_State *L)
 static void nearest_key(const char *word, char *out, size_t size)
 {
     unsigned best = 4;
-    static const char *const more[] = {"upstreams", "settings", "tls", "postgres", "redis"};
+    static const char *const more[] = {"upstreams", "settings", "tls", "postgres", "redis", "admin_tokens"};
     out[0] = 0;
     for (size_t i = 0; i < CONFIG_KEYS + sizeof more / sizeof *more; i++) {
         const char *name = i < CONFIG_KEYS ? keys[i].name : more[i - CONFIG_KEYS];
@@ -190,6 +190,10 @@ void config_take_entry(lua_State *L, struct file_job *job)
         }
     if (strcmp(key, "redis") == 0) {
         config_take_redis(L, job);
+        return;
+    }
+    if (strcmp(key, "admin_tokens") == 0) {
+        config_take_tokens(L, job);
         return;
     }
     if (strcmp(key, "upstreams") == 0 || strcmp(key, "settings") == 0 || strcmp(key, "tls") == 0 || strcmp(key, "postgres") == 0) {
@@ -344,9 +348,9 @@ static void check_keys(struct config *c, const char *file, struct problems *prob
         if (!config_address(c->key[i].text, host, sizeof host, &port))
             problems_add(problems, file, 0, "%s is \"%s\", it must be HOST:PORT like %s", keys[i].name,
                          c->key[i].text, keys[i].fallback);
-        else if (i == CONFIG_ADMIN && !is_loopback(host) && !*c->key[CONFIG_ADMIN_TOKEN].text)
+        else if (i == CONFIG_ADMIN && !is_loopback(host) && !*c->key[CONFIG_ADMIN_TOKEN].text && c->token_count == 0)
             problems_add(problems, file, 0,
-                         "admin listens on %s, which others can reach, so it needs a token: set admin_token or "
+                         "admin listens on %s, which others can reach, so it needs a token: set admin_token, admin_tokens or "
                          "PERILUNE_ADMIN_TOKEN, or listen on 127.0.0.1", c->key[i].text);
     char why[LINE_SINK_WHY] = "";
     if (!access_log_check(c->key[CONFIG_ACCESS_LOG_FORMAT].text, why))

@@ -14,7 +14,7 @@
 #include "engine/options.h"
 #include "script/script.h"
 
-enum { CONFIG_UPSTREAMS_MAX = 256, CONFIG_DATABASES_MAX = POOLS_MAX };
+enum { CONFIG_UPSTREAMS_MAX = 256, CONFIG_DATABASES_MAX = POOLS_MAX, CONFIG_TOKENS_MAX = 16, TOKEN_DIGEST = 32 };
 
 /* The plain keys; `doc` is shown by `config show`. name, default, env, doc */
 #define CONFIG_KEY_LIST(X)                                                                         \
@@ -28,7 +28,7 @@ enum { CONFIG_UPSTREAMS_MAX = 256, CONFIG_DATABASES_MAX = POOLS_MAX };
     X(ACCESS_LOG, access_log, "", "PERILUNE_ACCESS_LOG", "file of a line for each request, '-' for stdout; empty: none; read at start") \
     X(ACCESS_LOG_FORMAT, access_log_format, "combined", "PERILUNE_ACCESS_LOG_FORMAT", "combined, json, or a text with variables as nginx's log_format has them") \
     X(ATTACH, attach, "", "PERILUNE_ATTACH", "socket where applications attach; empty: perilune.sock in the state folder") \
-    X(ADMIN_TOKEN, admin_token, "", "PERILUNE_ADMIN_TOKEN", "bearer token of the control API")
+    X(ADMIN_TOKEN, admin_token, "", "PERILUNE_ADMIN_TOKEN", "bearer token of the control API, with every right")
 
 enum config_key {
 #define X(id, name, fallback, env, doc) CONFIG_##id,
@@ -50,6 +50,21 @@ struct config_tls {
     bool require_1_3;
 };
 
+/* What a token of the control API may do; each role may what those before it may. */
+enum token_role { TOKEN_READ, TOKEN_OPERATE, TOKEN_ADMIN, TOKEN_ROLES };
+
+struct config_token {
+    char name[48];
+    enum token_role role;
+    unsigned char digest[TOKEN_DIGEST]; /* SHA-256 */
+};
+
+/* Tokens, and how many. */
+struct config_tokens_view {
+    const struct config_token *list;
+    size_t count;
+};
+
 struct config {
     struct config_value key[CONFIG_KEYS];
     char *path; /* of the file, NULL: none */
@@ -62,6 +77,8 @@ struct config {
     struct redis_spec redises[CONFIG_DATABASES_MAX];
     size_t redis_count;
     struct config_tls tls;
+    struct config_token tokens[CONFIG_TOKENS_MAX];
+    size_t token_count;
     double setting[SETTING_COUNT];
     unsigned char setting_origin[SETTING_COUNT];
     unsigned workers; /* resolved: at least 1 */
@@ -93,6 +110,14 @@ void config_tls_done(struct config_tls *tls);
 /* Writes the settings to the board; `only_live` keeps the others as they are and
  * logs that they need a restart. */
 void config_apply(const struct config *config, struct settings *settings, bool only_live);
+
+/* "read", "operate", "admin". */
+const char *config_role_name(enum token_role role);
+
+void config_token_digest(struct str token, unsigned char out[TOKEN_DIGEST]);
+
+/* Index of the token that was given, -1 when it is none. Takes as long for one as for another. */
+int config_token_find(const struct config_tokens_view *view, struct str given);
 
 /* Reads "host:port" into its parts. False: not an address. */
 bool config_address(const char *text, char *host, size_t host_size, uint16_t *port);

@@ -36,6 +36,10 @@ int config_line_of(const struct file_job *job, const char *word);
 
 /* Reads the table `tls`, on top of the stack. */
 void config_take_tls(lua_State *L, struct file_job *job);
+
+/* Takes the list `admin_tokens`, its value on top of the stack. */
+void config_take_tokens(lua_State *L, struct file_job *job);
+
 /* Takes the table `postgres`, on top of the stack. */
 void config_take_postgres(lua_State *L, struct file_job *job);
 

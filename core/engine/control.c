@@ -39,6 +39,7 @@
 #include <lauxlib.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { HISTORY_MS = 250, MACHINE_MS = 1000, LIMITERS_MS = 1000, FRESH_MS = 1000 };
@@ -63,6 +64,8 @@ struct control {
     struct limiter_memory limiter_memory[LIMITER_CLASSES];
     uint64_t history_ms, machine_ms, noted_ms, limiters_ms;
     uint64_t refused; /* generation whose control routes could not be loaded */
+    struct config_token tokens[CONFIG_TOKENS_MAX + 1]; /* of the generation in force; admin_token is the last */
+    size_t token_count;
     uv_signal_t terminate;
     bool stopped;
 };
@@ -211,16 +214,41 @@ static int lua_quarantined(lua_State *L)
     return 1;
 }
 
-/* token_matches(text): compares in constant time; true when no token is set. */
-static int lua_token_matches(lua_State *L)
+/* token(text): name and role of the token that was given; nil when it is none. Without any token configured everybody
+ * is "loopback" and may everything. */
+static int lua_token(lua_State *L)
 {
-    const char *token = self(L)->engine->config.key[CONFIG_ADMIN_TOKEN].text;
-    size_t want = strlen(token), len;
-    const char *given = luaL_optlstring(L, 1, "", &len);
-    unsigned char difference = want != len;
-    for (size_t i = 0; i < want; i++)
-        difference |= (unsigned char)(token[i] ^ (i < len ? given[i] : 0));
-    lua_pushboolean(L, want == 0 || difference == 0);
+    struct control *c = self(L);
+    struct str given = {NULL, 0};
+    if (c->token_count == 0) {
+        lua_pushliteral(L, "loopback");
+        lua_pushstring(L, config_role_name(TOKEN_ADMIN));
+        return 2;
+    }
+    given.p = luaL_optlstring(L, 1, "", &given.len);
+    struct config_tokens_view view = {c->tokens, c->token_count};
+    int found = config_token_find(&view, given);
+    if (found < 0)
+        return 0;
+    lua_pushstring(L, c->tokens[found].name);
+    lua_pushstring(L, config_role_name(c->tokens[found].role));
+    return 2;
+}
+
+/* digest(text): SHA-256, in hexadecimal. */
+static int lua_digest(lua_State *L)
+{
+    static const char digits[] = "0123456789abcdef";
+    unsigned char digest[TOKEN_DIGEST];
+    char out[2 * TOKEN_DIGEST];
+    struct str text;
+    text.p = luaL_checklstring(L, 1, &text.len);
+    config_token_digest(text, digest);
+    for (size_t i = 0; i < sizeof digest; i++) {
+        out[2 * i] = digits[digest[i] >> 4];
+        out[2 * i + 1] = digits[digest[i] & 15];
+    }
+    lua_pushlstring(L, out, sizeof out);
     return 1;
 }
 
@@ -230,7 +258,8 @@ static void bind_control(lua_State *L, void *user)
         {"reload", lua_reload},     {"reload_result", lua_reload_result},
         {"records", lua_records},   {"kept", lua_kept},
         {"restore", lua_restore},   {"workers", lua_workers},
-        {"draining", lua_draining}, {"token_matches", lua_token_matches},
+        {"draining", lua_draining}, {"token", lua_token},
+        {"digest", lua_digest},
         {"quarantined", lua_quarantined},
         {0}};
     struct control *c = user;
@@ -276,6 +305,19 @@ static void load_problems(const struct problems *problems)
         log_line(LOG_ERROR, "%s:%d: %s", problems->list[i].file, problems->list[i].line, problems->list[i].text);
 }
 
+/* A token that is added or taken away needs no restart. */
+static void take_tokens(struct control *c, const struct config *config)
+{
+    const char *own = config->key[CONFIG_ADMIN_TOKEN].text;
+    memcpy(c->tokens, config->tokens, sizeof config->tokens);
+    c->token_count = config->token_count;
+    if (!*own)
+        return;
+    struct config_token *to = &c->tokens[c->token_count++];
+    *to = (struct config_token){.name = "admin_token", .role = TOKEN_ADMIN};
+    config_token_digest(str_from(own), to->digest);
+}
+
 static bool switch_generation(struct control *c)
 {
     uint64_t number = atomic_load_explicit(&c->board->generation.active, memory_order_acquire);
@@ -291,9 +333,10 @@ static bool switch_generation(struct control *c)
         .pg = c->pg,
         .bind = bind_control,          .bind_user = c,
     };
-    struct script *script = bundle ? generation_load(&opts, bundle, NULL, &problems) : NULL;
-    bundle_free(bundle);
+    struct config config = {0};
+    struct script *script = bundle ? generation_load(&opts, bundle, &config, &problems) : NULL;
     if (script) {
+        take_tokens(c, &config);
         if (c->script)
             script_retire(c->script);
         c->script = script;
@@ -303,6 +346,9 @@ static bool switch_generation(struct control *c)
         load_problems(&problems);
         c->refused = number;
     }
+    if (bundle)
+        config_done(&config);
+    bundle_free(bundle);
     problems_done(&problems);
     return c->script != NULL;
 }

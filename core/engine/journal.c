@@ -39,7 +39,7 @@ static bool ends_in_line(int fd)
 }
 
 /* In one write: the kernel keeps it whole. */
-static bool add_line(int fd, const char *line, size_t len)
+static bool add_line(int fd, const char *line, size_t len, bool synced)
 {
     char *text = malloc(len + 2);
     if (!text) {
@@ -56,7 +56,7 @@ static bool add_line(int fd, const char *line, size_t len)
     free(text);
     if (n >= 0 && (size_t)n != at)
         errno = ENOSPC;
-    return n >= 0 && (size_t)n == at && fsync(fd) == 0;
+    return n >= 0 && (size_t)n == at && (!synced || fsync(fd) == 0);
 }
 
 /* Remembers why a journal could not be written, or (NULL) that it can. */
@@ -86,7 +86,7 @@ static int lua_append(lua_State *L)
     luaL_argcheck(L, !memchr(line, '\n', len) && len < READ_MOST / 2, 2, "one line of less than 128 KiB");
     turn_over(path);
     int fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
-    bool ok = fd >= 0 && add_line(fd, line, len);
+    bool ok = fd >= 0 && add_line(fd, line, len, !lua_toboolean(L, 3));
     int err = errno;
     if (fd >= 0)
         close(fd);

@@ -1,6 +1,7 @@
 /* journal.h - what was changed, line by line, on the disk before it is in force.
  *
  *     core.journal.append(name, line)   true, or nil and why; returns when the disk has it
+ *     core.journal.append(name, line, true)   the same, but what the disk has is up to the kernel
  *     core.journal.failures()           { name = why } of those whose last line could not be written
  *     core.journal.read(name)           its last lines, the oldest first: up to 256 KiB of them
  *     core.journal.flag(name)           whether there is a file <state>/<name>, put there by an operator

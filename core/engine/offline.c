@@ -161,6 +161,8 @@ int config_show_run(const struct options *o)
         printf("%-34s %-22s", config_key_name((enum config_key)i), *text ? text : "-");
         printf(o->show_origin ? " %s\n" : "\n", setting_origin_name(c.key[i].origin));
     }
+    for (size_t i = 0; ok && i < c.token_count; i++)
+        printf("admin_tokens.%-21s %s\n", c.tokens[i].name, config_role_name(c.tokens[i].role));
     for (size_t i = 0; ok && i < c.upstream_count; i++)
         for (size_t j = 0; j < c.upstreams[i].peer_count; j++)
             printf("upstreams.%-24s %.*s:%u\n", c.upstreams[i].name, STR_ARG(c.upstreams[i].peers[j].host),

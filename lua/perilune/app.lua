@@ -10,11 +10,16 @@
 local core = ...
 
 local nearest = core.nearest
+core.declared = {} -- "METHOD pattern": what the route says of itself
 
 ---@class perilune.App
 local App = {}
 -- A table of its own: files share the methods, so none may reach them.
 local metatable = { __index = App, __metatable = false }
+
+-- What may be told of a route, see perilune.admin.
+local DECLARED = { summary = "string", role = "string", query = "table", body = "table", body_optional = "boolean", answers = "table", errors = "table",
+  produces = "string", plain = "boolean", headers = "table" }
 
 local function check_keys(options, allowed, what, level)
   for key in pairs(options) do
@@ -62,19 +67,23 @@ end
 -- `level` is that of the user's line, seen from here (callers end in a tail call).
 local function add(self, method, path, handler, options, level)
   check_self(self, level)
+  local declaration
+  if type(handler) == "table" then declaration, handler, options = handler, options, nil end
   if type(path) ~= "string" then error("the path is a string like \"/users/:id\", not a " .. type(path), level) end
   if type(handler) ~= "function" then
     error("the handler of " .. method .. " " .. path .. " is a function(req), not a " .. type(handler), level)
   end
   if options ~= nil then check_keys(options, {}, "the options of a route", level) end
+  if declaration then check_keys(declaration, DECLARED, "the declaration of a route", level) end
   local info = debug.getinfo(level, "l")
   self.routes[#self.routes + 1] = {
     method = method, path = self.prefix .. path, handler = handler, line = info and info.currentline or 0,
+    declaration = declaration,
   }
   return self
 end
 
--- app:get(path, handler), and post, put, patch, delete, head, options, any.
+-- app:get(path, handler), or app:get(path, declaration, handler) in files of routes/admin/ (see perilune.admin), and post, put, patch, delete, head, options, any.
 for name, method in pairs { get = "GET", post = "POST", put = "PUT", patch = "PATCH", delete = "DELETE", head = "HEAD",
   options = "OPTIONS", any = "*" } do
   App[name] = function(self, path, handler, options) return add(self, method, path, handler, options, 2) end
@@ -164,6 +173,7 @@ local function collect(app, chunk)
   local out = {}
   for i, route in ipairs(app.routes) do
     local handler = route.handler
+    if not route.seconds then core.declared[route.method .. " " .. route.path] = route.declaration or {} end
     if route.upstream and #app.middleware > 0 then
       local name, rest = route.upstream, route.rest
       handler = function(req) return core.forward(name, rest and "/" .. req.raw_params[rest] or nil) end

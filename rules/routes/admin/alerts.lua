@@ -47,12 +47,6 @@ end
 
 local STATES = { "firing", "pending", "flapping", "resolved" }
 
-local function one_of(value, list)
-  for _, one in ipairs(list) do
-    if one == value then return true end
-  end
-end
-
 local function fits(a, query)
   if query.state and a.state ~= query.state or query.severity and a.severity ~= query.severity or query.policy and a.policy ~= query.policy then return false end
   for name, value in pairs(query) do
@@ -62,31 +56,31 @@ local function fits(a, query)
   return true
 end
 
-app:get(admin.path "alerts", function(req)
-  local q, known = req.query, { "state", "severity", "policy", "limit" }
-  local limit = tonumber(q.limit or LIMIT)
-  if not limit or limit < 1 or limit > LIMIT_MOST or limit ~= math.floor(limit) then return admin.problem(400, "bad_limit", "limit is a whole number, 1 to 5000") end
-  if q.state and not one_of(q.state, STATES) then return admin.problem(400, "bad_state", "state is one of " .. table.concat(STATES, ", ")) end
-  if q.severity and not one_of(q.severity, policies.severities) then
-    return admin.problem(400, "bad_severity", "severity is one of " .. table.concat(policies.severities, ", "))
-  end
-  for name in pairs(q) do
-    if not one_of(name, known) and not name:find "^label%." then
-      return admin.problem(400, "unknown_filter", ("there is no filter '%s'%s; there are state, severity, policy, limit and label.NAME"):format(name, shape.hint(name, known)))
-    end
-  end
-  local out, total, counts = p.json.array(), 0, { firing = 0, pending = 0, flapping = 0, resolved = 0 }
+app:get(admin.path "alerts", {
+  summary = "What fires, is pending, or was resolved",
+  query = admin.paged({ state = { type = "string", values = STATES, hint = "one of " .. table.concat(STATES, ", ") },
+    severity = { type = "string", values = policies.severities, hint = "one of " .. table.concat(policies.severities, ", ") },
+    policy = { type = "string", most = 200, hint = "the name of a policy" },
+    ["label.*"] = { type = "string", most = 1000, hint = "the text of that label" } }, LIMIT, LIMIT_MOST),
+  answers = { [200] = { alerts = { "Alert" }, total = "integer", counts = { firing = "integer", pending = "integer", flapping = "integer", resolved = "integer" } } },
+  errors = { [400] = "bad_limit bad_cursor bad_state bad_severity unknown_parameter" },
+}, function(req)
+  local list, counts = {}, { firing = 0, pending = 0, flapping = 0, resolved = 0 }
   for _, a in ipairs(book():list(desks.now(), desks.pauses())) do
     counts[a.state] = counts[a.state] + 1
-    if fits(a, q) then
-      total = total + 1
-      if total <= limit then out[total] = show(a) end
-    end
+    if fits(a, req.asked) then list[#list + 1] = a end
   end
-  return admin.envelope { alerts = out, total = total, counts = counts }
+  local out, more, wrong = admin.page(req, list, function(a) return a.id end)
+  if not out then return unpack(wrong) end
+  for _, a in ipairs(out) do show(a) end
+  return admin.envelope({ alerts = out, total = #list, counts = counts }, nil, more)
 end)
 
-app:get(admin.path "alerts/policies", function()
+app:get(admin.path "alerts/policies", {
+  summary = "What is looked at, who is told, how many notifications wait",
+  answers = { [200] = { policies = { "AlertPolicy" }, receivers = { "Receiver" }, inhibit = { "object" },
+    cost = { looks = "integer", last_ms = "number", mean_ms = "number", interval_s = "number", alerts = "integer" } } },
+}, function()
   local list, receivers = p.json.array(), p.json.array()
   for _, one in ipairs(desk.config.policies) do
     list[#list + 1] = { name = one.name, file = one.file, on = one.on, signal = one.signal or (one.value and "(a function)") or one.burn, unit = one.unit,
@@ -111,12 +105,16 @@ local function show_silence(s, now)
     ends_at = time(s.ends_at), state = now >= s.ends_at and "expired" or now < s.starts_at and "pending" or "active" }
 end
 
-app:get(admin.path "alerts/silences", function(req)
-  local out, now, active = p.json.array(), desks.now(), req.query.active
-  if active and active ~= "true" and active ~= "false" then return admin.problem(400, "bad_active", "active is true or false") end
+app:get(admin.path "alerts/silences", {
+  summary = "What is not told to anybody, and until when",
+  query = { active = { type = "boolean", hint = "true or false" } },
+  answers = { [200] = { silences = { "Silence" } } },
+  errors = { [400] = "bad_active" },
+}, function(req)
+  local out, now, active = p.json.array(), desks.now(), req.asked.active
   for _, silence in ipairs(book().silences) do
     local shown = show_silence(silence, now)
-    if not active or (shown.state == "active") == (active == "true") then out[#out + 1] = shown end
+    if active == nil or (shown.state == "active") == active then out[#out + 1] = shown end
   end
   return admin.envelope { silences = out }
 end)
@@ -125,14 +123,18 @@ local function invalid(pointer, detail)
   return admin.problem(422, "invalid_fields", detail, nil, { errors = p.json.array { { pointer = pointer, detail = detail } } })
 end
 
-app:post(admin.path "alerts/silences", function(req)
-  local asked, refused = admin.body(req, {
-    matchers = { type = "table", required = true, hint = "an object of texts by label, as in {\"alertname\": \"HighLatency\"}; '*' takes any text, '!' in front turns it round" },
+app:post(admin.path "alerts/silences", {
+  summary = "Silences alerts for a while",
+  body = {
+    matchers = { type = "object", required = true, hint = "an object of texts by label, as in {\"alertname\": \"HighLatency\"}; '*' takes any text, '!' in front turns it round" },
     ttl = { type = "string", required = true, hint = "a duration like \"30m\", \"2h\" or \"1d\"" },
     author = { type = "string", required = true, pattern = "%S", hint = "a name: whom to ask" },
     comment = { type = "string", required = true, pattern = "%S", hint = "a text: why" },
-  })
-  if not asked then return unpack(refused) end
+  },
+  answers = { [201] = "Silence" },
+  errors = { [409] = "too_many_silences", [422] = "invalid_fields", [503] = "not_kept" },
+}, function(req)
+  local asked = req.input
   local ttl_s = shape.seconds(asked.ttl)
   if not ttl_s or ttl_s < 1 or ttl_s > TTL_MOST then return invalid("/ttl", "'ttl' is a duration like \"30m\", \"2h\" or \"1d\", 1 s to 366 d") end
   local ok, why = pcall(shape.check, "the body", { matchers = asked.matchers }, { matchers = "labels" })
@@ -151,7 +153,11 @@ app:post(admin.path "alerts/silences", function(req)
   return 201, p.json.encode(admin.envelope(show_silence(silence, now))), { ["Content-Type"] = "application/json", Location = admin.path "alerts/silences/" .. silence.id }
 end)
 
-app:delete(admin.path "alerts/silences/:id", function(req)
+app:delete(admin.path "alerts/silences/:id", {
+  summary = "Ends a silence now",
+  answers = { [200] = "Silence" },
+  errors = { [404] = "unknown_silence" },
+}, function(req)
   local silence = book():find_silence(req.params.id)
   if not silence then return admin.problem(404, "unknown_silence", "there is no silence of this id; see GET alerts/silences") end
   book():unsilence(silence, desks.now())
@@ -159,7 +165,11 @@ app:delete(admin.path "alerts/silences/:id", function(req)
   return admin.envelope(show_silence(silence, desks.now()))
 end)
 
-app:get(admin.path "alerts/:id", function(req)
+app:get(admin.path "alerts/:id", {
+  summary = "One alert",
+  answers = { [200] = "Alert" },
+  errors = { [404] = "unknown_alert" },
+}, function(req)
   for _, a in ipairs(book():list(desks.now(), desks.pauses())) do
     if a.id == req.params.id then return admin.envelope(show(a)) end
   end
@@ -247,17 +257,19 @@ local function span_of(asked)
   return { from = from, to = to, step = math.min(86400, step) }
 end
 
-app:post(admin.path "alerts/test", function(req)
-  local asked, refused = {}
-  if req.body and req.body ~= "" then
-    asked, refused = admin.body(req, {
-      policy = { type = "string", hint = "the name of a policy" }, text = { type = "string", hint = "the text of a file like those of rules/alerts/" },
-      name = { type = "string", pattern = "^[%w%._%-/]+$", hint = "what that file is called, for messages" },
-      from = { type = "number", hint = "unix seconds, or seconds before now, as -3600" }, to = { type = "number", hint = "unix seconds, or seconds before now" },
-      step = { type = "integer", min = 1, max = 86400, hint = "a whole number of seconds, 1 to 86400" },
-    })
-    if not asked then return unpack(refused) end
-  end
+app:post(admin.path "alerts/test", {
+  summary = "How often policies would have fired, by the history",
+  body = {
+    policy = { type = "string", hint = "the name of a policy" }, text = { type = "string", hint = "the text of a file like those of rules/alerts/" },
+    name = { type = "string", pattern = "^[%w%._%-/]+$", hint = "what that file is called, for messages" },
+    from = { type = "number", hint = "unix seconds, or seconds before now, as -3600" }, to = { type = "number", hint = "unix seconds, or seconds before now" },
+    step = { type = "integer", min = 1, max = 86400, hint = "a whole number of seconds, 1 to 86400" },
+  },
+  body_optional = true,
+  answers = { [200] = { from = "time|null", to = "time|null", step_s = "integer", fired = "integer", flaps = "integer", text = "string", policies = { "PolicyTest" } } },
+  errors = { [400] = "bad_range too_many_steps", [404] = "unknown_policy", [422] = "invalid_fields bad_policy" },
+}, function(req)
+  local asked = req.input
   book()
   local list, wrong = chosen(asked)
   if not list then return unpack(wrong) end

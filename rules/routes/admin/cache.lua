@@ -24,7 +24,11 @@ local function curve(id, limit_bytes)
   return points
 end
 
-app:get(admin.path "cache", function()
+app:get(admin.path "cache", {
+  summary = "What is stored, and what the cache did per route since the start",
+  answers = { [200] = "CacheView" },
+  errors = { [404] = "no_cache" },
+}, function()
   local view = admin.cache.view()
   if not view then return absent() end
   for _, route in ipairs(view.routes) do
@@ -37,10 +41,7 @@ app:get(admin.path "cache", function()
 end)
 
 local function invalid(pointer, detail)
-  return 422, p.json.encode {
-    type = "about:blank", title = "Unprocessable Content", status = 422, code = "bad_purge", detail = detail,
-    errors = { { pointer = pointer, detail = detail } },
-  }, { ["Content-Type"] = "application/problem+json", ["Cache-Control"] = "no-store" }
+  return admin.problem(422, "bad_purge", detail, nil, { errors = p.json.array { { pointer = pointer, detail = detail } } })
 end
 
 --- As keys have it: host in lower case without a default port, and a path.
@@ -77,10 +78,13 @@ local function wanted(body)
   return kind == "url" and "key" or "prefix", url
 end
 
-app:post(admin.path "cache/purge", function(req)
-  local body = p.json.decode(req.body)
-  if type(body) ~= "table" then return admin.problem(400, "bad_json", "the body is a JSON object like {\"tag\": \"news\"}") end
-  local what, text, wrong = wanted(body)
+app:post(admin.path "cache/purge", {
+  summary = "Forgets one url, all below a prefix, all of a tag, or all; answers when it is done",
+  body = { ["*"] = true },
+  answers = { [200] = { purged = "integer" } },
+  errors = { [400] = "bad_json", [404] = "no_cache", [422] = "bad_purge", [500] = "purge_failed", [504] = "purge_slow" },
+}, function(req)
+  local what, text, wrong = wanted(req.input)
   if not what then return invalid(text, wrong) end
   local ticket = admin.cache.purge(what, text)
   if not ticket then return absent() end

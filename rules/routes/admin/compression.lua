@@ -2,7 +2,10 @@
 local admin = require "perilune.admin"
 local app = admin.app()
 
-app:get(admin.path "compression", function()
+app:get(admin.path "compression", {
+  summary = "What was compressed, per route and coding, since the start; what was not, and why",
+  answers = { [200] = "Compression" },
+}, function()
   local routes = admin.compression.routes()
   local bytes_in, bytes_out, cpu_s = 0, 0, 0
   for _, route in ipairs(routes) do

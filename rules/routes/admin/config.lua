@@ -17,8 +17,8 @@ local LIMIT = 50
 
 local function etag() return ('"g%d"'):format(admin.stats.generation().active) end
 
-local function answer(data, status)
-  return status or 200, p.json.encode(admin.envelope(data)), { ["Content-Type"] = "application/json", ETag = etag() }
+local function answer(data, status, more)
+  return status or 200, p.json.encode(admin.envelope(data, nil, more)), { ["Content-Type"] = "application/json", ETag = etag() }
 end
 
 local function settings()
@@ -107,24 +107,32 @@ local function change(values, reason, dry_run, more)
   return answer(entry)
 end
 
-local function flag(req, name)
-  local text = req.query[name]
-  if text == nil or text == "false" then return false end
-  if text == "true" then return true end
-  return nil, { admin.problem(400, "bad_" .. name, name .. " is true or false") }
-end
+local DRY_RUN = { dry_run = { type = "boolean", default = false, hint = "true or false" } }
+local IF_MATCH = { ["If-Match"] = "the ETag of what was read: refused (412) when somebody else was first" }
 
-app:get(admin.path "config", function() return answer { settings = admin.stats.settings() } end)
+app:get(admin.path "config", {
+  summary = "Every setting with type, unit, bounds, value and where it comes from",
+  answers = { [200] = { settings = { "Setting" } } },
+}, function() return answer { settings = admin.stats.settings() } end)
 
-app:get(admin.path "config/journal", function(req)
-  local limit = tonumber(req.query.limit or LIMIT)
-  if not limit or limit < 1 or limit > 1000 or limit ~= math.floor(limit) then return admin.problem(400, "bad_limit", "limit is a whole number, 1 to 1000") end
-  local entries, newest = history(), p.json.array()
-  for i = #entries, math.max(1, #entries - limit + 1), -1 do newest[#newest + 1] = entries[i] end
-  return answer { changes = newest }
+app:get(admin.path "config/journal", {
+  summary = "Who changed what, when and why, the newest first",
+  query = admin.paged({}, LIMIT, 1000),
+  answers = { [200] = { changes = { "ConfigChange" } } },
+  errors = { [400] = "bad_limit bad_cursor" },
+}, function(req)
+  local entries, newest = history(), {}
+  for i = #entries, 1, -1 do newest[#newest + 1] = entries[i] end
+  local changes, more, bad = admin.page(req, newest, function(one) return tostring(one.seq) end)
+  if not changes then return unpack(bad) end
+  return answer({ changes = changes }, nil, more)
 end)
 
-app:get(admin.path "config/:name", function(req)
+app:get(admin.path "config/:name", {
+  summary = "One setting, and what was changed of it",
+  answers = { [200] = "SettingWithChanges" },
+  errors = { [404] = "unknown_setting" },
+}, function(req)
   local known, names = settings()
   local info = known[req.params.name]
   if not info then
@@ -142,14 +150,17 @@ app:get(admin.path "config/:name", function(req)
   return answer(info)
 end)
 
-app:patch(admin.path "config", function(req)
-  local asked, refused = admin.body(req, {
-    settings = { type = "table", required = true, hint = "an object of settings by name, as in {\"compression.level\": 4}" },
-    reason = { type = "string", hint = "a text: why" },
-  })
-  if not asked then return unpack(refused) end
-  local dry_run, bad = flag(req, "dry_run")
-  if bad then return unpack(bad) end
+app:patch(admin.path "config", {
+  summary = "Changes settings: on the disk first, then in force",
+  query = DRY_RUN, headers = IF_MATCH,
+  body = {
+    settings = { type = "object", required = true, hint = "an object of settings by name, as in {\"compression.level\": 4}" },
+    reason = { type = "string", most = 2000, hint = "a text: why" },
+  },
+  answers = { [200] = "ConfigChange" },
+  errors = { [400] = "bad_json bad_dry_run", [409] = "overruled", [412] = "changed", [422] = "invalid_fields invalid_settings refused", [503] = "not_journaled not_kept" },
+}, function(req)
+  local asked, dry_run = req.input, req.asked.dry_run
   local known, names = settings()
   local errors, given = p.json.array(), {}
   for name in pairs(asked.settings) do given[#given + 1] = tostring(name) end
@@ -175,14 +186,15 @@ app:patch(admin.path "config", function(req)
   return alone(req, function() return change(asked.settings, asked.reason, dry_run) end)
 end)
 
-app:post(admin.path "config/reset", function(req)
-  local asked, refused = {}
-  if req.body and req.body ~= "" then
-    asked, refused = admin.body(req, { name = { type = "string", hint = "the name of a setting" }, reason = { type = "string", hint = "a text: why" } })
-    if not asked then return unpack(refused) end
-  end
-  local dry_run, bad = flag(req, "dry_run")
-  if bad then return unpack(bad) end
+app:post(admin.path "config/reset", {
+  summary = "What the API has set is gone, one or all",
+  query = DRY_RUN, headers = IF_MATCH,
+  body = { name = { type = "string", hint = "the name of a setting" }, reason = { type = "string", most = 2000, hint = "a text: why" } },
+  body_optional = true,
+  answers = { [200] = "ConfigChange" },
+  errors = { [400] = "bad_json bad_dry_run", [412] = "changed", [422] = "invalid_fields invalid_settings refused", [503] = "not_journaled not_kept" },
+}, function(req)
+  local asked, dry_run = req.input, req.asked.dry_run
   local known, names = settings()
   local values = {}
   if asked.name and not known[asked.name] then
@@ -197,9 +209,14 @@ app:post(admin.path "config/reset", function(req)
   end)
 end)
 
-app:post(admin.path "config/undo", function(req)
-  local asked, refused = admin.body(req, { seq = { type = "integer", min = 1, max = 2 ^ 53, required = true, hint = "the number of a change, see GET config/journal" } })
-  if not asked then return unpack(refused) end
+app:post(admin.path "config/undo", {
+  summary = "Takes a change back, if nothing came after it",
+  headers = IF_MATCH,
+  body = { seq = { type = "integer", min = 1, max = 2 ^ 53, required = true, hint = "the number of a change, see GET config/journal" } },
+  answers = { [200] = "ConfigChange" },
+  errors = { [404] = "unknown_change", [409] = "superseded", [412] = "changed", [422] = "invalid_fields refused", [503] = "not_journaled not_kept" },
+}, function(req)
+  local asked = req.input
   return alone(req, function()
     local found
     for _, entry in ipairs(history()) do

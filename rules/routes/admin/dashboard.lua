@@ -15,7 +15,12 @@ local function guarded(handler)
   return function(req) return admin.guard(req, handler) end
 end
 
-app:get(admin.path "dashboard", guarded(function(req)
+app:get(admin.path "dashboard", {
+  summary = "All that the first view of the dashboard shows, as one document",
+  query = { window = { type = "string", most = 20, hint = "a number of seconds up to 86400, or 'all'" } },
+  answers = { [200] = "Dashboard" },
+  errors = { [400] = "bad_window" },
+}, guarded(function(req)
   local seconds, wrong = admin.window(req)
   if not seconds then return admin.problem(400, "bad_window", wrong) end
   local document, covered_s = overview.document(seconds)
@@ -35,7 +40,17 @@ local function route_index(name)
   end
 end
 
-app:get(admin.path "dashboard/latency", guarded(function(req)
+app:get(admin.path "dashboard/latency", {
+  summary = "How many requests took how long, for a heatmap",
+  query = {
+    from = { type = "number", code = "bad_range", hint = "unix seconds, or seconds before now as in from=-3600" },
+    to = { type = "number", code = "bad_range", hint = "unix seconds, or seconds before now" },
+    step = { type = "integer", min = 1, max = 86400, hint = "a whole number of seconds, 1 to 86400" },
+    route = { type = "string", hint = "a route as GET signals names it; without it all" },
+  },
+  answers = { [200] = "Latencies" },
+  errors = { [400] = "bad_range bad_step too_many_steps", [404] = "unknown_route" },
+}, guarded(function(req)
   local now, q = os.time(), req.query
   local from, to = time(q.from, now - 900, now), time(q.to, now, now)
   if not from or not to or from >= to or from < 0 then
@@ -95,11 +110,18 @@ local function listing()
   }
 end
 
-app:get("/", function(req)
+app:get("/", {
+  summary = "Where to go from here; for browsers, the dashboard",
+  answers = { [200] = { ["*"] = "string" } }, plain = true,
+}, function(req)
   if (req.headers["accept"] or ""):find("text/html", 1, true) then return file(req, "index.html") end
   return admin.guard(req, listing)
 end)
 
-app:get("/ui/:file", function(req) return file(req, req.params.file) end)
+app:get("/ui/:file", {
+  summary = "A file of the dashboard. Needs no token",
+  answers = { [200] = "string", [304] = false }, produces = "text/*",
+  errors = { [404] = "unknown_file" },
+}, function(req) return file(req, req.params.file) end)
 
 return app

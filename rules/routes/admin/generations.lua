@@ -7,7 +7,12 @@ local p = require "perilune"
 local app = admin.app()
 local control = admin.control
 
-app:post(admin.path "reload", function()
+app:post(admin.path "reload", {
+  summary = "Loads what is in the folder now; answers when it is decided",
+  role = "admin",
+  answers = { [200] = "Reload" },
+  errors = { [422] = "reload_refused" },
+}, function()
   local record = overlay.reload()
   if record.result == "refused" then
     return 422, p.json.encode {
@@ -20,7 +25,10 @@ app:post(admin.path "reload", function()
   return admin.envelope(record)
 end)
 
-app:get(admin.path "generations", function()
+app:get(admin.path "generations", {
+  summary = "What is in force, what can be restored, what happened",
+  answers = { [200] = "Generations" },
+}, function()
   local total, ready, alive, current = control.workers()
   return admin.envelope {
     active = admin.stats.generation().active,
@@ -31,7 +39,12 @@ app:get(admin.path "generations", function()
   }
 end)
 
-app:post(admin.path "generations/:id/restore", function(req)
+app:post(admin.path "generations/:id/restore", {
+  summary = "Puts an older generation in force again",
+  role = "admin",
+  answers = { [200] = { generation = "integer", workers_switched = "boolean" } },
+  errors = { [400] = "bad_generation", [404] = "unknown_generation" },
+}, function(req)
   local id = tonumber(req.params.id)
   if not id or id < 1 or id % 1 ~= 0 then return admin.problem(400, "bad_generation", "a generation is a number like 3") end
   if not control.restore(id) then

@@ -3,6 +3,8 @@
 local admin = require "perilune.admin"
 local app = admin.open_app()
 
+local VERBOSE = { verbose = { type = "string", hint = "anything" } }
+
 local function answer(req, checks)
   local ok, lines = true, {}
   for _, check in ipairs(checks) do
@@ -19,9 +21,18 @@ local function live(req)
   return answer(req, { { "a worker is alive", alive > 0 } })
 end
 
-app:get("/livez", live)
-app:get("/healthz", live)
-app:get("/readyz", function(req)
+app:get("/livez", {
+  summary = "Is the engine alive? 503 when it is not; ?verbose names the checks. Needs no token",
+  query = VERBOSE, answers = { [200] = "string", [503] = "string" }, produces = "text/plain",
+}, live)
+app:get("/healthz", {
+  summary = "Is the engine alive? 503 when it is not; ?verbose names the checks. Needs no token",
+  query = VERBOSE, answers = { [200] = "string", [503] = "string" }, produces = "text/plain",
+}, live)
+app:get("/readyz", {
+  summary = "Should the engine get traffic? 503 while draining, or when no worker is ready; ?verbose names the checks. Needs no token",
+  query = VERBOSE, answers = { [200] = "string", [503] = "string" }, produces = "text/plain",
+}, function(req)
   local total, ready = admin.control.workers()
   return answer(req, {
     { "not draining", not admin.control.draining() },

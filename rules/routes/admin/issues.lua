@@ -86,28 +86,40 @@ local function filtered(query)
   return out
 end
 
-app:get(admin.path "issues", function(req)
-  local state = req.query.state
-  if state and state ~= "open" and state ~= "closed" then return admin.problem(400, "bad_state", "state is 'open' or 'closed'") end
-  return admin.envelope { issues = filtered { state = state, type = req.query.type, route = req.query.route }, learning = book:learning() }
+app:get(admin.path "issues", {
+  summary = "What is wrong, or was",
+  query = admin.paged({ state = { type = "string", values = { "open", "closed" }, hint = "'open' or 'closed'" }, type = { type = "string", most = 200, hint = "a type of issues" },
+    route = { type = "string", hint = "a route as GET signals names it" } }, 500, 5000),
+  answers = { [200] = { issues = { "Issue" }, learning = "Learning" } },
+  errors = { [400] = "bad_state bad_limit bad_cursor" },
+}, function(req)
+  local issues, more, wrong = admin.page(req, filtered(req.asked), function(issue) return issue.id end)
+  if not issues then return unpack(wrong) end
+  return admin.envelope({ issues = issues, learning = book:learning() }, nil, more)
 end)
 
-app:get(admin.path "issues/:id", function(req)
+app:get(admin.path "issues/:id", {
+  summary = "One issue",
+  answers = { [200] = "Issue" },
+  errors = { [404] = "unknown_issue" },
+}, function(req)
   for _, issue in ipairs(book:list()) do
     if issue.id == req.params.id then return admin.envelope(show(issue)) end
   end
   return admin.problem(404, "unknown_issue", "there is no issue of this id; see GET issues")
 end)
 
-app:post(admin.path "analyze", function(req)
-  local asked, wrong = {}
-  if req.body and req.body ~= "" then
-    asked, wrong = admin.body(req, {
-      endpoint = { type = "string", pattern = "^/", hint = "a path, as in \"/api/users\"" },
-      priority = { type = "string", values = { "critical", "high", "normal", "low" }, hint = "critical, high, normal or low" },
-    })
-    if not asked then return unpack(wrong) end
-  end
+app:post(admin.path "analyze", {
+  summary = "What is wrong now, and what was looked at",
+  body = {
+    endpoint = { type = "string", pattern = "^/", hint = "a path, as in \"/api/users\"" },
+    priority = { type = "string", values = { "critical", "high", "normal", "low" }, hint = "critical, high, normal or low" },
+  },
+  body_optional = true,
+  answers = { [200] = { endpoint = "string|null", priority = "string", issues = { "Issue" }, looked_at = { "Thing" }, learning = "Learning", note = "string|null",
+    cost = { memory_bytes = "integer", tick_ms = "number", mean_tick_ms = "number" } } },
+}, function(req)
+  local asked = req.input
   look()
   local looked, routes = p.json.array(), 0
   for _, thing in ipairs(book.things) do
@@ -127,7 +139,10 @@ app:post(admin.path "analyze", function(req)
   }
 end)
 
-app:get(admin.path "signals", function()
+app:get(admin.path "signals", {
+  summary = "What is watched, with units, and what is usual",
+  answers = { [200] = { signals = { "Signal" }, things = { "Thing" } } },
+}, function()
   return admin.envelope { signals = admin.watch.signals(), things = admin.watch.things() }
 end)
 

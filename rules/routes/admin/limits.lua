@@ -2,7 +2,10 @@
 local admin = require "perilune.admin"
 local app = admin.app()
 
-app:get(admin.path "limits", function()
+app:get(admin.path "limits", {
+  summary = "What each limit lets in, holds back and turns away",
+  answers = { [200] = "Limits" },
+}, function()
   local counts = {}
   for _, counter in ipairs(admin.stats.counters()) do counts[counter.name] = counter.value end
   return admin.envelope {

@@ -9,7 +9,10 @@ local function seconds_between_records()
   end
 end
 
-app:get(admin.path "resources/machine", function()
+app:get(admin.path "resources/machine", {
+  summary = "CPU, memory, pressure, disks, network, files and our processes, as of the last second",
+  answers = { [200] = "Machine" },
+}, function()
   local data = { not_available = {}, processes = admin.machine.processes(), recorded_every_s = seconds_between_records(), sampled_every_s = 1 }
   for _, figure in ipairs(admin.machine.figures()) do
     local section = data[figure.section] or {}

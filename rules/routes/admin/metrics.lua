@@ -18,7 +18,13 @@ local function metrics(req)
   return 200, text, { ["Content-Type"] = content_type }
 end
 
-app:get("/metrics", metrics)
-app:get(admin.path "metrics", metrics)
+app:get("/metrics", {
+  summary = "Prometheus text or OpenMetrics, as the scraper prefers",
+  answers = { [200] = "string" }, produces = "text/plain",
+}, metrics)
+app:get(admin.path "metrics", {
+  summary = "Prometheus text or OpenMetrics, as the scraper prefers",
+  answers = { [200] = "string" }, produces = "text/plain",
+}, metrics)
 
 return app

@@ -28,7 +28,16 @@ local function what_counts()
   return routes, phases
 end
 
-app:get(admin.path "patterns", function(req)
+app:get(admin.path "patterns", {
+  summary = "How the service behaves, as a few named patterns",
+  query = {
+    from = { type = "number", code = "bad_range", hint = "unix seconds, or seconds before now as in from=-86400" },
+    to = { type = "number", code = "bad_range", hint = "unix seconds, or seconds before now" },
+    step = { type = "integer", min = 1, max = 86400, hint = "a whole number of seconds, 1 to 86400" },
+  },
+  answers = { [200] = "Patterns" },
+  errors = { [400] = "bad_range bad_step too_many_steps" },
+}, function(req)
   local now, q = os.time(), req.query
   local from, to = time(q.from, now - 86400, now), time(q.to, now, now)
   if not from or not to or from >= to or from < 0 then

@@ -78,11 +78,18 @@ local function options_of(pool_type, asked)
   return entry
 end
 
-app:get(admin.path "resources/pools", function() return admin.envelope { pools = pools.list() } end)
+app:get(admin.path "resources/pools", {
+  summary = "Every pool of connections, all workers together",
+  answers = { [200] = { pools = { "Pool" } } },
+}, function() return admin.envelope { pools = pools.list() } end)
 
-app:post(admin.path "resources/pools", function(req)
-  local asked, refused = admin.body(req, fields)
-  if not asked then return unpack(refused) end
+app:post(admin.path "resources/pools", {
+  summary = "Makes a pool, which survives restarts",
+  body = fields,
+  answers = { [201] = "Pool" },
+  errors = { [409] = "pool_exists", [422] = "invalid_fields pool_refused", [503] = "not_kept not_open" },
+}, function(req)
+  local asked = req.input
   if asked.min_size and asked.max_size and asked.min_size > asked.max_size then
     return admin.problem(422, "invalid_fields", "'min_size' is above 'max_size'", nil,
       { errors = p.json.array { { pointer = "/min_size", detail = "'min_size' is above 'max_size'" } } })
@@ -110,30 +117,40 @@ app:post(admin.path "resources/pools", function(req)
   return 201, p.json.encode(admin.envelope(pool)), { ["Content-Type"] = "application/json", Location = admin.path("resources/pools/" .. id) }
 end)
 
-app:get(admin.path "resources/pools/:id", function(req)
+app:get(admin.path "resources/pools/:id", {
+  summary = "One pool",
+  answers = { [200] = "Pool" },
+  errors = { [404] = "unknown_pool" },
+}, function(req)
   local pool = find(req.params.id)
   if not pool then return missing() end
   return admin.envelope(pool)
 end)
 
-app:get(admin.path "resources/pools/:id/statements", function(req)
+app:get(admin.path "resources/pools/:id/statements", {
+  summary = "What its statements cost, the most expensive first",
+  answers = { [200] = { statements = { "Statement" } } },
+  errors = { [404] = "unknown_pool" },
+}, function(req)
   if not find(req.params.id) then return missing() end
   local list = pools.statements(req.params.id)
   table.sort(list, function(a, b) return a.time_ms.mean * a.time_ms.count > b.time_ms.mean * b.time_ms.count end)
   return admin.envelope { statements = list }
 end)
 
-app:post(admin.path "resources/pools/:id/explain", function(req)
+app:post(admin.path "resources/pools/:id/explain", {
+  summary = "What the server means to do with a statement, without doing it",
+  body = { statement = { type = "string", pattern = "%S", required = true, hint = "one statement; '?' stands for any constant, as in GET resources/pools/:id/statements" } },
+  answers = { [200] = "Plan" },
+  errors = { [404] = "unknown_pool", [409] = "no_database not_configured", [422] = "invalid_fields not_explained", [503] = "not_explained" },
+}, function(req)
   local id = req.params.id
   local pool = find(id)
   if not pool then return missing() end
   if pool.pool_type ~= "database" then return admin.problem(409, "no_database", "this pool is no database") end
-  local asked, refused = admin.body(req, { statement = { type = "string", pattern = "%S", required = true,
-    hint = "one statement; '?' stands for any constant, as in GET resources/pools/:id/statements" } })
-  if not asked then return unpack(refused) end
   local known, db = pcall(p.postgres, id)
   if not known then return admin.problem(409, "not_configured", "this pool is going, or has just come; ask again") end
-  local plan, why, state = explain(db, asked.statement)
+  local plan, why, state = explain(db, req.input.statement)
   if not plan then return admin.problem(state and state:find("^08") and 503 or 422, "not_explained", why, nil, { sqlstate = state }) end
   return admin.envelope(plan)
 end)
@@ -144,12 +161,16 @@ for _, name in ipairs { "max_size", "min_size", "wait_timeout_ms", "statement_ti
   changeable[name] = fields[name]
 end
 
-app:patch(admin.path "resources/pools/:id", function(req)
+app:patch(admin.path "resources/pools/:id", {
+  summary = "Changes a pool at once, and keeps it so; connections stay",
+  body = changeable,
+  answers = { [200] = "Pool" },
+  errors = { [404] = "unknown_pool", [422] = "invalid_fields", [503] = "not_kept" },
+}, function(req)
   local id = req.params.id
   local pool = find(id)
   if not pool then return missing() end
-  local asked, refused = admin.body(req, changeable)
-  if not asked then return unpack(refused) end
+  local asked = req.input
   local done, what, word = pools.resize(id, asked.min_size, asked.max_size)
   if not done then return admin.problem(word == "unknown_pool" and 404 or 422, word, what) end
   local now = find(id)
@@ -166,17 +187,19 @@ app:patch(admin.path "resources/pools/:id", function(req)
   return admin.envelope(find(id) or now)
 end)
 
-app:delete(admin.path "resources/pools/:id", function(req)
+app:delete(admin.path "resources/pools/:id", {
+  summary = "Ends a pool that the API made: at once with force, else when its connections have done",
+  query = { force = { type = "boolean", status = 422, hint = "true or false" } },
+  answers = { [202] = "Pool", [204] = false },
+  errors = { [404] = "unknown_pool", [409] = "pool_configured pool_in_use", [422] = "bad_force", [503] = "not_kept" },
+}, function(req)
   local id = req.params.id
-  local force = req.query.force
-  if force ~= nil and force ~= "true" and force ~= "false" then
-    return admin.problem(422, "bad_force", "force is true or false")
-  end
+  local force = req.asked.force
   local pool = find(id)
   local section, entry = kept(id, overlay.read())
   if not pool and not section then return missing() end
   if pool and pool.draining then
-    if force == "true" then pools.delete(id, true) end
+    if force then pools.delete(id, true) end
     return 202, p.json.encode(admin.envelope(pool)), { ["Content-Type"] = "application/json" }
   end
   if not is_ours(entry) then
@@ -186,7 +209,7 @@ app:delete(admin.path "resources/pools/:id", function(req)
   if not record then
     return admin.problem(refusal and 409 or 503, refusal and "pool_in_use" or "not_kept", why, nil, { problems = refusal and refusal.problems })
   end
-  pools.delete(id, force == "true")
+  pools.delete(id, force == true)
   return 204
 end)
 

@@ -59,7 +59,11 @@ app:every(0.5, "sizes of pools", function()
   end
 end)
 
-app:get(admin.path "resources/pools/:id/sizing", function(req)
+app:get(admin.path "resources/pools/:id/sizing", {
+  summary = "What is advised for a pool now, and from what",
+  answers = { [200] = "Sizing" },
+  errors = { [404] = "unknown_pool" },
+}, function(req)
   local id, known = req.params.id, false
   for _, pool in ipairs(admin.pools.list()) do known = known or pool.id == id end
   if not known then return admin.problem(404, "unknown_pool", "there is no pool of this id; see GET resources/pools") end

@@ -2,7 +2,12 @@
 local admin = require "perilune.admin"
 local app = admin.app()
 
-app:get(admin.path "stats", function(req)
+app:get(admin.path "stats", {
+  summary = "What was measured, over a window of seconds or since the start",
+  query = { window = { type = "string", most = 20, hint = "a number of seconds up to 86400, or 'all'" } },
+  answers = { [200] = "Stats" },
+  errors = { [400] = "bad_window" },
+}, function(req)
   local seconds, wrong = admin.window(req)
   if not seconds then return admin.problem(400, "bad_window", wrong) end
   local data = admin.stats.stats(seconds)

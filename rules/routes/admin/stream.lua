@@ -75,7 +75,11 @@ local function serve(client, write)
   end
 end
 
-app:get(admin.path "stream", function(req)
+app:get(admin.path "stream", {
+  summary = "Server-sent events: tick (each second), issue, suggestion, trial, alert, reload, dropped",
+  answers = { [200] = "string" }, produces = "text/event-stream", headers = { ["Last-Event-ID"] = "goes on behind that event" },
+  errors = { [503] = "too_many_streams" },
+}, function(req)
   if not owner then begin() end
   local most = admin.setting "stream.clients"
   if count() >= most then

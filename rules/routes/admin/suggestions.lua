@@ -28,6 +28,8 @@ app:every(0.25, "goes on with trials", function() t:tick() end)
 
 -- ---- what is shown ----
 
+local IF_MATCH = { ["If-Match"] = "the etag of what was read: refused (412) when it has changed since" }
+
 local function time(ms) return ms and os.date("!%Y-%m-%dT%H:%M:%SZ", math.floor(ms / 1000)) or p.json.null end
 
 local HIDDEN = { key = true, seen_ms = true, raised_ms = true, changed_ms = true, ended_ms = true, until_ms = true }
@@ -71,11 +73,6 @@ local function asked_for(req)
   return sug
 end
 
-local function body(req, fields)
-  if not req.body or req.body == "" then return {} end
-  return admin.body(req, fields)
-end
-
 -- NOT_ENOUGH_DATA and OPTIMIZED are answers, too.
 local function verdict(list)
   local kept = admin.keep.get "analyzer"
@@ -100,14 +97,16 @@ local function touches(sug, route)
   return sug.target == route
 end
 
-app:get(admin.path "suggestions", function(req)
-  local q = req.query
-  local limit, cursor = tonumber(q.limit or LIMIT), tonumber(q.cursor or 0)
-  if not limit or limit < 1 or limit > LIMIT_MOST or limit ~= math.floor(limit) then return admin.problem(400, "bad_limit", "limit is a whole number, 1 to 500") end
-  if not cursor or cursor < 0 then return admin.problem(400, "bad_cursor", "cursor is what the answer before gave as next_cursor") end
-  if q.order and orders[q.order] == nil then return admin.problem(400, "bad_order", "order is rank, roi or newest") end
-  local open = t.book:ranked()
-  local all, out = {}, p.json.array()
+app:get(admin.path "suggestions", {
+  summary = "What to change, what that would gain, and what became of it",
+  query = admin.paged({ state = { type = "string", most = 100, hint = "'open', 'all' or a state as suggestions have it" }, class = { type = "string", most = 100, hint = "a class of suggestions" },
+    priority = { type = "string", most = 100, hint = "a priority as suggestions have it" }, route = { type = "string", hint = "a route as GET signals names it" },
+    order = { type = "string", values = { "rank", "roi", "newest" }, hint = "rank, roi or newest" } }, LIMIT, LIMIT_MOST),
+  answers = { [200] = { answer = "=SUGGESTIONS|NOT_ENOUGH_DATA|OPTIMIZED", suggestions = { "Suggestion" }, total = "integer", next_cursor = "string|null", frozen = "object|null",
+    quarantined = "object|null" } },
+  errors = { [400] = "bad_limit bad_cursor bad_order" },
+}, function(req)
+  local q, open, all = req.asked, t.book:ranked(), {}
   for _, sug in ipairs(open) do all[#all + 1] = sug end
   for _, sug in ipairs(t.book.ended) do all[#all + 1] = sug end
   local list = {}
@@ -119,12 +118,17 @@ app:get(admin.path "suggestions", function(req)
     end
   end
   if orders[q.order] then table.sort(list, orders[q.order]) end
-  for i = cursor + 1, math.min(#list, cursor + limit) do out[#out + 1] = show(list[i]) end
-  return answer(200, { answer = verdict(open), suggestions = out, total = #list, next_cursor = cursor + limit < #list and tostring(cursor + limit) or p.json.null,
-    frozen = t.desk.frozen or p.json.null, quarantined = next(t.book.quarantined) and t.book.quarantined or p.json.null })
+  local out, more, wrong = admin.page(req, list, function(sug) return sug.id end)
+  if not out then return unpack(wrong) end
+  for i, sug in ipairs(out) do out[i] = show(sug) end
+  return admin.envelope({ answer = verdict(open), suggestions = out, total = #list, next_cursor = more or p.json.null,
+    frozen = t.desk.frozen or p.json.null, quarantined = next(t.book.quarantined) and t.book.quarantined or p.json.null }, nil, more)
 end)
 
-app:get(admin.path "suggestions/facts", function() return answer(200, t:snapshot()) end)
+app:get(admin.path "suggestions/facts", {
+  summary = "What rules of suggestions see now: a fixture for their tests",
+  answers = { [200] = "object" },
+}, function() return answer(200, t:snapshot()) end)
 
 local function sum(counts, rules, by)
   local out = {}
@@ -138,7 +142,10 @@ local function sum(counts, rules, by)
   return out
 end
 
-app:get(admin.path "suggestions/analytics", function()
+app:get(admin.path "suggestions/analytics", {
+  summary = "How suggestions did, by rule and class, and how well their gains were predicted",
+  answers = { [200] = "Analytics" },
+}, function()
   local b = t.book
   local took, n, errors = 0, 0, {}
   for _, sug in ipairs(b.ended) do
@@ -158,7 +165,12 @@ app:get(admin.path "suggestions/analytics", function()
     mean_time_to_verified_s = n > 0 and took / n / 1000 or p.json.null, saved = { user_seconds = b.saved_s, cpu_seconds = b.saved_cpu_s } })
 end)
 
-app:get(admin.path "suggestions/:id", function(req)
+app:get(admin.path "suggestions/:id", {
+  summary = "One suggestion",
+  headers = IF_MATCH,
+  answers = { [200] = "Suggestion" },
+  errors = { [404] = "unknown_suggestion", [412] = "changed" },
+}, function(req)
   local sug, refused = asked_for(req)
   if not sug then return unpack(refused) end
   return shown(sug)
@@ -215,12 +227,7 @@ local function queue(req)
   if sug.state == "BLOCKED" then
     return admin.problem(409, "blocked", ("it waits for %s"):format(#sug.blocked_by > 0 and table.concat(sug.blocked_by, ", ") or "the cause that " .. tostring(sug.inhibited_by) .. " found"))
   end
-  local given = {}
-  if req.body and req.body ~= "" then
-    given = p.json.decode(req.body)
-    if type(given) ~= "table" then return admin.problem(400, "bad_json", "the body is a JSON object, as in {\"pool_size_increase\": 10}") end
-  end
-  local changes, bad = with_overrides(sug, given)
+  local changes, bad = with_overrides(sug, req.input)
   if not changes then return unpack(bad) end
   sug.asked = changes
   local done, why = t.book:move(sug, "QUEUED", "operator", "applied", admin.trials.now_ms())
@@ -230,22 +237,41 @@ local function queue(req)
   return shown(sug, 202)
 end
 
-app:post(admin.path "suggestions/:id/apply", queue)
-app:post(admin.path "suggestions/:id/approve", queue)
+app:post(admin.path "suggestions/:id/apply", {
+  summary = "Puts a suggestion on trial; the body may set something else, within bounds",
+  headers = IF_MATCH, body = { ["*"] = true }, body_optional = true,
+  answers = { [202] = "Suggestion" },
+  errors = { [404] = "unknown_suggestion", [412] = "changed", [409] = "advice not_open blocked nothing_to_do", [422] = "invalid_fields", [503] = "not_journaled" },
+}, queue)
+app:post(admin.path "suggestions/:id/approve", {
+  summary = "Puts a suggestion on trial",
+  headers = IF_MATCH, body = { ["*"] = true }, body_optional = true,
+  answers = { [202] = "Suggestion" },
+  errors = { [404] = "unknown_suggestion", [412] = "changed", [409] = "advice not_open blocked nothing_to_do", [422] = "invalid_fields", [503] = "not_journaled" },
+}, queue)
 
-app:post(admin.path "suggestions/:id/dry-run", function(req)
+app:post(admin.path "suggestions/:id/dry-run", {
+  summary = "What applying it would do, and what is in the way",
+  headers = IF_MATCH, body = { ["*"] = true }, body_optional = true,
+  answers = { [200] = { changes = { { name = "string", from = "boolean|number", to = "boolean|number" } }, advice = "string?", would_begin = "boolean?", in_the_way = "string|null?" } },
+  errors = { [404] = "unknown_suggestion", [412] = "changed", [409] = "nothing_to_do", [422] = "invalid_fields" },
+}, function(req)
   local sug, refused = asked_for(req)
   if not sug then return unpack(refused) end
   if not sug.operations then return answer(200, { advice = sug.advice, changes = p.json.array() }) end
-  local given = req.body and req.body ~= "" and p.json.decode(req.body) or {}
-  local changes, bad = with_overrides(sug, type(given) == "table" and given or {})
+  local changes, bad = with_overrides(sug, req.input)
   if not changes then return unpack(bad) end
   local why = t.desk:refuses({ rule = sug.rule, target = sug.target, group = sug.coupling_group, changes = changes, by = "operator" }, admin.trials.now_ms(), t.env)
   return answer(200, { changes = changes, would_begin = why == nil and sug.state == "OPEN", in_the_way = why or sug.state ~= "OPEN" and "it is " .. sug.state or p.json.null,
     impact = sug.impact, verify = sug.verify })
 end)
 
-app:post(admin.path "suggestions/:id/rollback", function(req)
+app:post(admin.path "suggestions/:id/rollback", {
+  summary = "Takes a trial, or what it has kept, back",
+  headers = IF_MATCH,
+  answers = { [200] = "Suggestion" },
+  errors = { [404] = "unknown_suggestion", [412] = "changed", [409] = "nothing_kept superseded", [503] = "not_kept" },
+}, function(req)
   local sug, refused = asked_for(req)
   if not sug then return unpack(refused) end
   local at = admin.trials.now_ms()
@@ -275,12 +301,11 @@ app:post(admin.path "suggestions/:id/rollback", function(req)
   return shown(sug)
 end)
 
-local function closer(state, fields, apply)
+local function closer(state, apply)
   return function(req)
     local sug, refused = asked_for(req)
     if not sug then return unpack(refused) end
-    local asked, bad = body(req, fields)
-    if not asked then return unpack(bad) end
+    local asked = req.input
     if sug.ended_ms or sug.state == "RUNNING" or sug.state == "QUEUED" then return admin.problem(409, "not_open", ("it is %s"):format(sug.state)) end
     local why, problem = apply(sug, asked)
     if problem then return unpack(problem) end
@@ -294,49 +319,70 @@ end
 
 local seconds = { type = "integer", min = 1, max = 31536000, hint = "a whole number of seconds, up to a year" }
 
-app:post(admin.path "suggestions/:id/dismiss", closer("DISMISSED", { reason = { type = "string", required = true, hint = "a text: why" }, seconds = seconds },
-  function(sug, asked)
-    sug.until_ms = asked.seconds and admin.trials.now_ms() + asked.seconds * 1000 or nil
-    if not asked.reason then return nil, { admin.problem(422, "invalid_fields", "'reason' is missing: a text: why") } end
-    return asked.reason
-  end))
+local CLOSED = { [404] = "unknown_suggestion", [412] = "changed", [409] = "not_open not_advice", [422] = "invalid_fields", [503] = "not_journaled" }
 
-app:post(admin.path "suggestions/:id/snooze", closer("SNOOZED", { seconds = seconds, reason = { type = "string", hint = "a text: why" } },
-  function(sug, asked)
-    sug.until_ms = admin.trials.now_ms() + (asked.seconds or SNOOZE_S) * 1000
-    return asked.reason or "snoozed"
-  end))
+app:post(admin.path "suggestions/:id/dismiss", {
+  summary = "Says no to a suggestion, for a while or for good",
+  headers = IF_MATCH, body = { reason = { type = "string", required = true, hint = "a text: why" }, seconds = seconds }, body_optional = true,
+  answers = { [200] = "Suggestion" }, errors = CLOSED,
+}, closer("DISMISSED", function(sug, asked)
+  sug.until_ms = asked.seconds and admin.trials.now_ms() + asked.seconds * 1000 or nil
+  return asked.reason
+end))
 
-app:post(admin.path "suggestions/:id/done", closer("DONE", { by = { type = "string", hint = "a name" }, note = { type = "string", hint = "a text" } },
-  function(sug, asked)
-    if not sug.advice then return nil, { admin.problem(409, "not_advice", "the engine does this one: POST suggestions/" .. sug.id .. "/apply") } end
-    return asked.note or asked.by and "done by " .. asked.by or "done"
-  end))
+app:post(admin.path "suggestions/:id/snooze", {
+  summary = "Asks again later",
+  headers = IF_MATCH, body = { seconds = seconds, reason = { type = "string", hint = "a text: why" } }, body_optional = true,
+  answers = { [200] = "Suggestion" }, errors = CLOSED,
+}, closer("SNOOZED", function(sug, asked)
+  sug.until_ms = admin.trials.now_ms() + (asked.seconds or SNOOZE_S) * 1000
+  return asked.reason or "snoozed"
+end))
+
+app:post(admin.path "suggestions/:id/done", {
+  summary = "Says that advice was followed",
+  headers = IF_MATCH, body = { by = { type = "string", hint = "a name" }, note = { type = "string", hint = "a text" } }, body_optional = true,
+  answers = { [200] = "Suggestion" }, errors = CLOSED,
+}, closer("DONE", function(sug, asked)
+  if not sug.advice then return nil, { admin.problem(409, "not_advice", "the engine does this one: POST suggestions/" .. sug.id .. "/apply") } end
+  return asked.note or asked.by and "done by " .. asked.by or "done"
+end))
 
 -- ---- trials ----
 
-app:get(admin.path "trials", function()
+app:get(admin.path "trials", {
+  summary = "Experiments: those under way, and those that ended",
+  answers = { [200] = { trials = { "Trial" }, frozen = "object|null", leases_expired = "integer" } },
+}, function()
   local list = p.json.array()
   for _, one in ipairs(t.desk.running) do list[#list + 1] = show_trial(one) end
   for _, one in ipairs(t.desk.ended) do list[#list + 1] = show_trial(one) end
   return answer(200, { trials = list, frozen = t.desk.frozen or p.json.null, leases_expired = admin.trials.expired() })
 end)
 
-app:get(admin.path "trials/:id", function(req)
+app:get(admin.path "trials/:id", {
+  summary = "One trial",
+  answers = { [200] = "Trial" },
+  errors = { [404] = "unknown_trial" },
+}, function(req)
   local one = t.desk:find(req.params.id)
   if not one then return admin.problem(404, "unknown_trial", "there is no trial of this id; see GET trials") end
   return answer(200, show_trial(one))
 end)
 
-app:post(admin.path "trials", function(req)
-  local asked, refused = admin.body(req, {
-    changes = { type = "table", required = true, hint = "an object of settings by name, as in {\"pool.main.max\": 30}" },
+app:post(admin.path "trials", {
+  summary = "Begins a trial without a suggestion",
+  body = {
+    changes = { type = "object", required = true, hint = "an object of settings by name, as in {\"pool.main.max\": 30}" },
     metric = { type = "string", pattern = "^[a-z0-9_]+$", hint = "a figure of a route: mean_ms, p95_ms, pool_wait, ..." },
     direction = { type = "string", values = { "down", "up" }, hint = "down or up: what is better" },
     route = { type = "string", hint = "a route as GET signals names it; without it all" },
     reason = { type = "string", hint = "a text: why" },
-  })
-  if not asked then return unpack(refused) end
+  },
+  answers = { [202] = "Trial" },
+  errors = { [404] = "unknown_route", [409] = "cannot_begin", [422] = "invalid_fields" },
+}, function(req)
+  local asked = req.input
   local list, group, settle = {}, nil, 1
   for name, to in pairs(asked.changes) do
     local now = t.env.read(name)
@@ -363,16 +409,23 @@ app:post(admin.path "trials", function(req)
   return answer(202, show_trial(one))
 end)
 
-app:post(admin.path "trials/:id/stop", function(req)
+app:post(admin.path "trials/:id/stop", {
+  summary = "Stops a trial; the stable settings are back",
+  answers = { [200] = "Trial" },
+  errors = { [404] = "unknown_trial" },
+}, function(req)
   local one = t.desk:stop(req.params.id, "ABORTED", "stopped by an operator", admin.trials.now_ms(), t.env)
   if not one then return admin.problem(404, "unknown_trial", "no trial of this id runs; see GET trials") end
   t:tick()
   return answer(200, show_trial(one))
 end)
 
-app:post(admin.path "tuning/freeze", function(req)
-  local asked, refused = body(req, { reason = { type = "string", hint = "a text: why" } })
-  if not asked then return unpack(refused) end
+app:post(admin.path "tuning/freeze", {
+  summary = "No trial begins from now on",
+  body = { reason = { type = "string", most = 2000, hint = "a text: why" } }, body_optional = true,
+  answers = { [200] = { frozen = "object|null" } },
+}, function(req)
+  local asked = req.input
   t.desk:freeze(asked.reason or "by an operator", "api")
   t:tick()
   t:checkpoint()
@@ -380,7 +433,10 @@ app:post(admin.path "tuning/freeze", function(req)
   return answer(200, { frozen = t.desk.frozen })
 end)
 
-app:post(admin.path "tuning/resume", function()
+app:post(admin.path "tuning/resume", {
+  summary = "Trials may begin again",
+  answers = { [200] = { frozen = "object|null" } },
+}, function()
   t.desk:resume()
   t:checkpoint()
   t:persist()

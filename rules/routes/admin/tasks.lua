@@ -13,7 +13,10 @@ local function totals(processes)
   return sum
 end
 
-app:get(admin.path "resources/tasks", function()
+app:get(admin.path "resources/tasks", {
+  summary = "The task threads of all workers: what waits, runs, and how it ended",
+  answers = { [200] = "Tasks" },
+}, function()
   local stats = admin.task_stats()
   local data = totals(stats.processes)
   data.processes, data.kinds = stats.processes, stats.kinds

@@ -43,7 +43,19 @@ local function analysis(column, step, threshold)
   return out
 end
 
-app:get(admin.path "trends", function(req)
+app:get(admin.path "trends", {
+  summary = "The history of a route, or of all, by columns; for one signal its trend, volatility and forecast",
+  query = {
+    from = { type = "number", code = "bad_range", hint = "unix seconds, or seconds before now as in from=-3600" },
+    to = { type = "number", code = "bad_range", hint = "unix seconds, or seconds before now" },
+    step = { type = "integer", min = 0, max = 86400, hint = "a whole number of seconds, 1 to 86400" },
+    route = { type = "string", hint = "a route as GET signals names it; without it all" },
+    signal = { type = "string", hint = "one of the columns, as p95_ms" },
+    threshold = { type = "number", hint = "a number in the signal's unit" },
+  },
+  answers = { [200] = "Trend" },
+  errors = { [400] = "bad_range bad_step bad_threshold too_many_steps unknown_signal", [404] = "unknown_route" },
+}, function(req)
   local now, query = os.time(), req.query
   local from, to = time(query.from, now - 900, now), time(query.to, now, now)
   local step = tonumber(query.step or 0)

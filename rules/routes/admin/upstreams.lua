@@ -8,7 +8,10 @@ local upstreams = admin.upstreams
 
 local status = { unknown_upstream = 404, unknown_peer = 404, already_draining = 409, not_draining = 409 }
 
-app:get(admin.path "upstreams", function()
+app:get(admin.path "upstreams", {
+  summary = "Every upstream with its peers",
+  answers = { [200] = { upstreams = { "Upstream" } } },
+}, function()
   return admin.envelope { upstreams = upstreams.list() }
 end)
 
@@ -19,7 +22,7 @@ local function change(on)
       return admin.problem(422, "bad_address", "a peer is named by its address, like 10.0.0.1:8080; see GET upstreams")
     end
     local last = on and upstreams.undrained(name) == 1
-    if last and req.query.force ~= "true" then
+    if last and not req.asked.force then
       for _, upstream in ipairs(upstreams.list()) do
         for _, peer in ipairs(upstream.name == name and upstream.peers or {}) do
           if peer.address == address and peer.state ~= "draining" then
@@ -35,7 +38,17 @@ local function change(on)
   end
 end
 
-app:post(admin.path "upstreams/:name/peers/:address/drain", change(true))
-app:post(admin.path "upstreams/:name/peers/:address/undrain", change(false))
+app:post(admin.path "upstreams/:name/peers/:address/drain", {
+  summary = "No new requests for this peer",
+  query = { force = { type = "boolean", hint = "true or false: even the last one" } },
+  answers = { [200] = { upstream = "string", peer = "string", draining = "boolean" } },
+  errors = { [404] = "unknown_upstream unknown_peer", [409] = "last_peer already_draining not_draining", [422] = "bad_address" },
+}, change(true))
+app:post(admin.path "upstreams/:name/peers/:address/undrain", {
+  summary = "A peer takes requests again, slowly at first",
+  query = { force = { type = "boolean", hint = "true or false: even the last one" } },
+  answers = { [200] = { upstream = "string", peer = "string", draining = "boolean" } },
+  errors = { [404] = "unknown_upstream unknown_peer", [409] = "last_peer already_draining not_draining", [422] = "bad_address" },
+}, change(false))
 
 return app
