@@ -14,7 +14,7 @@
 -- for the shapes of answers). All of it may be left out; then the route judges for itself and is known by its name alone.
 --   summary, query, body (fields), body_optional (none is as good as {}), answers ({ [status] = shape, or false: no body }),
 --   errors ({ [status] = "code code" }), role ("read", "operate", "admin"; that of the method without it: read for GET, else
---   operate), produces (another content type than JSON's), plain (the answer has no envelope), headers ({ Name = "what it does" })
+--   operate), produces (another content type than JSON's), also (one besides), plain (the answer has no envelope), headers ({ Name = "what it does" })
 
 local core, require = ...
 

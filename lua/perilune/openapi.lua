@@ -46,7 +46,9 @@ local function of_text(text)
   if text:sub(1, 1) == "=" then return { enum = split(text:sub(2)) } end
   local words, types = split(text), array()
   if #words == 1 then return of_word(words[1]) end
-  for i, word in ipairs(words) do types[i] = PRIMITIVE[word] and word or nil end
+  for _, word in ipairs(words) do
+    if PRIMITIVE[word] then types[#types + 1] = word end
+  end
   if #types == #words then return { type = types } end
   local any = array()
   for i, word in ipairs(words) do any[i] = of_word(word) end
@@ -135,14 +137,13 @@ local function answer_of(status, shape, declaration)
   local out = { description = TITLES[status] or "An answer" }
   if shape == false then return out end
   local kind = declaration.produces or "application/json"
-  if declaration.produces then
-    out.content = { [kind] = { schema = schema(shape) } }
-  elseif declaration.plain then
+  if declaration.produces or declaration.plain then
     out.content = { [kind] = { schema = schema(shape) } }
   else
     out.content = { [kind] = { schema = { type = "object", required = array { "data", "meta" },
       properties = { data = schema(shape), meta = { ["$ref"] = "#/components/schemas/Meta" } } } } }
   end
+  if declaration.also then out.content[declaration.also] = { schema = { type = "string" } } end
   return out
 end
 

@@ -5,6 +5,7 @@ local files = require "tests.support.files"
 local http = require "tests.support.http"
 local loop = require "tests.support.loop"
 local process = require "tests.support.process"
+local schema = require "tests.support.schema"
 
 local engine = {}
 engine.__index = engine
@@ -41,6 +42,8 @@ local function read_ports(self)
   return true
 end
 
+local document_of
+
 local function launch(self)
   uv.fs_unlink(self.state .. "/ports.json") -- of an earlier run
   self.process = assert(process.start { command = engine.program(), args = arguments(self, self.options),
@@ -71,7 +74,10 @@ function engine.start(options)
   uv.fs_mkdir(self.state, 448) -- 0700
   files.write_tree(self.rules, options.rules or {})
   local ok, why = launch(self)
-  if ok then return self end
+  if ok then
+    pcall(document_of, self, { timeout_ms = 3000 }) -- now, so that no spec waits for it where time counts
+    return self
+  end
   files.remove(self.folder)
   error("the engine did not start: " .. why, 2)
 end
@@ -112,7 +118,39 @@ function engine:connect()
   return http.connect { address = self.listen }
 end
 
---- One request to the control port. A JSON body is decoded into `json`; a
+local documents = {} -- by program: what its own rules declare
+
+local function has_own_routes(self)
+  for path in pairs(self.options.rules or {}) do
+    if path:find "^routes/admin/" then return true end
+  end
+end
+
+-- The document of the engine's control API; nil where it cannot be had. Routes of a spec's own make it one of its own.
+function document_of(self, options)
+  local own = self.own_routes or has_own_routes(self)
+  local known = own and self.document or documents[engine.program()]
+  if known then return known end
+  local token = options.headers and options.headers.Authorization
+  local response = http.request { address = self.admin, authority = self.admin, path = "/openapi.json", timeout_ms = options.timeout_ms,
+    headers = token and { Authorization = token } or nil }
+  if not response or response.status ~= 200 then return nil end
+  known = schema.read(response.body)
+  if own then self.document = known else documents[engine.program()] = known end
+  return known
+end
+
+-- Every answer is as the engine's own document says.
+local function judge(self, options, response)
+  local path = (options.path or "/"):gsub("[?#].*$", "")
+  local document = document_of(self, options)
+  if not document then return end
+  local method = options.method or (options.body and "POST" or "GET")
+  local wrong = schema.judge(document, method, path, response)
+  if wrong then error(("%s %s: %d is not as /openapi.json says: %s\n%s"):format(method, options.path, response.status, wrong, response.body:sub(1, 2000)), 0) end
+end
+
+--- One request to the control port, whose answer is judged by the engine's own document unless `unjudged`. A JSON body is decoded into `json`; a
 -- table given as `json` is sent as one.
 function engine:admin_request(options)
   options = with_address(options, self.admin)
@@ -126,6 +164,7 @@ function engine:admin_request(options)
   if response and (response.headers["content-type"] or ""):find("json", 1, true) then
     response.json = json.decode(response.body)
   end
+  if response and not options.unjudged then judge(self, options, response) end
   return response, why
 end
 
@@ -137,6 +176,7 @@ end
 
 --- Writes a rule; the file appears whole.
 function engine:write_rule(path, text)
+  if path:find "^routes/admin/" then self.own_routes, self.document = true, nil end
   files.write(self.rules .. "/" .. path, text)
 end
 

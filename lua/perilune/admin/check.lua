@@ -20,13 +20,13 @@ local function hint_of(name, names)
   return near and (", did you mean '%s'?"):format(near) or ""
 end
 
--- JSON's arrays carry a metatable.
-local function is_array(value) return getmetatable(value) ~= nil end
+-- JSON's arrays carry a metatable. Many encoders write an empty object as an empty array.
+local function is_array(value) return getmetatable(value) ~= nil and next(value) ~= nil end
 
 local function is_of(kind, value)
   if kind == "integer" then return type(value) == "number" and value == math.floor(value) end
   if kind == "object" then return type(value) == "table" and not is_array(value) end
-  if kind == "array" then return type(value) == "table" and is_array(value) end
+  if kind == "array" then return type(value) == "table" and getmetatable(value) ~= nil end
   return type(value) == kind
 end
 

@@ -32,7 +32,7 @@ return {
   AuditEntry = { id = "string", at = "time", actor = "string", role = "string", method = "string", path = "string", status = "integer", code = "string?", ["fields?"] = "object" },
 
   Reload = { result = "string", cause = "string", at_unix_ms = "number", generation = "integer", problems = { { file = "string", line = "integer", message = "string" } }, workers_switched = "boolean?" },
-  Generations = { active = "integer", counters = map "integer", workers = { total = "integer", ready = "integer", alive = "integer", current = "integer" }, restorable = { "integer" }, history = { "Reload" } },
+  Generations = { active = "integer", counters = map "number", workers = { total = "integer", ready = "integer", alive = "integer", current = "integer" }, restorable = { "integer" }, history = { "Reload" } },
 
   Upstream = { name = "string", balance = "string", peers = { { address = "string", state = "string", health = "string", weight = "number", in_flight = "integer", attempts = "integer", answers = "integer",
     failures = "integer", retries = "integer", hedges = "integer", ejections = "integer", latency_ms = "number" } } },
@@ -52,7 +52,7 @@ return {
   Resources = { health = "string", health_of = map "string", machine = "Machine", pools = { "object" }, cache = "object", tasks = "object", findings = { "any" } },
 
   Issue = { id = "string", code = "string", type = "string", target = "string", state = "=open|closed", opened_at = "time", since = "time", closed_at = "time|null", severity = "string?", title = "string?" },
-  Learning = { things = "integer", ready = "integer", least = "integer", needed = "integer", done = "boolean", text = "string" },
+  Learning = { things = "integer", ready = "integer", least = "integer", needed = "integer", done = "boolean", text = "string?" },
   Thing = { kind = "string", name = "string", samples = "integer", learnt = "integer", needed = "integer", requests = "integer", now = map "number|null", usual = map "number|null", moved = "object" },
   Signal = { name = "string", kind = "string", unit = "string", doc = "string", scale = "string" },
   Trend = { route = "string|null", from = "number", to = "number", step_s = "integer", columns = map { "number|null" }, signal = "string?",

@@ -112,7 +112,7 @@ end
 
 app:get("/", {
   summary = "Where to go from here; for browsers, the dashboard",
-  answers = { [200] = { ["*"] = "string" } }, plain = true,
+  answers = { [200] = { ["*"] = "string" }, [304] = false }, plain = true, also = "text/html",
 }, function(req)
   if (req.headers["accept"] or ""):find("text/html", 1, true) then return file(req, "index.html") end
   return admin.guard(req, listing)

@@ -20,11 +20,11 @@ end
 
 app:get("/metrics", {
   summary = "Prometheus text or OpenMetrics, as the scraper prefers",
-  answers = { [200] = "string" }, produces = "text/plain",
+  answers = { [200] = "string" }, produces = "text/plain", also = "application/openmetrics-text",
 }, metrics)
 app:get(admin.path "metrics", {
   summary = "Prometheus text or OpenMetrics, as the scraper prefers",
-  answers = { [200] = "string" }, produces = "text/plain",
+  answers = { [200] = "string" }, produces = "text/plain", also = "application/openmetrics-text",
 }, metrics)
 
 return app
