@@ -308,6 +308,23 @@ static void record_refusal(struct conn *c, int status, size_t bytes)
     exchange_free(ex);
 }
 
+/* Texts of refusals are our own: nothing in them has to be escaped. */
+static const char *refusal_code(int status)
+{
+    switch (status) {
+    case 400: return "malformed_request";
+    case 408: return "request_timeout";
+    case 413: return "body_too_large";
+    case 414: return "target_too_long";
+    case 415: return "unknown_coding";
+    case 429: return "too_many_connections";
+    case 431: return "head_too_large";
+    case 501: return "not_implemented";
+    case 505: return "unknown_version";
+    default: return "refused";
+    }
+}
+
 void conn_refuse(struct conn *c, int status, const char *what, const char *rfc)
 {
     struct exchange *ex = c->ex;
@@ -334,12 +351,14 @@ void conn_refuse(struct conn *c, int status, const char *what, const char *rfc)
         record_refusal(c, status, c->cur.len);
     }
     struct str reason = status_reason(status);
-    size_t length = strlen(what) + strlen(rfc) + sizeof " (RFC )\n" - 1;
+    char text[512];
+    int length = snprintf(text, sizeof text,
+                          "{\"type\":\"about:blank\",\"title\":\"%.*s\",\"status\":%d,\"code\":\"%s\",\"detail\":\"%.200s (RFC %s)\"}\n",
+                          STR_ARG(reason), status, refusal_code(status), what, rfc);
     buf_printf(&c->stream.out,
-               "HTTP/1.1 %d %.*s\r\nContent-Type: text/plain; charset=utf-8\r\nDate: %.29s\r\n"
-               "%sContent-Length: %zu\r\nConnection: close\r\n\r\n%s (RFC %s)\n",
-               status, STR_ARG(reason), c->server->io->date, status == 429 ? "Retry-After: 1\r\n" : "",
-               length, what, rfc);
+               "HTTP/1.1 %d %.*s\r\nContent-Type: application/problem+json\r\nDate: %.29s\r\n"
+               "%sContent-Length: %d\r\nConnection: close\r\n\r\n%s",
+               status, STR_ARG(reason), c->server->io->date, status == 429 ? "Retry-After: 1\r\n" : "", length, text);
     linger(c);
 }
 

@@ -173,7 +173,7 @@ local function operation_id(method, path)
   for _, word in ipairs(words_of(path)) do
     for part in word:gmatch "[^_]+" do out = out .. part:sub(1, 1):upper() .. part:sub(2) end
   end
-  return out == method:lower() and out .. "Root" or out
+  return path:sub(1, #BASE) == BASE and out or out .. "AtRoot"
 end
 
 local function operation(method, path, declaration)

@@ -211,9 +211,9 @@ describe("tokens", function()
     } do
       local folder = files.temporary "perilune"
       files.write(folder .. "/perilune.lua", "return { admin_tokens = " .. text .. " }")
-      local code, _, err = engine.run { args = { "check", "--config", folder .. "/perilune.lua" } }
+      local code, out, err = engine.run { args = { "check", "--config", folder .. "/perilune.lua" } }
       assert.equal(2, code, text)
-      assert.matches(words, err, 1, true)
+      assert.matches(words, out .. err, 1, true)
       files.remove(folder)
     end
   end)
