@@ -82,7 +82,7 @@ end
 function process:wait(timeout_ms)
   loop.wait_until(function() return self:exited() end, timeout_ms or 10000, "the end of process " .. self.pid)
   -- A grandchild may hold the pipes; what it writes is not waited for.
-  pcall(loop.wait_until, function() return self.open_pipes == 0 end, 500)
+  pcall(loop.wait_until, function() return self.open_pipes == 0 end, 2000)
   for _, pipe in ipairs(self.pipes) do
     if not pipe:is_closing() then pipe:close() end
   end

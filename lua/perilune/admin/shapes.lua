@@ -40,6 +40,10 @@ return {
     draining = "boolean", statements = "integer", errors = "integer", timeouts = "integer", wait_timeout_ms = "number", idle_timeout_ms = "number", wait_time_ms = "Summary", use_time_ms = "Summary" },
   Statement = { calls = "integer", rows = "integer", errors = "integer", requests = "integer", calls_per_request = "number", most_per_request = "integer", time_ms = "Summary" },
   Plan = { plan = "object", cost = "number", rows = "number", scans = { "any" } },
+  Activity = { active = "number", blocked = "number", blocked_s = "number", idle_in_tx = "number", idle_in_tx_s = "number", looks = "integer?",
+    ["blocker?"] = { pid = "integer", waiting = "integer", statement = "string?", state = "string?" } },
+  Benchmark = { id = "string", state = "=queued|running|done|failed|cancelled", target = "string", progress = "number|null", result = "object|null", why = "string|null",
+    asked_at = "time", href = "string" },
   Sizing = { mode = "=off|suggest|on", window_s = "number", advice = "object|null", why = "string" },
 
   TaskKind = { kind = "string", priority = "string", queued = "integer", running = "integer", done = "integer", failed = "integer", expired = "integer", cancelled = "integer", refused = "integer", cpu_s = "number",

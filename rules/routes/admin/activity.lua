@@ -47,7 +47,11 @@ app:every(EVERY_S, "looks at the sessions of databases", function()
   if next(sums) then activity.put(sums, p.now()) end
 end)
 
-app:get(admin.path "resources/pools/:id/activity", function(req)
+app:get(admin.path "resources/pools/:id/activity", {
+  summary = "Who waits for a lock and for whom, and who idles in a transaction",
+  answers = { [200] = { now = "Activity", recent = "Activity", recent_s = "number" } },
+  errors = { [404] = "unknown_pool", [409] = "no_database", [503] = "not_seen" },
+}, function(req)
   local pool = find(req.params.id)
   if not pool then return admin.problem(404, "unknown_pool", "there is no pool of this id; see GET resources/pools") end
   if pool.pool_type ~= "database" then return admin.problem(409, "no_database", "this pool is no database") end

@@ -60,9 +60,13 @@ local function show(one)
     asked_at = os.date("!%Y-%m-%dT%H:%M:%SZ", math.floor(one.asked_ms / 1000)), href = admin.path("benchmark/" .. one.id) }
 end
 
-app:post(admin.path "benchmark", function(req)
-  local asked, refused = admin.body(req, fields)
-  if not asked then return unpack(refused) end
+app:post(admin.path "benchmark", {
+  summary = "Runs a benchmark of a route or of an upstream; answers where to look",
+  body = fields,
+  answers = { [202] = "Benchmark" },
+  errors = { [409] = "busy", [422] = "invalid_fields" },
+}, function(req)
+  local asked = req.input
   for name, range in pairs(bounds) do
     if asked[name] and not (asked[name] >= range[1] and asked[name] <= range[2]) then return invalid(name, ("'%s' is %s"):format(name, fields[name].hint)) end
   end
@@ -84,7 +88,10 @@ app:post(admin.path "benchmark", function(req)
   return 202, p.json.encode(admin.envelope(show(one))), { ["Content-Type"] = "application/json", Location = admin.path("benchmark/" .. one.id) }
 end)
 
-app:get(admin.path "benchmark", function()
+app:get(admin.path "benchmark", {
+  summary = "The last benchmarks, the newest first, and what one may ask for",
+  answers = { [200] = { benchmarks = { "Benchmark" }, limits = { ["*"] = "number" } } },
+}, function()
   local list = p.json.array {}
   for i, one in ipairs(benchmark.list()) do list[i] = show(one) end
   return admin.envelope { benchmarks = list, limits = most }
@@ -92,12 +99,21 @@ end)
 
 local function missing() return admin.problem(404, "unknown_benchmark", "there is no benchmark of this id; see GET benchmark") end
 
-app:get(admin.path "benchmark/:id", function(req)
+app:get(admin.path "benchmark/:id", {
+  summary = "One benchmark: state, progress, result",
+  answers = { [200] = "Benchmark" },
+  errors = { [404] = "unknown_benchmark" },
+}, function(req)
   local one = benchmark.find(req.params.id)
-  return one and admin.envelope(show(one)) or missing()
+  if not one then return missing() end
+  return admin.envelope(show(one))
 end)
 
-app:delete(admin.path "benchmark/:id", function(req)
+app:delete(admin.path "benchmark/:id", {
+  summary = "Ends a benchmark; what was measured till then is its result",
+  answers = { [202] = "Benchmark" },
+  errors = { [404] = "unknown_benchmark" },
+}, function(req)
   local one = benchmark.find(req.params.id)
   if not one then return missing() end
   benchmark.cancel(one.id, now_ms())
