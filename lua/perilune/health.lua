@@ -92,19 +92,28 @@ local function cache_view()
   return { available = true, bytes = cache.bytes, limit_bytes = cache.limit_bytes, entries = cache.entries, evictions = cache.evictions }
 end
 
---- { health, health_of = { part = health }, findings = { { part, severity, message } }, pools, tasks, cache, machine }.
+local function look_at_store(found, store)
+  if not store.enabled then
+    found.health.store = "absent"
+  elseif store.trouble then
+    found:add("store", "warning", "history cannot be written, it is kept in memory meanwhile: %s", store.trouble)
+  end
+end
+
+--- { health, health_of = { part = health }, findings = { { part, severity, message } }, pools, tasks, cache, store, machine }.
 function M.look()
-  local found = setmetatable({ list = core.json.array {}, health = { machine = "ok", pools = "ok", tasks = "ok", cache = "ok" } }, Findings)
-  local machine, pools, tasks, cache = machine_view(), admin.pools.list(), admin.task_stats(), cache_view()
+  local found = setmetatable({ list = core.json.array {}, health = { machine = "ok", pools = "ok", tasks = "ok", cache = "ok", store = "ok" } }, Findings)
+  local machine, pools, tasks, cache, store = machine_view(), admin.pools.list(), admin.task_stats(), cache_view(), admin.store.state()
   look_at_machine(found, machine)
   look_at_pools(found, pools)
   look_at_tasks(found, tasks)
+  look_at_store(found, store)
   if not cache.available then found.health.cache = "absent" end
   local health = "ok"
   for _, finding in ipairs(found.list) do
     if RANK[finding.severity] > RANK[health] then health = finding.severity end
   end
-  return { health = health, health_of = found.health, findings = found.list, pools = pools, tasks = tasks, cache = cache, machine = machine }
+  return { health = health, health_of = found.health, findings = found.list, pools = pools, tasks = tasks, cache = cache, store = store, machine = machine }
 end
 
 return M

@@ -392,6 +392,17 @@ local function write_alerts(w, figures)
   each(function(labels, one) w:sample("perilune_alert_notifications_waiting", labels, one.waiting) end)
 end
 
+local function write_store(w, store)
+  local function one(name, kind, help, value)
+    w:family(name, kind, help)
+    w:sample(kind == "counter" and name .. "_total" or name, {}, value)
+  end
+  one("perilune_history_file_bytes", "gauge", "Bytes of the history on disk.", store.file_bytes)
+  one("perilune_history_writes", "counter", "Batches of history written to disk.", store.writes)
+  one("perilune_history_write_failures", "counter", "Attempts to write history to disk that failed.", store.failures)
+  one("perilune_history_lost_seconds", "counter", "Seconds of history that memory gave up before they were on disk.", store.lost_s)
+end
+
 ---@class perilune.prometheus.snapshot
 ---@field stats table       what stats.stats() returns
 ---@field histograms table  what stats.histograms() returns
@@ -404,6 +415,7 @@ end
 ---@field limits? table  what limits.classes() returns
 ---@field pools? table  what pools.list() returns
 ---@field alerts? table  what figures() of perilune.alerts.desk returns
+---@field store? table  what store.state() returns
 ---@field cache? table  what cache.view() returns; nil: there is none
 
 --- Renders a scrape.
@@ -433,6 +445,7 @@ function M.render(snapshot, openmetrics)
   if snapshot.limits and #snapshot.limits > 0 then write_limits(w, snapshot.limits) end
   if snapshot.cache then write_cache(w, snapshot.cache) end
   if snapshot.alerts then write_alerts(w, snapshot.alerts) end
+  if snapshot.store then write_store(w, snapshot.store) end
   w:gauge("perilune_open_fds", "Open descriptors of all processes.", system.open_fds)
   w:gauge("perilune_machine_cpu_ratio", "CPU in use, of what we may use.", system.cpu_share, "ratio")
   w:gauge("perilune_machine_memory_ratio", "Memory in use, of what we may use.", system.memory_share, "ratio")

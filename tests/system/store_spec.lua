@@ -140,6 +140,14 @@ describe("history on disk in trouble", function()
       ask(served, 10)
       loop.wait_until(function() return state(served).trouble end, 10000, "the trouble")
       served:wait_log("history cannot be written", 5000)
+      local resources = served:admin_get("~/resources").json.data
+      assert.equal("warning", resources.health_of.store)
+      loop.wait_until(function()
+        for _, one in ipairs(served:admin_get("~/alerts").json.data.alerts) do
+          if one.policy == "StoreTrouble" then return one.state == "firing" end
+        end
+      end, 15000, "the alert")
+      assert.truthy(served:admin_get("/metrics").body:find("perilune_history_write_failures_total [1-9]"))
       assert.equal(200, served:get("/hello").status)
       local _, times = served:log():gsub("history cannot be written", "")
       assert.equal(1, times)

@@ -13,7 +13,7 @@ local function metrics(req)
     upstreams = admin.upstreams.list(), compression = admin.compression.routes(), cache = admin.cache.view(),
     tasks = admin.task_stats(), limits = admin.limits.classes(),
     pools = admin.pools.list(), machine = { figures = admin.machine.figures(), processes = admin.machine.processes() },
-    alerts = desk.figures(),
+    alerts = desk.figures(), store = admin.store.state(),
   }, openmetrics)
   return 200, text, { ["Content-Type"] = content_type }
 end

@@ -1,4 +1,4 @@
--- GET resources : everything that handlers lean on (pools, task threads, caches, the machine, processes), the health of
+-- GET resources : everything that handlers lean on (pools, task threads, caches, the history on disk, the machine, processes), the health of
 -- each, and a sentence for whatever is out of line
 local admin = require "perilune.admin"
 local health = require "perilune.health"
