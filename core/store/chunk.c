@@ -5,7 +5,7 @@
 #include "store/chunk.h"
 
 const struct chunk_tier chunk_tiers[ARCHIVE_TIERS] = {
-    {1, 60, 2}, {10, 60, 2}, {60, 60, 3}, {3600, 24, 1}};
+    {1, 60, 1}, {10, 60, 2}, {60, 60, 4}, {3600, 24, 1}};
 
 uint64_t chunk_slot_ms(int tier, uint64_t window_to_ms)
 {
