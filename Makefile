@@ -51,7 +51,7 @@ BENCH_PACKAGES := goaccess strace python3-sklearn
 FUZZ_PACKAGES := clang-14 libclang-rt-14-dev
 LINT_PACKAGES := clang-tidy-14 clang-format-14 lua-check
 
-.PHONY: all types library deps deps-test deps-bench deps-fuzz deps-lint run demo test unit unit-bins spec scenarios scenarios-full bench bench-replay bench-analysis asan tsan fuzz soak fuzz-build lint format install clean help
+.PHONY: all types reference library deps deps-test deps-bench deps-fuzz deps-lint run demo test unit unit-bins spec scenarios scenarios-full bench bench-replay bench-analysis asan tsan fuzz soak fuzz-build lint format install clean help
 .DEFAULT_GOAL := all
 
 all: deps ## build build/release/perilune and the libraries for Lua programs in build/release/lua
@@ -136,6 +136,9 @@ lint: deps deps-lint ## layer arrows, clang-tidy, luacheck
 
 types: ## declarations for language servers and doc/lua.md, from the comments of the modules
 	tests/support/types
+
+reference: $(B)/perilune ## doc/reference.md: settings, REST API and commands, from the program
+	PERILUNE=$(abspath $(B))/perilune tests/support/reference
 
 format: deps-lint ## clang-format in place
 	clang-format-14 -i $(SRCS) $(wildcard core/*/*.h core/main.c)
