@@ -118,7 +118,7 @@ end
 function world:draw(lo, hi) return lo + math.floor(self:uniform() * (hi - lo + 1)) end
 
 --- Calls fn every so often; returns how to end it.
-function world:every(ms, fn)
+function world.every(_, ms, fn)
   local going = true
   local thread = loop.spawn(function()
     while going do

@@ -54,12 +54,10 @@ function M.body(text, fields)
   end
   for _, name in ipairs(names) do
     local field, value = fields[name], asked[name]
-    if name == "*" then
-      field = nil
-    elseif value == nil or value == core.json.null then
+    if name ~= "*" and (value == nil or value == core.json.null) then
       asked[name] = nil
       if field.required then wrong(name, ("'%s' is missing: %s"):format(name, field.hint)) end
-    elseif not fits(field, value) then
+    elseif name ~= "*" and not fits(field, value) then
       wrong(name, ("'%s' is %s"):format(name, field.hint))
     end
   end

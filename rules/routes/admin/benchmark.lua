@@ -71,10 +71,9 @@ app:post(admin.path "benchmark", {
     if asked[name] and not (asked[name] >= range[1] and asked[name] <= range[2]) then return invalid(name, ("'%s' is %s"):format(name, fields[name].hint)) end
   end
   if asked.poisson and not asked.rate and not asked.find_capacity then return invalid("poisson", "'poisson' needs a 'rate': in a closed loop requests come when the last was answered") end
-  local address, why = admin.control.data_address, nil
+  local address = admin.control.data_address
   if asked.upstream then
-    local peer
-    peer, why = peer_of(asked.upstream)
+    local peer, why = peer_of(asked.upstream)
     if peer and (peer.tls or (peer.url or ""):find "^https") then peer, why = nil, "its peers speak TLS, which is not measured" end
     if not peer then return invalid("upstream", why) end
     address = peer.address
