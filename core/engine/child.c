@@ -23,6 +23,7 @@ void child_begin(struct engine *engine, const char *name)
     prctl(PR_SET_NAME, name);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error of write(), as a full disk is */
     signal(SIGHUP, SIG_IGN);
     signal(SIGINT, SIG_IGN); /* a terminal's Ctrl-C reaches all; the supervisor decides */
     signal(SIGTERM, SIG_DFL);
