@@ -41,7 +41,7 @@ local function fits(field, value)
 end
 
 --- The table of a JSON body, once nothing is wrong with it as far as `fields` tell; or nil, status, code, detail and errors
--- ({ pointer, detail }, RFC 6901). Fields that are null are as if they were not there. A field "*" lets any name in.
+-- ({ pointer, detail }, RFC 6901). Fields that are null are as if they were not there. A field "*" alone lets anything in.
 function M.body(text, fields)
   local asked, why = core.json.decode(text)
   if type(asked) ~= "table" or is_array(asked) then
@@ -52,12 +52,12 @@ function M.body(text, fields)
   for _, name in ipairs(fields["*"] and {} or sorted(asked)) do
     if not fields[name] then wrong(name, ("unknown field '%s'%s"):format(name, hint_of(name, names))) end
   end
-  for _, name in ipairs(names) do
+  for _, name in ipairs(fields["*"] and {} or names) do
     local field, value = fields[name], asked[name]
-    if name ~= "*" and (value == nil or value == core.json.null) then
+    if value == nil or value == core.json.null then
       asked[name] = nil
       if field.required then wrong(name, ("'%s' is missing: %s"):format(name, field.hint)) end
-    elseif name ~= "*" and not fits(field, value) then
+    elseif not fits(field, value) then
       wrong(name, ("'%s' is %s"):format(name, field.hint))
     end
   end

@@ -10,7 +10,7 @@ return {
 
   Stats = { requests_total = "integer", requests_per_second = "number", error_rate = "number", aborted_total = "integer", in_flight = "integer", bytes_in = "integer", bytes_out = "integer",
     latency_ms = { p50 = "number", p95 = "number", p99 = "number", max = "number" }, routes = { "RouteStats" }, slow_requests = { "object" }, counters = map "number",
-    system = map "any", processes = { { role = "string", pid = "integer", rss_bytes = "integer", restarts = "integer?", requests = "integer?", generation = "integer?" } } },
+    system = map "any", processes = { { role = "string", pid = "integer", rss_bytes = "integer?", restarts = "integer?", requests = "integer?", generation = "integer?" } } },
   RouteStats = { method = "string", route = "string", requests = "integer", requests_per_second = "number", error_rate = "number", share = "number", bytes_in = "integer", bytes_out = "integer",
     latency_ms = { mean = "number", p50 = "number", p95 = "number", p99 = "number", max = "number" }, status = map "integer",
     phases_ms = map { count = "integer", mean = "number", p95 = "number", share = "number" }, response_sizes = map "integer" },
