@@ -124,9 +124,31 @@ static void bears_gaps_and_constants(void **state)
     series_done(&s);
 }
 
+static void recalls_what_was_usual_and_judges_what_comes(void **state)
+{
+    (void)state;
+    struct series s;
+    struct service service = {.random = {7}};
+    assert_true(series_init(&s, 100));
+    feed(&s, &service, 0);
+    for (int i = 0; i < 120; i++)
+        series_recall(&s, next(&service));
+    series_recall(&s, NAN);
+    assert_true(series_knows(&s, &opts));
+    assert_int_equal(s.moved, 0);
+    assert_int_equal(s.count, 100);
+    assert_true(series_recent(&s) == series_recent(&s)); /* the one that came is the only recent one */
+    assert_int_equal(s.recent_next, 1);
+    for (int i = 0; i < 4; i++)
+        feed(&s, &service, 1);
+    assert_int_equal(s.moved, 1);
+    series_done(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(recalls_what_was_usual_and_judges_what_comes),
         cmocka_unit_test(an_hour_of_a_day_s_curve_is_usual),
         cmocka_unit_test(a_step_is_seen_at_once_and_its_end_too),
         cmocka_unit_test(what_stays_is_learnt),
