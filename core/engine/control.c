@@ -286,7 +286,7 @@ static void bind_control(lua_State *L, void *user)
     bind_cache_open(L, c->cache);
     bind_limits_open(L, c->board);
     bind_watch_open(L, c->watch, c->board, c->engine->history);
-    bind_past_open(L, c->historian, c->board, c->engine->history);
+    bind_past_open(L, c->historian, c->board, c->engine->history, c->watch);
     bind_trials_open(L, c->board);
     keep_open(L, c->keep);
     overlay_open(L, c->engine);

@@ -14,7 +14,10 @@ struct binding {
     struct historian *historian;
     struct board *board;
     struct history *history;
+    struct watch *watch;
 };
+
+enum { RECALL_MS = 20 * 60 * 1000, RECALL_AGE_MS = 24 * 60 * 60 * 1000 };
 
 /* A series that waits for the file. */
 struct past_op {
@@ -192,6 +195,81 @@ static int watch_series(lua_State *L)
     return fiber_wait(L, op->fiber, cancel, op);
 }
 
+/* ---- store.recall() ---- */
+
+struct recall_op {
+    uv_work_t work;
+    struct fiber *fiber; /* NULL: given up */
+    struct binding binding;
+    uint32_t route;
+    struct archive_query query;
+    struct watch_samples samples;
+};
+
+static void on_recalled_frame(void *arg, const struct archive_frame *frame)
+{
+    struct recall_op *op = arg;
+    watch_samples_add(&op->samples, &op->binding.board->settings, frame->counts, (double)frame->covered_ms / 1000);
+}
+
+static void recall_work(uv_work_t *work)
+{
+    struct recall_op *op = (struct recall_op *)work;
+    archive_read(&op->query, on_recalled_frame, op); /* what cannot be read is learnt as time goes by */
+}
+
+static int push_recalled(lua_State *L, void *user)
+{
+    struct recall_op *op = user;
+    lua_pushinteger(L, (int)watch_recall(op->binding.watch, op->route, &op->samples));
+    return 1;
+}
+
+static void recall_over(uv_work_t *work, int status)
+{
+    struct recall_op *op = (struct recall_op *)work;
+    (void)status;
+    if (op->fiber) {
+        io_now(op->fiber->script->io);
+        fiber_resume(op->fiber, push_recalled, op);
+    }
+    free(op);
+}
+
+static void cancel_recall(struct fiber *f)
+{
+    struct recall_op *op = f->wait.op;
+    op->fiber = NULL;
+    uv_cancel((uv_req_t *)&op->work);
+}
+
+static int store_recall(lua_State *L)
+{
+    const struct binding *b = self(L);
+    struct fiber *f = fiber_running(L);
+    int route = (int)luaL_checkinteger(L, 1);
+    struct historian_state state;
+    luaL_argcheck(L, route >= 0 && route < (int)b->board->routes_max, 1, "the index of a route");
+    historian_state(b->historian, &state);
+    bool fresh = state.open && state.written_ms > RECALL_MS && state.written_ms + RECALL_AGE_MS > f->script->io->unix_ms;
+    struct recall_op *op = fresh ? calloc(1, sizeof *op) : NULL;
+    if (!op) {
+        lua_pushinteger(L, 0);
+        return 1;
+    }
+    op->fiber = f;
+    op->binding = *b; /* the state may end before the work does */
+    op->route = (uint32_t)route;
+    op->query = (struct archive_query){
+        .path = historian_path(b->historian), .method = b->board->routes[route].method, .name = b->board->routes[route].name,
+        .from_ms = state.written_ms - RECALL_MS, .to_ms = state.written_ms, .until_ms = state.written_ms, .step_s = 1};
+    if (uv_queue_work(&f->script->io->loop, &op->work, recall_work, recall_over) < 0) {
+        free(op);
+        return luaL_error(L, "out of memory");
+    }
+    return fiber_wait(L, f, cancel_recall, op);
+}
+
 /* ---- store.state() ---- */
 
 static int store_state(lua_State *L)
@@ -224,10 +302,11 @@ static int store_state(lua_State *L)
     return 1;
 }
 
-void bind_past_open(lua_State *L, struct historian *historian, struct board *board, struct history *history)
+void bind_past_open(lua_State *L, struct historian *historian, struct board *board, struct history *history,
+                    struct watch *watch)
 {
     struct binding *b = lua_newuserdata(L, sizeof *b);
-    *b = (struct binding){historian, board, history};
+    *b = (struct binding){historian, board, history, watch};
     int binding = lua_gettop(L);
     lua_getfield(L, binding - 1, "watch");
     lua_pushvalue(L, binding);
@@ -238,6 +317,9 @@ void bind_past_open(lua_State *L, struct historian *historian, struct board *boa
     lua_pushvalue(L, binding);
     lua_pushcclosure(L, store_state, 1);
     lua_setfield(L, -2, "state");
+    lua_pushvalue(L, binding);
+    lua_pushcclosure(L, store_recall, 1);
+    lua_setfield(L, -2, "recall");
     lua_setfield(L, binding - 1, "store");
     lua_settop(L, binding - 1);
 }

@@ -5,6 +5,8 @@
  *                  "/users", also of a route that only the file knows; nil: nobody knows it
  *     store.state()   { enabled, open, trouble, file_bytes, budget_bytes, written_ms, waiting_bytes, writes,
  *                  failures, lost_s, tiers = { { period_s, bytes } } }; trouble: why it cannot be written now
+ *     store.recall(route)   what is usual for a route, by index, from the last 20 minutes that are on disk,
+ *                  as long as it has not learnt enough by itself; how many samples that were; waits
  *
  * Files are read on the loop's threads, never on the loop.
  *
@@ -14,8 +16,10 @@
 #pragma once
 
 #include "store/historian.h"
+#include "watch/watch.h"
 
 #include <lua.h>
 
 /* Sets `store` in the table on top, and `series` in its field `watch`. All must outlive the state. */
-void bind_past_open(lua_State *L, struct historian *historian, struct board *board, struct history *history);
+void bind_past_open(lua_State *L, struct historian *historian, struct board *board, struct history *history,
+                    struct watch *watch);

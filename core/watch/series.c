@@ -134,3 +134,9 @@ void series_add(struct series *s, const struct series_opts *opts, double value, 
     else if (s->moved && now_ms >= s->moved_ms + opts->adopt_ms)
         forget(s);
 }
+
+void series_recall(struct series *s, double x)
+{
+    if (fabs(x) <= FLT_MAX)
+        learn(s, (float)x);
+}

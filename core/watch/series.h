@@ -49,6 +49,9 @@ void series_done(struct series *s);
 /* A sample in the signal's scale; NaN: it has none this time. */
 void series_add(struct series *s, const struct series_opts *opts, double x, uint64_t now_ms);
 
+/* A sample of long ago: it is learnt as usual and judged by nobody. */
+void series_recall(struct series *s, double x);
+
 /* Mean of the last samples; NaN: there are none. */
 double series_recent(const struct series *s);
 

@@ -126,6 +126,12 @@ struct series_opts watch_series_opts(const struct watch *w, enum watch_kind kind
 
 /* ---- the end of a sample ---- */
 
+static double in_scale(enum watch_kind kind, unsigned i, double value)
+{
+    struct signal_info info = watch_signal(kind, i);
+    return info.scale == SCALE_LOG ? log(value + info.low) : value;
+}
+
 /* `values` in their units; NaN: not known this time. */
 static void end_sample(struct watch *w, struct watched *t, const double *values, uint64_t now_ms)
 {
@@ -135,10 +141,8 @@ static void end_sample(struct watch *w, struct watched *t, const double *values,
     t->sample_ms = now_ms;
     t->learnt = 0;
     for (unsigned i = 0; i < watch_signals(t->kind); i++) {
-        struct signal_info info = watch_signal(t->kind, i);
         struct series_opts opts = watch_series_opts(w, t->kind, i);
-        double x = info.scale == SCALE_LOG ? log(values[i] + info.low) : values[i];
-        series_add(&t->signals[i], &opts, x, now_ms);
+        series_add(&t->signals[i], &opts, in_scale(t->kind, i, values[i]), now_ms);
         if (t->signals[i].count > t->learnt)
             t->learnt = t->signals[i].count;
     }
@@ -151,11 +155,11 @@ static double share(double part, double whole)
 
 /* ---- routes ---- */
 
-static void end_route(struct watch *w, struct watched *t, uint64_t now_ms)
+/* In their units, in the order of the registry. */
+static void route_values(const struct stats_route *r, double span_s, double values[ROUTE_SIGNALS])
 {
-    const struct stats_route *r = t->open;
-    double n = (double)r->requests, values[ROUTE_SIGNALS];
-    values[ROUTE_RPS] = share(n, t->open_s);
+    double n = (double)r->requests;
+    values[ROUTE_RPS] = share(n, span_s);
     values[ROUTE_MEAN_MS] = (double)r->latency_sum_ns / n / 1e6;
     values[ROUTE_P50_MS] = sketch_quantile_ns(r->latency, SKETCH_BUCKETS, SKETCH_SCALE, .50) / 1e6;
     values[ROUTE_P95_MS] = sketch_quantile_ns(r->latency, SKETCH_BUCKETS, SKETCH_SCALE, .95) / 1e6;
@@ -166,7 +170,19 @@ static void end_route(struct watch *w, struct watched *t, uint64_t now_ms)
     values[ROUTE_BYTES_OUT] = (double)r->bytes_out / n;
     for (int p = 0; p < PHASE_COUNT; p++)
         values[ROUTE_PHASES + p] = (double)r->phase_sum_ns[p] / n / 1e6;
-    t->requests = r->requests;
+}
+
+static bool is_sample(const struct settings *s, uint64_t requests, double span_s)
+{
+    return requests >= (uint64_t)setting_integer(s, SETTING_ANALYSIS_SAMPLE_REQUESTS) ||
+           span_s >= (double)setting_integer(s, SETTING_ANALYSIS_SAMPLE_S);
+}
+
+static void end_route(struct watch *w, struct watched *t, uint64_t now_ms)
+{
+    double values[ROUTE_SIGNALS];
+    route_values(t->open, t->open_s, values);
+    t->requests = t->open->requests;
     t->span_s = t->open_s;
     end_sample(w, t, values, now_ms);
     memset(t->open, 0, sizeof *t->open);
@@ -193,10 +209,39 @@ static void watch_routes(struct watch *w, const struct stats_view *view)
         if (!t || !t->open_ms)
             continue;
         t->open_s = (double)(view->to_ms - t->open_ms) / 1000;
-        if (t->open->requests >= (uint64_t)setting_integer(s, SETTING_ANALYSIS_SAMPLE_REQUESTS) ||
-            t->open_s >= (double)setting_integer(s, SETTING_ANALYSIS_SAMPLE_S))
+        if (is_sample(s, t->open->requests, t->open_s))
             end_route(w, t, view->to_ms);
     }
+}
+
+/* ---- routes of long ago ---- */
+
+void watch_samples_add(struct watch_samples *s, const struct settings *settings,
+                       const struct stats_route *frame, double span_s)
+{
+    if (!frame->requests && !s->open.requests)
+        return; /* a sample begins with a request */
+    stats_route_add(&s->open, frame);
+    s->open_s += span_s;
+    if (!is_sample(settings, s->open.requests, s->open_s))
+        return;
+    route_values(&s->open, s->open_s, s->values[s->count++ % WATCH_RECALLED]);
+    memset(&s->open, 0, sizeof s->open);
+    s->open_s = 0;
+}
+
+unsigned watch_recall(struct watch *w, uint32_t route, const struct watch_samples *samples)
+{
+    struct watched *t = route < LANE_ROUTES_MAX ? w->routes[route] : NULL;
+    uint32_t n = samples->count, first = n > WATCH_RECALLED ? n - WATCH_RECALLED : 0;
+    for (unsigned i = 0; t && i < ROUTE_SIGNALS; i++) {
+        struct series_opts opts = watch_series_opts(w, WATCH_ROUTE, i);
+        if (series_knows(&t->signals[i], &opts))
+            continue;
+        for (uint32_t k = first; k < n; k++)
+            series_recall(&t->signals[i], in_scale(WATCH_ROUTE, i, samples->values[k % WATCH_RECALLED][i]));
+    }
+    return t ? n - first : 0;
 }
 
 /* ---- pools ---- */

@@ -52,6 +52,20 @@ void watch_tick(struct watch *w, uint64_t now_unix_ms);
 /* Until then nothing is learnt and nothing is judged: the traffic is an experiment. */
 void watch_hold(struct watch *w, uint64_t until_unix_ms);
 
+/* Samples of a route from frames of long ago, cut as watch_tick() cuts them; the last ones. */
+enum { WATCH_RECALLED = 256 };
+struct watch_samples {
+    double values[WATCH_RECALLED][ROUTE_SIGNALS]; /* a ring */
+    uint32_t count;           /* of all that were cut */
+    struct stats_route open;
+    double open_s;
+};
+void watch_samples_add(struct watch_samples *s, const struct settings *settings,
+                       const struct stats_route *frame, double span_s);
+
+/* A route that has not learnt enough yet takes these as usual. Returns how many. */
+unsigned watch_recall(struct watch *w, uint32_t route, const struct watch_samples *samples);
+
 /* The things, the host first; NULL behind the last. Until the next tick. */
 const struct watched *watch_at(const struct watch *w, unsigned i);
 

@@ -112,6 +112,30 @@ describe("history on disk", function()
     end)
   end)
 
+  it("tells what is usual for a route at once after a restart", function()
+    with({ args = { "--set", "analysis.min_samples=10", "--set", "analysis.sample_s=1", "--set", "analysis.sample_requests=1" } }, function(served)
+      local function thing()
+        for _, one in ipairs(served:admin_get("~/signals").json.data.things) do
+          if one.name == "GET /hello" then return one end
+        end
+      end
+      loop.wait_until(function()
+        ask(served, 1)
+        local one = thing()
+        return one and one.learnt >= 12
+      end, 40000, "what is usual to be learnt")
+      served:restart()
+      ask(served, 1)
+      local one
+      loop.wait_until(function()
+        one = thing()
+        return one and one.knows
+      end, 10000, "it to be recalled")
+      assert.is_true(one.samples < 10, "it has learnt anew instead")
+      assert.truthy(one.usual.mean_ms)
+    end)
+  end)
+
   it("replays alert policies over what was before a restart", function()
     with({}, function(served)
       ask(served, 10, "/bad")

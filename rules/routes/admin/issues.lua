@@ -63,6 +63,18 @@ end
 
 app:every(0.5, "looks for issues", look)
 
+-- What was usual before a restart. A route is asked for once: what the disk does not have is learnt as time goes by.
+local recalled = {}
+app:every(1, "recalls what is usual", function()
+  if not admin.store.state().open then return end
+  for _, thing in ipairs(admin.watch.things()) do
+    if thing.kind == "route" and not recalled[thing.name] then
+      recalled[thing.name] = true
+      if not thing.knows then admin.store.recall(thing.index) end
+    end
+  end
+end)
+
 local function time(ms) return ms and os.date("!%Y-%m-%dT%H:%M:%SZ", math.floor(ms / 1000)) or p.json.null end
 
 local function show(issue)
