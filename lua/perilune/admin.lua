@@ -53,7 +53,7 @@ end
 -- ---- who may ----
 
 local RANK = { read = 1, operate = 2, admin = 3 }
-local SLOW_S, SLOW_MOST_S, FORGET_S = 0.1, 2, 10
+local SLOW_S, SLOW_MOST_S, FORGET_S = 0.02, 0.5, 10
 local failures, failed_at = 0, 0
 
 -- Who guesses waits longer each time; nobody else does.
