@@ -29,7 +29,7 @@ async function send(path, options = {}) {
   if (token) headers.Authorization = "Bearer " + token;
   const response = await fetch(ROOT + path, { ...options, headers, cache: "no-store" });
   if (response.status !== 401) return response;
-  await askToken(token !== null);
+  if (sessionStorage.getItem(TOKEN) === token) await askToken(token !== null); // else another was given meanwhile
   return send(path, options);
 }
 
