@@ -21,7 +21,7 @@ app:get("/who", function()
   born = born or ("%%.9f"):format(p.now())
   return born
 end)
-app:get("/slow", function() p.sleep(0.5) return "v%d" end)
+app:get("/slow", function() p.sleep(2) return "v%d" end)
 return app
 ]]):format(version, version)
 end
@@ -230,7 +230,7 @@ describe("a request in flight during a swap", function()
     with_engine({ config = GOOD_CONFIG }, function(e)
       local conns, slow = one_to_each(e), {}
       for i = 1, 10 do slow[i] = loop.spawn(function() return e:get("/slow") end) end
-      loop.wait_until(function() return e:admin_get("~/stats").json.data.in_flight == 10 end, 400, "ten requests in flight")
+      loop.wait_until(function() return e:admin_get("~/stats").json.data.in_flight == 10 end, 1500, "ten requests in flight")
       swap_good(e, conns, 2)
       assert.is_false(slow[1].done)
       assert.equal("v2", e:get("/").body)
