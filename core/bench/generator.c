@@ -61,16 +61,23 @@ static bool counts(const struct generator *g, uint64_t intended_ns)
     return intended_ns >= g->measure_ns;
 }
 
-static void record(struct generator *g, uint64_t intended_ns, uint64_t sent_ns)
+static void record_response(struct generator *g, uint64_t intended_ns)
 {
-    uint64_t response = g->now_ns - intended_ns, service = g->now_ns - sent_ns;
+    uint64_t response = g->now_ns - intended_ns;
     bool second = g->end_ns != UINT64_MAX && intended_ns - g->measure_ns > (g->end_ns - g->measure_ns) / 2;
     unsigned bucket = sketch_index(response);
     g->r->response[bucket]++;
     g->r->half[second][bucket]++;
-    g->r->service[sketch_index(service)]++;
     if (response > g->r->max_response_ns)
         g->r->max_response_ns = response;
+}
+
+/* Of one that was sent. */
+static void record(struct generator *g, uint64_t intended_ns, uint64_t sent_ns)
+{
+    uint64_t service = g->now_ns - sent_ns;
+    record_response(g, intended_ns);
+    g->r->service[sketch_index(service)]++;
     if (service > g->r->max_service_ns)
         g->r->max_service_ns = service;
 }
@@ -423,7 +430,7 @@ static void close_books(struct generator *g, double cpu_before, uint64_t asked_n
         if (!counts(g, intended))
             continue;
         g->r->dropped++;
-        record(g, intended, g->now_ns);
+        record_response(g, intended); /* it was never served */
     }
     uint64_t stop_ns = asked_ns < g->end_ns ? asked_ns : g->end_ns;
     g->r->seconds = stop_ns > g->measure_ns ? (double)(stop_ns - g->measure_ns) / 1e9 : 0;

@@ -177,6 +177,7 @@ static int lua_command(lua_State *L)
     struct fiber *f = fiber_running(L);
     char *args[ARGUMENTS_MOST + 1];
     size_t len;
+    const char *name = luaL_optstring(L, 4, NULL);
     luaL_checktype(L, 1, LUA_TTABLE);
     const char *text = luaL_checklstring(L, 2, &len);
     double timeout_ms = luaL_checknumber(L, 3);
@@ -201,7 +202,7 @@ static int lua_command(lua_State *L)
         return 3;
     }
     op->fiber = f;
-    op->name = lua_isnoneornil(L, 4) ? NULL : strdup(luaL_checkstring(L, 4));
+    op->name = name ? strdup(name) : NULL;
     op->next = f->script->commands;
     f->script->commands = op;
     uv_buf_t buf = uv_buf_init(op->text, (unsigned)len);

@@ -14,7 +14,7 @@ local JOURNAL = "benchmark"
 local SPARE_S = 30       -- for connecting and for what is under way at the end
 local SETTLE_MS = 3000   -- until samples hold none of its requests
 
-M.limits = { connections = 256, rate = 50000, iterations = 1000000, duration_s = 60, warmup_s = 30, repeats = 10 }
+M.limits = { connections = 256, rate = 50000, iterations = 1000000, duration_s = 60, warmup_s = 30, repeats = 10, all_s = 600 }
 
 local function load()
   local text = admin.keep.get(KEPT)
@@ -53,14 +53,15 @@ local function change(id, fields)
   save(all)
 end
 
-local CAPACITY_S = 20 * 3.6 -- as many steps as there may be
+local STEPS, STEP_S, STEP_WARMUP_S = 19, 3, 0.5 -- of find_capacity, as core/engine/bench_run.c has them
 
 --- How long it may take, in seconds.
 local function longest(asked)
-  if asked.find_capacity then return CAPACITY_S + SPARE_S end
+  if asked.find_capacity then return STEPS * ((asked.duration_s or STEP_S) + (asked.warmup_s or STEP_WARMUP_S)) + SPARE_S end
   local each = (asked.warmup_s or 1) + (asked.duration_s or asked.iterations and M.limits.duration_s or 10)
   return each * (asked.repeats or 1) + SPARE_S
 end
+M.longest = longest
 
 --- asked: target (URL), connections, rate, poisson, iterations, duration_s, warmup_s, repeats, method, expect_status, find_capacity,
 --- slo_ms. Returns the operation; or nil and the one that is running.
@@ -104,6 +105,7 @@ local function arguments(asked, output)
   return list
 end
 
+-- The report is one line, written where a journal of this name would be, so that it is read like one.
 local function result()
   local lines = admin.journal.read(JOURNAL)
   return lines[1] and core.json.decode(lines[#lines]) or nil
@@ -116,7 +118,7 @@ function M.work(clock_ms)
   change(first.id, { state = "running", started_ms = clock_ms() })
   admin.watch.hold(first.until_ms)
   local output = ("%s/%s.journal"):format(admin.control.state, JOURNAL)
-  local code, why = admin.command(arguments(first.asked, output), "", math.min(600000, first.until_ms - clock_ms()), first.id)
+  local code, why = admin.command(arguments(first.asked, output), "", math.max(1, first.until_ms - clock_ms()), first.id)
   local now = clock_ms()
   admin.watch.hold(now + SETTLE_MS)
   local cancelled = (M.find(first.id) or {}).cancelled

@@ -87,6 +87,9 @@ describe("perilune bench", function()
       assert.is_true(r.response_ms.p99 >= 800, "p99 from the intended start: " .. r.response_ms.p99)
       assert.is_true(r.service_ms.p95 < 500, "p95 of service: " .. r.service_ms.p95)
       assert.is_true(r.queued > 50 and r.late >= r.queued)
+      local served = 0
+      for _, bucket in ipairs(r.sketch.service) do served = served + bucket[2] end
+      assert.equal(r.sent, served) -- what was never sent was not served
     end, 60000)
   end)
 
@@ -193,7 +196,8 @@ describe("perilune bench", function()
         { {}, "/endpoint" }, { { endpoint = "http://169.254.169.254/" }, "/endpoint" }, { { endpoint = "hello" }, "/endpoint" },
         { { endpoint = "/a b\r\nX: y" }, "/endpoint" }, { { endpoint = "/", upstream = "elsewhere" }, "/upstream" },
         { { endpoint = "/", concurrent_requests = 100000 }, "/concurrent_requests" }, { { endpoint = "/", duration_s = 1e9 }, "/duration_s" },
-        { { endpoint = "/", rate = -1 }, "/rate" }, { { endpoint = "/", poisson = true }, "/poisson" }, { { endpoint = "/", url = "x" }, "/url" },
+        { { endpoint = "/", rate = -1 }, "/rate" }, { { endpoint = "/", duration_s = 60, repeats = 10 }, "/repeats" },
+        { { endpoint = "/", find_capacity = true, duration_s = 60 }, "/duration_s" }, { { endpoint = "/", poisson = true }, "/poisson" }, { { endpoint = "/", url = "x" }, "/url" },
       } do
         local got = ask(case[1])
         assert.equal(422, got.status, json.encode(case[1]))

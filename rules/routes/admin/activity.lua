@@ -1,4 +1,5 @@
--- Looks at the sessions of a database while its pool is in trouble: each look is a statement on a connection of the pool.
+-- Looks at the sessions of a database while its pool is in trouble: each look is a statement on the one connection
+-- that control has beside the cap.
 --
 -- GET resources/pools/:id/activity : sessions now, and over the last half minute if somebody looked
 local activity = require "perilune.activity"
@@ -7,7 +8,6 @@ local p = require "perilune"
 local app = admin.app()
 
 local EVERY_S, AFTER_S = 2, 30 -- and for how long after the last sign of trouble
-local MAX_LEAST = 3            -- of fewer connections none is taken for looking
 local SIGNS = { "use_ms", "use_p95_ms", "wait_ms", "wait_p95_ms", "busy_share" }
 
 local until_s, seen_of = {}, {} -- by pool: looked at till then; what was seen
@@ -39,7 +39,7 @@ app:every(EVERY_S, "looks at the sessions of databases", function()
     if thing.kind == "pool" then
       if troubled(thing) then until_s[thing.name] = p.now() + AFTER_S end
       local pool = (until_s[thing.name] or 0) > p.now() and find(thing.name)
-      if pool and pool.pool_type == "database" and pool.health == "up" and pool.max >= MAX_LEAST then look(thing.name)
+      if pool and pool.pool_type == "database" and pool.health == "up" then look(thing.name)
       else seen_of[thing.name] = nil end
     end
   end

@@ -71,6 +71,9 @@ app:post(admin.path "benchmark", {
     if asked[name] and not (asked[name] >= range[1] and asked[name] <= range[2]) then return invalid(name, ("'%s' is %s"):format(name, fields[name].hint)) end
   end
   if asked.poisson and not asked.rate and not asked.find_capacity then return invalid("poisson", "'poisson' needs a 'rate': in a closed loop requests come when the last was answered") end
+  if benchmark.longest(asked) > most.all_s then
+    return invalid(asked.find_capacity and "duration_s" or "repeats", ("it may take %.0f s, and %d s are the most: ask for less duration_s, warmup_s or repeats"):format(benchmark.longest(asked), most.all_s))
+  end
   local address = admin.control.data_address
   if asked.upstream then
     local peer, why = peer_of(asked.upstream)
