@@ -14,6 +14,7 @@ local World = require "tests.scenarios.world"
 
 local HOLD_S = tonumber(os.getenv "HOLD" or 30)
 local QUIET_S, CURE_S = 45, 300
+local REFERENCE_S = 32 -- a trial is compared with the half minute before it, which must have had the same clients
 local SHORT = { "n_plus_one", "bad_instance", "burning_handler", "steady" }
 local IGNORED = { ["host.contention"] = true, noisy_neighbour = true } -- true of the machine the laboratory is on
 
@@ -213,7 +214,7 @@ end
 
 local function try(w, s, total)
   local leave = s.before and s.before(w) or function() end
-  loop.sleep(8000) -- the reference of the trial
+  loop.sleep(REFERENCE_S * 1000)
   local stable = settings_of(w, s.changes)
   for name in pairs(s.changes) do assert(stable[name] ~= nil, name .. " is not to be seen: nothing could tell whether it came back") end
   local trial
