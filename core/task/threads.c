@@ -106,6 +106,8 @@ static void serve(struct task_thread *thread, struct task *task, uint64_t now_ns
         return;
     }
     task->state = TASK_RUNNING;
+    if (now_ns < task->queued_ns) /* it came after the reading that ended the task before */
+        now_ns = task->queued_ns;
     task->started_ns = thread->since_ns = now_ns;
     thread->current = task;
     gauge_add(&lane->running, 1);

@@ -64,7 +64,7 @@ static void run(struct task *task, void *local)
         pthread_mutex_lock(&gate);
         pthread_mutex_unlock(&gate);
     }
-    run_order[atomic_fetch_add(&run_count, 1)] = job->number;
+    run_order[atomic_fetch_add(&run_count, 1) % 64] = job->number;
 }
 
 static void done(struct task *task)
@@ -153,6 +153,28 @@ static void runs_tasks_and_tells_the_loop(void **state)
     assert_int_equal(atomic_load(&run_count), 40);
     for (unsigned i = 0; i < 40; i++)
         assert_true(jobs[i].task.started_ns >= jobs[i].task.queued_ns && jobs[i].task.outcome == TASK_DONE);
+    close_tasks();
+}
+
+/* A thread begins the next task with the reading of the clock that ended the one before. */
+static void what_comes_while_a_task_ends_has_not_begun_before_it_came(void **state)
+{
+    (void)state;
+    enum { AT_ONCE = 8, COUNT = 40000 };
+    static struct job jobs[AT_ONCE];
+    unsigned early = 0;
+    open_tasks(1, 0);
+    for (unsigned i = 0; i < COUNT; i++) {
+        struct job *job = &jobs[i % AT_ONCE];
+        if (i >= AT_ONCE) {
+            while (done_count + AT_ONCE <= i)
+                uv_run(&io->loop, UV_RUN_NOWAIT);
+            early += job->task.started_ns < job->task.queued_ns;
+        }
+        submit(job, i, TASK_NORMAL);
+    }
+    wait_for(COUNT);
+    assert_int_equal(early, 0);
     close_tasks();
 }
 
@@ -397,6 +419,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(runs_tasks_and_tells_the_loop),
+        cmocka_unit_test(what_comes_while_a_task_ends_has_not_begun_before_it_came),
         cmocka_unit_test(takes_the_urgent_first),
         cmocka_unit_test(who_has_waited_long_comes_before_the_urgent),
         cmocka_unit_test(refuses_more_than_the_bound),
