@@ -27,8 +27,10 @@ struct conn {
     enum state state;
     uint64_t intended_ns, sent_ns;
     uint64_t again_ns; /* DOWN: when to connect */
-    size_t written;    /* of the request */
+    size_t request;    /* which of them */
+    size_t written;    /* of it */
     uint64_t body;     /* bytes of this answer */
+    size_t matched;    /* of expect_body, by the last bytes of the body */
     bool done, stays; /* answered; and another request may follow */
     llhttp_t parser;
 };
@@ -46,7 +48,9 @@ struct generator {
     uint64_t starved_ns; /* till then some waited for a connection */
     double next_exact_ns;
     uint64_t planned;  /* arrivals, or requests of a closed loop */
-    uint64_t length;   /* of the first body, plus one */
+    size_t turn;       /* the request that is next */
+    uint64_t *lengths; /* of the first body for each request, plus one */
+    size_t *fallback;  /* of expect_body: what of it still matches when the byte behind does not */
     struct random random;
     bool connected;
     int trouble;       /* errno of a connection that could not be made */
@@ -93,9 +97,12 @@ static void count_answer(struct conn *c)
     g->r->status[hundreds >= 1 && hundreds <= 5 ? hundreds : 0]++;
     if (g->o->expect_status ? status != g->o->expect_status : status >= 400)
         g->r->unexpected++;
-    if (!g->length)
-        g->length = c->body + 1;
-    else if (g->length != c->body + 1)
+    else if (c->matched < g->o->expect_body.len)
+        g->r->unmatched++;
+    uint64_t *length = &g->lengths[c->request];
+    if (!*length)
+        *length = c->body + 1;
+    else if (*length != c->body + 1)
         g->r->differing++;
 }
 
@@ -181,7 +188,7 @@ static void connected(struct conn *c)
 
 static void write_more(struct conn *c)
 {
-    struct str request = c->g->o->request;
+    struct str request = c->g->o->requests[c->request].bytes;
     while (c->written < request.len) {
         ssize_t n = send(c->fd, request.p + c->written, request.len - c->written, MSG_NOSIGNAL);
         if (n > 0)
@@ -201,7 +208,9 @@ static void ask(struct conn *c, uint64_t intended_ns)
     c->state = WAITING;
     c->intended_ns = intended_ns;
     c->sent_ns = g->now_ns;
-    c->written = 0;
+    c->request = g->turn;
+    g->turn = g->turn + 1 == g->o->request_count ? 0 : g->turn + 1;
+    c->written = c->matched = 0;
     c->body = 0;
     c->done = false;
     g->busy++;
@@ -217,13 +226,40 @@ static void ask(struct conn *c, uint64_t intended_ns)
 static int on_head(llhttp_t *p)
 {
     struct conn *c = p->data;
-    return c->g->o->head ? 1 : 0;
+    return c->g->o->requests[c->request].head ? 1 : 0;
+}
+
+/* Knuth, Morris, Pratt: Fast pattern matching in strings, SIAM J. Computing 6(2), 1977. Once found it stays so. */
+static size_t match(const struct generator *g, size_t matched, const char *at, size_t len)
+{
+    struct str wanted = g->o->expect_body;
+    for (size_t i = 0; i < len && matched < wanted.len; i++) {
+        while (matched && at[i] != wanted.p[matched])
+            matched = g->fallback[matched];
+        matched += at[i] == wanted.p[matched];
+    }
+    return matched;
+}
+
+static bool prepare_match(struct generator *g)
+{
+    struct str wanted = g->o->expect_body;
+    if (!wanted.len)
+        return true;
+    g->fallback = calloc(wanted.len + 1, sizeof *g->fallback);
+    for (size_t i = 1; g->fallback && i < wanted.len; i++) {
+        size_t k = g->fallback[i];
+        while (k && wanted.p[i] != wanted.p[k])
+            k = g->fallback[k];
+        g->fallback[i + 1] = k + (wanted.p[i] == wanted.p[k]);
+    }
+    return g->fallback;
 }
 
 static int on_body(llhttp_t *p, const char *at, size_t len)
 {
     struct conn *c = p->data;
-    (void)at;
+    c->matched = match(c->g, c->matched, at, len);
     c->body += len;
     return 0;
 }
@@ -378,7 +414,7 @@ static void wait_for_events(struct generator *g)
         struct conn *c = events[i].data.ptr;
         if (c->state == CONNECTING && events[i].events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
             connected(c);
-        else if (c->state == WAITING && c->written < g->o->request.len && events[i].events & EPOLLOUT)
+        else if (c->state == WAITING && c->written < g->o->requests[c->request].bytes.len && events[i].events & EPOLLOUT)
             write_more(c);
         if ((c->state == WAITING || c->state == IDLE) && events[i].events & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP))
             on_readable(c, (events[i].events & ~(uint32_t)(EPOLLIN | EPOLLOUT)) != 0);
@@ -442,7 +478,8 @@ static bool prepare(struct generator *g)
     g->poll = epoll_create1(EPOLL_CLOEXEC);
     g->conns = calloc(g->o->connections, sizeof *g->conns);
     g->idle = calloc(g->o->connections, sizeof *g->idle);
-    if (g->poll < 0 || !g->conns || !g->idle)
+    g->lengths = calloc(g->o->request_count, sizeof *g->lengths);
+    if (g->poll < 0 || !g->conns || !g->idle || !g->lengths || !prepare_match(g))
         return false;
     llhttp_settings_init(&g->settings);
     g->settings.on_headers_complete = on_head;
@@ -482,6 +519,8 @@ bool bench_run(const struct bench_opts *opts, struct bench_result *out)
     free(g->conns);
     free(g->idle);
     free(g->waiting);
+    free(g->lengths);
+    free(g->fallback);
     free(g);
     errno = trouble;
     return ok;

@@ -28,11 +28,17 @@
 
 enum { BENCH_CONNECTIONS = 4096 };
 
+struct bench_request {
+    struct str bytes; /* of the whole request, keep-alive */
+    bool head;        /* it is a HEAD: its answer has no body */
+};
+
 struct bench_opts {
     struct sockaddr_storage address;
     socklen_t address_len;
-    struct str request;      /* bytes of one request, keep-alive */
-    bool head;               /* it is a HEAD: answers have no body */
+    const struct bench_request *requests; /* sent by turns */
+    size_t request_count;    /* at least 1 */
+    struct str expect_body;  /* what each body has in it; empty: anything */
     unsigned connections;    /* 1 to BENCH_CONNECTIONS */
     double rate;             /* requests a second, open loop; 0: closed loop */
     bool poisson;            /* gaps of an open loop are exponential, not equal */
@@ -51,7 +57,9 @@ struct bench_result {
     uint64_t queued; /* of those that were late: because no connection was free */
     uint64_t timeouts, refused /* connections */, broken /* connections or answers */;
     uint64_t status[6]; /* by hundreds; [0] others */
-    uint64_t unexpected, differing; /* status; length of the body other than that of the first */
+    uint64_t unexpected; /* status */
+    uint64_t unmatched;  /* without expect_body in it, of those with the right status */
+    uint64_t differing;  /* length of the body other than that of the first answer to the same request */
     uint64_t bytes;
     double seconds, cpu_s;
     uint64_t max_response_ns, max_service_ns;

@@ -51,7 +51,7 @@ static double below(double ms, uint64_t most_ns)
 struct bench_figures bench_judge(const struct bench_opts *opts, const struct bench_result *r)
 {
     struct bench_figures f = {.valid = true, .steady = -1};
-    uint64_t failed = r->dropped + r->timeouts + r->broken + r->unexpected, asked = r->scheduled ? r->scheduled : 1;
+    uint64_t failed = r->dropped + r->timeouts + r->broken + r->unexpected + r->unmatched, asked = r->scheduled ? r->scheduled : 1;
     uint64_t unsent = r->dropped + r->late - r->queued;
     f.per_second = r->seconds > 0 ? (double)r->answered / r->seconds : 0;
     f.p50_ms = below(quantile_ms(r->response, .5), r->max_response_ns);
@@ -141,6 +141,8 @@ void bench_report_table(FILE *out, const struct bench_report *r)
             (ull)l->sent, (ull)l->answered, (ull)l->late, (ull)l->queued, (ull)l->dropped);
     fprintf(out, "  status: %llu 2xx, %llu 3xx, %llu 4xx, %llu 5xx; %llu unexpected, %llu of another length than the first\n", (ull)l->status[2],
             (ull)l->status[3], (ull)l->status[4], (ull)l->status[5], (ull)l->unexpected, (ull)l->differing);
+    if (r->opts->expect_body.len)
+        fprintf(out, "  bodies: %llu without what is expected\n", (ull)l->unmatched);
     if (l->timeouts + l->refused + l->broken)
         fprintf(out, "  failures: %llu timeouts, %llu connections refused, %llu broken off\n", (ull)l->timeouts, (ull)l->refused, (ull)l->broken);
     fprintf(out, "  generator: %.0f %% of a core%s\n", f->cpu_share * 100, f->steady == 0 ? "; not steady: p95 of the two halves differ by more than 10 %" : "");
@@ -206,8 +208,8 @@ static void put_last(FILE *out, const struct bench_report *r)
     const struct bench_figures *f = &r->runs[r->count - 1];
     fprintf(out, ", \"scheduled\": %llu, \"sent\": %llu, \"answered\": %llu, \"late\": %llu, \"queued\": %llu, \"dropped\": %llu", (ull)l->scheduled,
             (ull)l->sent, (ull)l->answered, (ull)l->late, (ull)l->queued, (ull)l->dropped);
-    fprintf(out, ", \"timeouts\": %llu, \"refused\": %llu, \"broken\": %llu, \"unexpected\": %llu, \"differing\": %llu, \"bytes\": %llu", (ull)l->timeouts,
-            (ull)l->refused, (ull)l->broken, (ull)l->unexpected, (ull)l->differing, (ull)l->bytes);
+    fprintf(out, ", \"timeouts\": %llu, \"refused\": %llu, \"broken\": %llu, \"unexpected\": %llu, \"unmatched\": %llu, \"differing\": %llu, \"bytes\": %llu", (ull)l->timeouts,
+            (ull)l->refused, (ull)l->broken, (ull)l->unexpected, (ull)l->unmatched, (ull)l->differing, (ull)l->bytes);
     fprintf(out, ", \"status\": {\"1xx\": %llu, \"2xx\": %llu, \"3xx\": %llu, \"4xx\": %llu, \"5xx\": %llu}, \"seconds\": %.3f", (ull)l->status[1],
             (ull)l->status[2], (ull)l->status[3], (ull)l->status[4], (ull)l->status[5], l->seconds);
     fprintf(out, ", \"response_ms\": {\"p50\": %.4f, \"p90\": %.4f, \"p95\": %.4f, \"p99\": %.4f, \"p999\": %.4f, \"max\": %.4f}", f->p50_ms, f->p90_ms,

@@ -44,7 +44,7 @@ static void register_fixed(struct board *board)
     static const struct {
         uint32_t index;
         const char *name;
-    } fixed[] = {{ROUTE_OTHER, "(other)"}, {ROUTE_REFUSED, "(refused)"}, {ROUTE_NONE, "(none)"}};
+    } fixed[] = {{ROUTE_OTHER, "(other)"}, {ROUTE_REFUSED, "(refused)"}, {ROUTE_NONE, "(none)"}, {ROUTE_BENCHMARK, "(benchmark)"}};
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
         uint32_t index = board_route(board, STR("*"), str_from(fixed[i].name));
         assert(index == fixed[i].index);

@@ -18,6 +18,7 @@
 #pragma once
 
 #include "base/str.h"
+#include "board/benchmark.h"
 #include "board/clients.h"
 #include "board/guests.h"
 #include "board/peers.h"
@@ -42,6 +43,7 @@ enum {
     ROUTE_OTHER = 0,   /* what came after the table was full */
     ROUTE_REFUSED = 1, /* malformed requests */
     ROUTE_NONE = 2,    /* no route matched, nothing upstream */
+    ROUTE_BENCHMARK = 3, /* requests of our own benchmark, in no statistic */
 };
 
 /* A route is named by method and template, never by path, and keeps its index
@@ -100,6 +102,7 @@ struct board {
     _Atomic uint32_t reload_wanted; /* counts requests to reload. Writers: supervisor, control */
     struct settings settings;
     struct trials trials;
+    struct benchmark benchmark; /* control */
     struct board_generation generation;
     struct board_quarantine quarantine[BOARD_QUARANTINE];
     struct board_process processes[BOARD_PROCESSES];

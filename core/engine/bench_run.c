@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "bench/report.h"
+#include "engine/bench_requests.h"
 #include "engine/remote.h"
 #include "proxy/url.h"
 
@@ -20,7 +21,7 @@ static volatile sig_atomic_t stopped;
 struct run {
     const struct options *options;
     struct bench_opts opts;
-    struct buf request;
+    struct bench_requests requests;
     struct bench_result result;
     struct bench_figures figures[REPORT_REPEATS];
     unsigned count;
@@ -106,26 +107,18 @@ static bool resolve(struct run *r, const struct url *url)
     return true;
 }
 
-static bool make_request(struct run *r, const struct url *url)
+static bool make_requests(struct run *r, const struct url *url)
 {
-    const char *method = r->options->bench.method ? r->options->bench.method : "GET", *body = r->options->bench.body;
-    if (strspn(method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-") != strlen(method))
-        return wrong("--method", method, "capital letters, as GET");
-    struct str path = url->path.len ? url->path : STR("/");
-    buf_printf(&r->request, "%s %.*s HTTP/1.1\r\n", method, STR_ARG(path));
-    bool has_host = false;
-    for (unsigned i = 0; i < r->options->bench.header_count; i++) {
-        has_host = has_host || strncasecmp(r->options->bench.headers[i], "host:", 5) == 0;
-        buf_printf(&r->request, "%s\r\n", r->options->bench.headers[i]);
+    char why[BENCH_WHY];
+    const struct bench_defaults site = {url->authority, url->path.len ? url->path : STR("/")};
+    if (!bench_requests_make(&r->requests, r->options, &site, why)) {
+        fprintf(stderr, "perilune: %s\n", why);
+        return false;
     }
-    if (!has_host)
-        buf_printf(&r->request, "Host: %.*s\r\n", STR_ARG(url->authority));
-    if (body)
-        buf_printf(&r->request, "Content-Length: %zu\r\n", strlen(body));
-    buf_printf(&r->request, "\r\n%s", body ? body : "");
-    r->opts.head = strcmp(method, "HEAD") == 0;
-    r->opts.request = buf_str(&r->request);
-    return buf_ok(&r->request);
+    r->opts.requests = r->requests.list;
+    r->opts.request_count = r->requests.count;
+    r->opts.expect_body = str_from(r->options->bench.expect_body ? r->options->bench.expect_body : "");
+    return true;
 }
 
 static bool take_options(struct run *r)
@@ -157,7 +150,7 @@ static bool take_options(struct run *r)
         return wrong("URL", r->target, trouble);
     if (url.is_tls)
         return wrong("URL", r->target, "https is not measured, it would be the cost of TLS here as much as there; name the plain address");
-    return make_request(r, &url) && resolve(r, &url);
+    return make_requests(r, &url) && resolve(r, &url);
 }
 
 static bool run_once(struct run *r, const struct bench_opts *opts, struct bench_figures *f)
@@ -256,7 +249,7 @@ int bench_command_run(const struct options *options)
         bool done = options->bench.find_capacity ? find_capacity(r) : repeat(r, repeats);
         code = done ? print(r) : 1;
     }
-    buf_done(&r->request);
+    bench_requests_done(&r->requests);
     free(r);
     return code;
 }

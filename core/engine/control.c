@@ -18,6 +18,7 @@
 #include "http/server.h"
 #include "pg/pg.h"
 #include "proxy/health.h"
+#include "script/bind_benchmark.h"
 #include "script/bind_cache.h"
 #include "script/bind_command.h"
 #include "script/bind_compression.h"
@@ -288,6 +289,7 @@ static void bind_control(lua_State *L, void *user)
     bind_watch_open(L, c->watch, c->board, c->engine->history);
     bind_past_open(L, c->historian, c->board, c->engine->history, c->watch);
     bind_trials_open(L, c->board);
+    bind_benchmark_open(L, c->board);
     keep_open(L, c->keep);
     overlay_open(L, c->engine);
     journal_open(L, c->engine);
@@ -465,6 +467,7 @@ int control_run(struct engine *engine)
     uv_signal_start(&c->terminate, on_terminate, SIGTERM);
     io->user = c;
     io->on_tick = on_tick;
+    atomic_store(&c->board->benchmark.active, 0); /* of a control that died meanwhile */
     atomic_store(&c->process->heartbeat_ns, io_now(io));
     atomic_store(&c->process->ready, 1);
     while (!c->stopped)

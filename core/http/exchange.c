@@ -247,14 +247,27 @@ static void wire_send(struct exchange *ex, struct str bytes)
     ex->body_out += bytes.len;
 }
 
+/* Whether it is one of the benchmark that the control API runs. */
+static __attribute__((noinline)) bool is_benchmark(const struct exchange *ex)
+{
+    struct str tag = {ex->server->board->benchmark.tag, BENCHMARK_TAG};
+    for (size_t i = 0; ex->head && i < ex->head->field_count; i++)
+        if (ex->head->fields[i].id == FIELD_OTHER && str_iequal(ex->head->fields[i].name, STR("perilune-benchmark")))
+            return str_equal(ex->head->fields[i].value, tag);
+    return false;
+}
+
 void exchange_record(struct exchange *ex, int status)
 {
     struct server *s = ex->server;
     uint64_t slow_ns = (uint64_t)(int64_t)(setting_number(&s->board->settings, SETTING_STATS_SLOW_MS) * 1e6);
+    bool benchmark = atomic_load_explicit(&s->board->benchmark.active, memory_order_acquire) && is_benchmark(ex);
+    if (benchmark)
+        slow_ns = UINT64_MAX; /* no sample of traffic */
     if (ex->head && s->io->now_ns - ex->started_ns > slow_ns)
         exchange_trace(ex);
     struct sample sample = {
-        .route = ex->route,
+        .route = benchmark ? ROUTE_BENCHMARK : ex->route,
         .status = (uint32_t)status,
         .latency_ns = (ex->tunnel ? ex->tunnel_ns : s->io->now_ns) - ex->started_ns,
         .bytes_in = ex->raw_head.len + ex->body_bytes,

@@ -333,7 +333,7 @@ static void write_window(struct history *h, struct tier *t, uint64_t now_ms)
     host->to_ms = now_ms;
     uint32_t routes = atomic_load_explicit(&h->board->route_count, memory_order_acquire);
     for (uint32_t i = 0; i < routes; i++)
-        if (route_changed(h, t, i))
+        if (i != ROUTE_BENCHMARK && route_changed(h, t, i))
             write_route(h, t, i, &position);
     host->previous = newest(t);
     host->window_bytes = position - start;
@@ -413,7 +413,7 @@ static bool merge_lanes(struct history *h, struct stats_view *view)
     uint32_t index[LANE_ROUTES_MAX] = {0};
     uint32_t routes = atomic_load_explicit(&h->board->route_count, memory_order_acquire);
     for (uint32_t i = 0; i < routes; i++) {
-        if (!lanes_requests(h->board, i))
+        if (i == ROUTE_BENCHMARK || !lanes_requests(h->board, i))
             continue;
         struct stats_route *entry = view_route(view, index, i);
         if (!entry)

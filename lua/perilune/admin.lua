@@ -299,7 +299,7 @@ return {
   path = function(name) return base .. name end,
   control = control, stats = stats, upstreams = core.upstreams, pools = core.pools, decode = core.json.decode,
   compression = core.compression, cache = core.cache, task_stats = core.task_stats, machine = core.machine, limits = core.limits,
-  nearest = core.nearest, journal = core.journal, watch = core.watch, keep = core.keep, modules = core.modules, trials = core.trials, asset = core.asset,
+  nearest = core.nearest, journal = core.journal, watch = core.watch, keep = core.keep, modules = core.modules, trials = core.trials, benchmark = core.benchmark, asset = core.asset,
   command = core.command, command_end = core.command_end,
   store = core.store,
 }

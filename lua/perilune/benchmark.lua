@@ -1,11 +1,14 @@
 --- The benchmark that the control API runs: one at a time, in a process of its own (`perilune bench`), against this engine's
 --- routes or a peer of a configured upstream and nothing else. What it was asked and what came out outlives a reload.
 ---
---- While one runs nothing is learnt, no issue is judged and no trial is on: its traffic is nobody's.
+--- Its requests carry a text that nobody else knows, by which workers leave them out of all statistics, and with that out of
+-- alerts, objectives and models. What they cost the machine is felt by other traffic all the same: while one runs nothing is
+-- learnt, no issue is judged and no trial is on.
 
 local core, require = ...
 
 local admin = require "perilune.admin"
+local compare = require "perilune.benchmark.compare"
 
 local M = {}
 
@@ -57,14 +60,15 @@ local STEPS, STEP_S, STEP_WARMUP_S = 19, 3, 0.5 -- of find_capacity, as core/eng
 
 --- How long it may take, in seconds.
 local function longest(asked)
+  if asked.compare then return compare.longest(asked.compare) + SPARE_S end
   if asked.find_capacity then return STEPS * ((asked.duration_s or STEP_S) + (asked.warmup_s or STEP_WARMUP_S)) + SPARE_S end
   local each = (asked.warmup_s or 1) + (asked.duration_s or asked.iterations and M.limits.duration_s or 10)
   return each * (asked.repeats or 1) + SPARE_S
 end
 M.longest = longest
 
---- asked: target (URL), connections, rate, poisson, iterations, duration_s, warmup_s, repeats, method, expect_status, find_capacity,
---- slo_ms. Returns the operation; or nil and the one that is running.
+--- asked: target (URL), connections, rate, poisson, iterations, duration_s, warmup_s, repeats, method, expect_status, expect_body,
+--- headers ({ name, value }), upstream, find_capacity, slo_ms, compare (see compare.new). Returns the operation; or nil and the one that is running.
 function M.ask(asked, now_ms)
   local all = load()
   local first = all.list[1]
@@ -77,16 +81,22 @@ function M.ask(asked, now_ms)
   return one
 end
 
---- Share of the time that has gone, where the time is known.
+--- Share of what is to be done that is done, where that is known: of blocks, of requests to us, of the time.
 function M.progress(one, now_ms)
   if ended(one) then return 1 end
   local asked = one.asked
-  if asked.iterations or asked.find_capacity or not one.started_ms then return nil end
+  if not one.started_ms then return 0 end
+  if asked.compare then return math.min(0.99, (one.blocks or 0) / (2 * asked.compare.pairs)) end
+  if asked.iterations and not asked.upstream then
+    return math.min(0.99, (admin.benchmark.requests() - (one.requests_before or 0)) / (asked.iterations * (asked.repeats or 1)))
+  end
+  if asked.iterations or asked.find_capacity then return nil end
   return math.min(0.99, (now_ms - one.started_ms) / 1000 / (longest(asked) - SPARE_S))
 end
 
-local function arguments(asked, output)
+local function arguments(asked, output, tag)
   local list = { "/proc/self/exe", "bench", asked.target, "-o", "json", "--output", output, "--header", "User-Agent: perilune-benchmark" }
+  if not asked.upstream then list[#list + 1], list[#list + 2] = "--header", "Perilune-Benchmark: " .. tag end
   local function add(name, value)
     if value == nil then return end
     list[#list + 1], list[#list + 2] = name, ("%.14g"):format(value)
@@ -99,6 +109,8 @@ local function arguments(asked, output)
   add("--repeats", asked.repeats)
   add("--expect-status", asked.expect_status)
   add("--slo", asked.slo_ms)
+  for _, field in ipairs(asked.headers or {}) do list[#list + 1], list[#list + 2] = "--header", ("%s: %s"):format(field[1], field[2]) end
+  if asked.expect_body then list[#list + 1], list[#list + 2] = "--expect-body", asked.expect_body end
   if asked.method then list[#list + 1], list[#list + 2] = "--method", asked.method end
   if asked.poisson then list[#list + 1] = "--poisson" end
   if asked.find_capacity then list[#list + 1] = "--find-capacity" end
@@ -111,22 +123,50 @@ local function result()
   return lines[1] and core.json.decode(lines[#lines]) or nil
 end
 
+-- One run of the generator: whether it measured, and if not why.
+local function generate(one, clock_ms, asked)
+  asked = asked or one.asked
+  local output = ("%s/%s.journal"):format(admin.control.state, JOURNAL)
+  local code, why = admin.command(arguments(asked, output, one.tag), "", math.max(1, one.until_ms - clock_ms()), one.id)
+  if code == 0 or code == 3 then return result() end
+  return nil, why or code == 1 and "the target cannot be reached; the log has the reason" or ("it ended with %s"):format(tostring(code))
+end
+
+local function cancelled(id) return (M.find(id) or {}).cancelled end
+
+local function run_blocks(one, clock_ms)
+  local c, asked = one.asked.compare, {}
+  for name, value in pairs(one.asked) do asked[name] = value end
+  asked.duration_s, asked.warmup_s = c.block_s, c.settle_s
+  local why
+  while not compare.over(c) and not why and not cancelled(one.id) do
+    local value, refused = compare.begin(c)
+    if value == nil then why = refused break end
+    local measured, failed = generate(one, clock_ms, asked)
+    if cancelled(one.id) then break end -- half a block says nothing
+    if not compare.add(c, value, measured) then why = failed or "a block was not answered at all" end
+    change(one.id, { blocks = #c.blocks })
+  end
+  if why then return nil, why end
+  return compare.result(c)
+end
+
 --- Runs what is queued to its end; called again and again.
 function M.work(clock_ms)
-  local first = load().list[1]
-  if not first or first.state ~= "queued" then return end
-  change(first.id, { state = "running", started_ms = clock_ms() })
-  admin.watch.hold(first.until_ms)
-  local output = ("%s/%s.journal"):format(admin.control.state, JOURNAL)
-  local code, why = admin.command(arguments(first.asked, output), "", math.max(1, first.until_ms - clock_ms()), first.id)
+  local one = load().list[1]
+  if not one or one.state ~= "queued" then return end
+  one.tag = admin.benchmark.begin()
+  change(one.id, { state = "running", started_ms = clock_ms(), requests_before = admin.benchmark.requests() })
+  admin.watch.hold(one.until_ms)
+  local fine, got, why = pcall(one.asked.compare and run_blocks or generate, one, clock_ms)
+  if not fine then got, why = nil, got end
+  admin.benchmark.finish()
+  if one.asked.compare then compare.finish(one.asked.compare) end
   local now = clock_ms()
   admin.watch.hold(now + SETTLE_MS)
-  local cancelled = (M.find(first.id) or {}).cancelled
-  if (code == 0 or code == 3) and not cancelled then change(first.id, { state = "done", ended_ms = now, result = result() })
-  elseif cancelled then change(first.id, { state = "cancelled", ended_ms = now, result = (code == 0 or code == 3) and result() or nil })
-  else
-    change(first.id, { state = "failed", ended_ms = now, why = why or code == 1 and "the target cannot be reached; the log has the reason" or ("it ended with %s"):format(tostring(code)) })
-  end
+  if cancelled(one.id) then change(one.id, { state = "cancelled", ended_ms = now, result = got })
+  elseif got then change(one.id, { state = "done", ended_ms = now, result = got })
+  else change(one.id, { state = "failed", ended_ms = now, why = why }) end
 end
 
 --- Asks a running one to end with what it has. False: it had ended.

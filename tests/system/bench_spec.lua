@@ -1,5 +1,6 @@
 --- The load generator on the command line, and behind POST benchmark.
 local engine = require "tests.support.engine"
+local files = require "tests.support.files"
 local loop = require "tests.support.loop"
 local json = require "dkjson"
 local peer = require "tests.support.peer"
@@ -13,6 +14,13 @@ local app = p.app()
 app:get("/hello", function() return "hello" end)
 app:get("/slow", function() p.sleep(0.02) return "slow" end)
 app:get("/broken", function() return 500 end)
+app:get("/large", function() return ("all work and no play makes a dull service "):rep(8000) end)
+local digits = {}
+for i = 1, 60000 do digits[i] = ("%05d"):format(math.random(0, 99999)) end
+digits = table.concat(digits)
+app:get("/digits", function() return digits end)
+app:get("/who/:id", function(req) return req.headers["x-who"] == req.params.id and req.headers.accept or 400 end)
+app:post("/echo", function(req) return req.body end)
 app:proxy("/api/*rest", "service")
 return app
 ]]
@@ -129,6 +137,47 @@ describe("perilune bench", function()
     end)
   end)
 
+  it("sends what a script makes, by turns", function()
+    loop.run(function()
+      local script = served.folder .. "/requests.lua"
+      files.write(script, [[
+        return function(i)
+          if i > 20 then return nil end
+          if i % 2 == 0 then return { method = "POST", path = "/echo", body = ("x"):rep(i) } end
+          return { path = "/who/" .. i, headers = { ["X-Who"] = i, Accept = "a/" .. i } }
+        end]])
+      local code, r = bench(url "/", "--script", script, "--iterations", "400", "--connections", "3", "--header", "X-All: yes")
+      assert.same({ 0, 400, 0, 0 }, { code, r.status["2xx"], r.unexpected, r.differing })
+      for words, lua in pairs {
+        ["request 1 .*unknown key 'pth'"] = "return function() return { pth = '/x' } end",
+        ["must be a table"] = "return function() return 'x' end",
+        ["makes no request"] = "return function() end",
+        ["must return function"] = "return {}",
+        ["requests.lua:1:.*boom"] = "return function() error 'boom' end",
+        ["begins with '/'"] = "return function() return { path = 'a b' } end",
+        ["made from the body"] = "return function() return { headers = { ['Content-Length'] = 5 } } end",
+        ["no header field"] = "return function() return { headers = { X = 'a\\r\\nB: c' } } end",
+      } do
+        files.write(script, lua)
+        local refused, _, err = bench(url "/", "--script", script)
+        assert.equal(2, refused, lua)
+        assert.matches(words, err)
+      end
+    end, 60000)
+  end)
+
+  it("looks for what a body should have in it", function()
+    loop.run(function()
+      local _, r = bench(url "/large", "--iterations", "50", "--expect-body", "dull service all work")
+      assert.same({ 50, 0 }, { r.answered, r.unmatched })
+      _, r = bench(url "/large", "--iterations", "50", "--expect-body", "dull service all play")
+      assert.same({ 50, 50 }, { r.answered, r.unmatched })
+      files.write(served.folder .. "/body", "aaaaaaab")
+      _, r = bench(url "/echo", "--body", "@" .. served.folder .. "/body", "--iterations", "10", "--expect-body", "aaab")
+      assert.same({ 10, 0 }, { r.status["2xx"], r.unmatched })
+    end, 60000)
+  end)
+
   it("says what is wrong with how it was asked", function()
     loop.run(function()
       for _, case in ipairs {
@@ -175,6 +224,58 @@ describe("perilune bench", function()
     end, 120000)
   end)
 
+  it("leaves its requests out of all statistics", function()
+    loop.run(function()
+      local function requests(route)
+        for _, one in ipairs(served:admin_get("~/stats?window=all").json.data.routes) do
+          if one.route == route then return one.requests end
+        end
+        return 0
+      end
+      local before = requests "/hello"
+      local one = ended(ask { iterations = 300, endpoint = "/hello" }.headers.location)
+      assert.equal(300, one.result.status["2xx"])
+      served:get "/hello"
+      loop.wait_until(function() return requests "/hello" > before end, 10000, "a request that counts")
+      assert.equal(before + 1, requests "/hello")
+      assert.equal(200, served:get("/hello", { ["Perilune-Benchmark"] = ("0"):rep(32) }).status) -- nobody hides behind the header
+      loop.wait_until(function() return requests "/hello" == before + 2 end, 10000, "the other one")
+      local metrics = served:admin_get("/metrics").body
+      assert.is_nil(metrics:find("(benchmark)", 1, true))
+    end, 60000)
+  end)
+
+  it("compares two values of a setting by turns", function()
+    loop.run(function()
+      local function value() return served:admin_get("~/config/compression.enabled").json.data.value end
+      local before = value()
+      local got = ask { endpoint = "/digits", concurrent_requests = 1, headers = { ["Accept-Encoding"] = "gzip" },
+        compare = { setting = "compression.enabled", a = false, b = true, pairs = 6, block_s = 0.5 } }
+      assert.equal(202, got.status, got.body)
+      local one = ended(got.headers.location)
+      local r = one.result
+      assert.same({ "done", 1, true }, { one.state, one.progress, r.valid }, json.encode(one))
+      assert.is_true(r.pairs >= 4 and r.pairs <= 6 and #r.blocks == 2 * r.pairs, json.encode(one)) -- no longer than to a verdict
+      assert.equal("b is worse", r.verdict, json.encode(r))
+      assert.is_true(r.a.p95_ms < r.b.p95_ms and r.effect.low > 0 and r.effect.estimate >= r.effect.low and r.effect.high >= r.effect.estimate)
+      local count = 0
+      for _, block in ipairs(r.blocks) do count = count + (block.value and 1 or 0) end
+      assert.equal(r.pairs, count)
+      assert.equal(before, value())
+    end, 120000)
+  end)
+
+  it("lets go of a setting when a comparison is cancelled", function()
+    loop.run(function()
+      local before = served:admin_get("~/config/compression.level").json.data.value
+      local location = ask { endpoint = "/hello", compare = { setting = "compression.level", a = 2, b = 3, block_s = 30 } }.headers.location
+      loop.wait_until(function() return served:admin_get("~/config/compression.level").json.data.value ~= before end, 20000, "a value on trial")
+      assert.equal(202, served:admin_request { method = "DELETE", path = location }.status)
+      assert.equal("cancelled", ended(location).state)
+      assert.equal(before, served:admin_get("~/config/compression.level").json.data.value)
+    end, 90000)
+  end)
+
   it("runs one at a time, holds trials, and ends when told to", function()
     loop.run(function()
       local location = ask { endpoint = "/slow", duration_s = 60 }.headers.location
@@ -198,6 +299,15 @@ describe("perilune bench", function()
         { { endpoint = "/", concurrent_requests = 100000 }, "/concurrent_requests" }, { { endpoint = "/", duration_s = 1e9 }, "/duration_s" },
         { { endpoint = "/", rate = -1 }, "/rate" }, { { endpoint = "/", duration_s = 60, repeats = 10 }, "/repeats" },
         { { endpoint = "/", find_capacity = true, duration_s = 60 }, "/duration_s" }, { { endpoint = "/", poisson = true }, "/poisson" }, { { endpoint = "/", url = "x" }, "/url" },
+        { { endpoint = "/", headers = { ["A b"] = "x" } }, "/headers/A b" }, { { endpoint = "/", headers = { A = "b\r\nC: d" } }, "/headers/A" },
+        { { endpoint = "/", headers = { ["Perilune-Benchmark"] = "x" } }, "/headers/Perilune-Benchmark" },
+        { { endpoint = "/", compare = { setting = "nothing", a = 1, b = 2 } }, "/compare/setting" },
+        { { endpoint = "/", compare = { setting = "script.cpu_ms", a = 1, b = 2 } }, "/compare/setting" },
+        { { endpoint = "/", compare = { setting = "compression.level", a = 1, b = 1000 } }, "/compare/b" },
+        { { endpoint = "/", compare = { setting = "compression.level", a = 1, b = 1 } }, "/compare/b" },
+        { { endpoint = "/", compare = { setting = "compression.level", a = 1, b = 2, pears = 6 } }, "/compare/pears" },
+        { { endpoint = "/", iterations = 5, compare = { setting = "compression.level", a = 1, b = 2 } }, "/iterations" },
+        { { endpoint = "/", compare = { setting = "compression.level", a = 1, b = 2, pairs = 20, block_s = 30 } }, "/compare/pairs" },
       } do
         local got = ask(case[1])
         assert.equal(422, got.status, json.encode(case[1]))

@@ -1,4 +1,5 @@
 -- POST   benchmark     : { "endpoint": "/health", "concurrent_requests": 20, "iterations": 1000 } : 202, and where to look
+--                        { "endpoint": "/x", "compare": { "setting": "compression.level", "a": 1, "b": 6 } } : by turns, with a verdict
 -- GET    benchmark     : the last ones
 -- GET    benchmark/:id : state, progress, and the result as `perilune bench -o json` has it
 -- DELETE benchmark/:id : ends it; what was measured till then is its result
@@ -6,6 +7,7 @@
 -- Targets are routes of this engine (endpoint), or a path of a configured upstream's peer (upstream, endpoint): no URL is taken.
 local admin = require "perilune.admin"
 local benchmark = require "perilune.benchmark"
+local compare = require "perilune.benchmark.compare"
 local p = require "perilune"
 local app = admin.app()
 
@@ -28,6 +30,9 @@ local fields = {
   warmup_s = number(("seconds, 0 to %d"):format(most.warmup_s)),
   rate = number(("requests a second of an open loop, above 0, at most %d"):format(most.rate)),
   poisson = { type = "boolean", hint = "true: an open loop with gaps as of a Poisson process" },
+  headers = { type = "object", hint = "an object of texts by name, as in {\"Accept-Encoding\": \"gzip\"}" },
+  expect_body = { type = "string", most = 4096, pattern = "^.", hint = "what each body has in it, 1 to 4096 bytes" },
+  compare = { type = "object", hint = "{ setting, a, b, pairs, block_s }: two values of a setting by turns, as in {\"setting\": \"compression.level\", \"a\": 1, \"b\": 6}" },
   expect_status = { type = "integer", min = 100, max = 599, hint = "a status" },
   find_capacity = { type = "boolean", hint = "true: looks for the highest rate that keeps slo_ms" },
   slo_ms = number "milliseconds that p99 may take, above 0, at most 60000",
@@ -38,6 +43,22 @@ local function invalid(name, detail)
 end
 
 local bounds = { duration_s = { 0.1, most.duration_s }, warmup_s = { 0, most.warmup_s }, rate = { 0.1, most.rate }, slo_ms = { 0.01, 60000 } }
+
+local own = { ["content-length"] = true, ["transfer-encoding"] = true, connection = true, ["perilune-benchmark"] = true }
+
+-- Header fields in the order of their names, as { name, value }; or nil, which is wrong and why.
+local function fields_of(asked)
+  local list = {}
+  for name, value in pairs(asked or {}) do
+    if type(name) ~= "string" or not name:find "^[%w%-_%.]+$" then return nil, tostring(name), "a header field's name is letters, digits, '-', '_' and '.'" end
+    if own[name:lower()] then return nil, name, ("'%s' is made by the benchmark itself"):format(name) end
+    if type(value) ~= "string" or #value > 4096 or value:find "[%c\128-\255]" then return nil, name, ("'%s' is a text without control characters"):format(name) end
+    list[#list + 1] = { name, value }
+  end
+  if #list > 16 then return nil, list[17][1], "16 header fields are the most" end
+  table.sort(list, function(a, b) return a[1] < b[1] end)
+  return list
+end
 
 -- The first peer that answers, by its address.
 local function peer_of(name)
@@ -64,15 +85,30 @@ app:post(admin.path "benchmark", {
   summary = "Runs a benchmark of a route or of an upstream; answers where to look",
   body = fields,
   answers = { [202] = "Benchmark" },
-  errors = { [409] = "busy", [422] = "invalid_fields" },
+  errors = { [409] = "busy trial_running", [422] = "invalid_fields" },
 }, function(req)
   local asked = req.input
   for name, range in pairs(bounds) do
     if asked[name] and not (asked[name] >= range[1] and asked[name] <= range[2]) then return invalid(name, ("'%s' is %s"):format(name, fields[name].hint)) end
   end
   if asked.poisson and not asked.rate and not asked.find_capacity then return invalid("poisson", "'poisson' needs a 'rate': in a closed loop requests come when the last was answered") end
+  local headers, wrong, detail = fields_of(asked.headers)
+  if not headers then return invalid("headers/" .. wrong:gsub("~", "~0"):gsub("/", "~1"), detail) end
+  if asked.compare then
+    for _, name in ipairs { "find_capacity", "iterations", "duration_s", "warmup_s", "repeats" } do
+      if asked[name] then return invalid(name, ("'%s' does not go with 'compare', whose blocks have pairs and block_s"):format(name)) end
+    end
+    local plan, field, why = compare.new(asked.compare)
+    if not plan then return invalid("compare/" .. field, why) end
+    asked.compare = plan
+    for _, one in ipairs(admin.stats.settings()) do
+      if one.on_trial then return admin.problem(409, "trial_running", ("'%s' is on trial; wait for its end or abort it"):format(one.name)) end
+    end
+  end
   if benchmark.longest(asked) > most.all_s then
-    return invalid(asked.find_capacity and "duration_s" or "repeats", ("it may take %.0f s, and %d s are the most: ask for less duration_s, warmup_s or repeats"):format(benchmark.longest(asked), most.all_s))
+    local field = asked.compare and "compare/pairs" or asked.find_capacity and "duration_s" or "repeats"
+    local fewer = asked.compare and "pairs or block_s" or "duration_s, warmup_s or repeats"
+    return invalid(field, ("it may take %.0f s, and %d s are the most: ask for less %s"):format(benchmark.longest(asked), most.all_s, fewer))
   end
   local address = admin.control.data_address
   if asked.upstream then
@@ -83,7 +119,7 @@ app:post(admin.path "benchmark", {
   end
   local one, other = benchmark.ask({ target = ("http://%s%s"):format(address, asked.endpoint), connections = asked.concurrent_requests, rate = asked.rate, poisson = asked.poisson,
     iterations = asked.iterations, duration_s = asked.duration_s, warmup_s = asked.warmup_s, repeats = asked.repeats, method = asked.method,
-    expect_status = asked.expect_status, find_capacity = asked.find_capacity, slo_ms = asked.slo_ms }, now_ms())
+    expect_status = asked.expect_status, expect_body = asked.expect_body, headers = headers, upstream = asked.upstream, compare = asked.compare, find_capacity = asked.find_capacity, slo_ms = asked.slo_ms }, now_ms())
   if not one then
     return admin.problem(409, "busy", ("%s is running, and one runs at a time; DELETE %s ends it"):format(other.id, admin.path("benchmark/" .. other.id)), { ["Retry-After"] = "5" })
   end

@@ -18,10 +18,11 @@ static void starts_with_its_fixed_routes_and_roles(void **state)
     (void)state;
     struct board *b = board_new(&(struct board_opts){.workers = 3});
     assert_int_equal(b->routes_max, 256);
-    assert_int_equal(b->route_count, 3);
+    assert_int_equal(b->route_count, 4);
     assert_string_equal(b->routes[ROUTE_OTHER].name, "(other)");
     assert_string_equal(b->routes[ROUTE_REFUSED].name, "(refused)");
     assert_string_equal(b->routes[ROUTE_NONE].name, "(none)");
+    assert_string_equal(b->routes[ROUTE_BENCHMARK].name, "(benchmark)");
     assert_string_equal(b->routes[ROUTE_NONE].method, "*");
     assert_int_equal(b->processes[0].role, ROLE_SUPERVISOR);
     assert_int_equal(b->processes[1].role, ROLE_CONTROL);
@@ -51,11 +52,11 @@ static void keeps_the_index_of_a_name(void **state)
     (void)state;
     struct board *b = board_new(&(struct board_opts){.workers = 1});
     uint32_t users = board_route(b, STR("GET"), STR("/users/:id"));
-    assert_int_equal(users, 3);
-    assert_int_equal(board_route(b, STR("POST"), STR("/users/:id")), 4);
-    assert_int_equal(board_route(b, STR("GET"), STR("/users/:i")), 5);
+    assert_int_equal(users, ROUTE_BENCHMARK + 1);
+    assert_int_equal(board_route(b, STR("POST"), STR("/users/:id")), ROUTE_BENCHMARK + 2);
+    assert_int_equal(board_route(b, STR("GET"), STR("/users/:i")), ROUTE_BENCHMARK + 3);
     assert_int_equal(board_route(b, STR("GET"), STR("/users/:id")), users);
-    assert_int_equal(b->route_count, 6);
+    assert_int_equal(b->route_count, 7);
     board_free(b);
 }
 
@@ -66,9 +67,9 @@ static void shares_other_when_the_table_is_full(void **state)
     for (int i = 0; i < 20; i++) {
         char name[16];
         snprintf(name, sizeof name, "/%d", i);
-        assert_int_equal(board_route(b, STR("GET"), str_from(name)), i < 5 ? i + 3 : ROUTE_OTHER);
+        assert_int_equal(board_route(b, STR("GET"), str_from(name)), i < 4 ? i + 4 : ROUTE_OTHER);
     }
-    assert_int_equal(board_route(b, STR("GET"), STR("/4")), 7);
+    assert_int_equal(board_route(b, STR("GET"), STR("/3")), 7);
     assert_int_equal(b->route_count, 8);
     board_free(b);
 }
@@ -120,7 +121,7 @@ static void makes_no_duplicates_when_processes_register_at_once(void **state)
             waitpid(children[c], &status, 0);
             assert_int_equal(status, 0);
         }
-        assert_int_equal(b->route_count, 103);
+        assert_int_equal(b->route_count, 104);
         for (uint32_t i = 0; i < 103; i++)
             for (uint32_t j = i + 1; j < 103; j++)
                 assert_string_not_equal(b->routes[i].name, b->routes[j].name);
@@ -134,12 +135,12 @@ static void takes_over_a_slot_whose_writer_died(void **state)
     struct board *b = board_new(&(struct board_opts){.workers = 1});
     pid_t child = fork();
     if (child == 0) {
-        atomic_store(&b->routes[3].state, (uint32_t)getpid() << 2 | 1);
+        atomic_store(&b->routes[ROUTE_BENCHMARK + 1].state, (uint32_t)getpid() << 2 | 1);
         _exit(0);
     }
     waitpid(child, NULL, 0);
-    assert_int_equal(board_route(b, STR("GET"), STR("/after")), 3);
-    assert_string_equal(b->routes[3].name, "/after");
+    assert_int_equal(board_route(b, STR("GET"), STR("/after")), ROUTE_BENCHMARK + 1);
+    assert_string_equal(b->routes[ROUTE_BENCHMARK + 1].name, "/after");
     board_free(b);
 }
 
