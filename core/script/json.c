@@ -51,7 +51,9 @@ static int lua_decode(lua_State *L)
     char why[128];
     size_t len;
     const char *text = luaL_checklstring(L, 1, &len);
-    if (json_decode(L, text, len, JSON_DEPTH_MAX, why, sizeof why) == 0)
+    int depth = luaL_optint(L, 2, JSON_DEPTH_MAX);
+    luaL_argcheck(L, depth >= 1 && depth <= JSON_DEPTH_MAX, 2, "a depth this engine can go");
+    if (json_decode(L, text, len, (unsigned)depth, why, sizeof why) == 0)
         return 1;
     lua_pushnil(L);
     lua_pushstring(L, why);

@@ -64,11 +64,22 @@ local function slow_down()
   core.sleep(math.min(SLOW_MOST_S, SLOW_S * failures))
 end
 
+local AUDIT_S = 1 -- of requests nobody can be held to, one is written down in so long
+local audited_at = -math.huge
+
+local function note_stranger(req, given)
+  local now = core.now()
+  if now - audited_at < AUDIT_S then return end
+  audited_at = now
+  audit.note({ actor = given and "(wrong token)" or "(no token)", role = "none", method = req.method, path = req.path }, 401, "unauthorized")
+end
+
 -- Actor and role; or nil and the answer.
 local function who(req)
   local given = (req.headers["authorization"] or ""):match("^[Bb]earer (.+)$")
   local actor, role = control.token(given)
   if actor then return actor, role end
+  note_stranger(req, given)
   if given then slow_down() end
   return nil, { problem(401, "unauthorized", "a bearer token is needed", { ["WWW-Authenticate"] = "Bearer" }) }
 end
@@ -105,9 +116,9 @@ local function judge(req, declared, mutates)
     if not asked then return judged(status, code, detail, errors) end
     req.asked = asked
   end
-  local content_type = req.headers["content-type"]
+  local content_type = req.headers["content-type"] or req.body and req.body ~= "" and "none is named" or nil
   if mutates and content_type and not content_type:lower():find "^application/json%s*$" and not content_type:lower():find "^application/json%s*;" then
-    return judged(415, "wrong_type", "bodies of this API are application/json")
+    return judged(415, "wrong_type", "bodies of this API are application/json: send Content-Type: application/json")
   end
   if not declared.body then return end
   local text = req.body or ""

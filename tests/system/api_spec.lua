@@ -185,8 +185,12 @@ describe("tokens", function()
       assert.equal(403, by(operate, "GET", "audit").status)
       local entries = by(root, "GET", "audit").json.data.entries
       assert.same({ "root", "POST", 200 }, { entries[1].actor, entries[1].method, entries[1].status })
-      local last = entries[#entries]
-      assert.same({ "grafana", "PATCH", 403, "forbidden_role" }, { last.actor, last.method, last.status, last.code })
+      local by_actor = {}
+      for _, entry in ipairs(entries) do by_actor[entry.actor] = entry end -- the oldest of each
+      local e = by_actor.grafana
+      assert.same({ "PATCH", 403, "forbidden_role" }, { e.method, e.status, e.code })
+      e = by_actor["(no token)"]
+      assert.same({ "GET", 401, "unauthorized", "none" }, { e.method, e.status, e.code, e.role })
     end)
   end)
 
@@ -216,6 +220,24 @@ describe("tokens", function()
       assert.matches(words, out .. err, 1, true)
       files.remove(folder)
     end
+  end)
+end)
+
+describe("a body", function()
+  it("is JSON, says so, and is not deeper than anybody needs", function()
+    with({}, function(served)
+      local function status(body, headers)
+        return served:admin_request { method = "POST", path = API .. "analyze", body = body, headers = headers or {} }
+      end
+      assert.same({ 415, "wrong_type" }, { status("{}").status, status("{}").json.code })
+      assert.equal(415, status("{}", { ["Content-Type"] = "text/plain" }).status)
+      assert.equal(200, status("{}", { ["Content-Type"] = "application/json; charset=utf-8" }).status)
+      local json_type = { ["Content-Type"] = "application/json" }
+      local function nested(depth) return ('{"endpoint": '):rep(depth) .. "1" .. ("}"):rep(depth) end
+      assert.equal(422, status(nested(32), json_type).status)
+      local deep = status(nested(33), json_type)
+      assert.same({ 400, "bad_json" }, { deep.status, deep.json.code })
+    end)
   end)
 end)
 

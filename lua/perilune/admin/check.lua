@@ -8,6 +8,8 @@ local core = ...
 
 local M = {}
 
+local DEPTH = 32 -- of objects and arrays in each other
+
 local function sorted(t)
   local names = {}
   for name in pairs(t) do names[#names + 1] = tostring(name) end
@@ -43,7 +45,7 @@ end
 --- The table of a JSON body, once nothing is wrong with it as far as `fields` tell; or nil, status, code, detail and errors
 -- ({ pointer, detail }, RFC 6901). Fields that are null are as if they were not there. A field "*" alone lets anything in.
 function M.body(text, fields)
-  local asked, why = core.json.decode(text)
+  local asked, why = core.json.decode(text, DEPTH)
   if type(asked) ~= "table" or is_array(asked) then
     return nil, 400, "bad_json", "the body is a JSON object" .. (asked == nil and why and text ~= "" and (": " .. why) or "")
   end
