@@ -5,7 +5,7 @@ local files = require "tests.support.files"
 local load = require "tests.support.load"
 local loop = require "tests.support.loop"
 
-local CPU_MS = 60
+local CPU_MS = 150
 local INTERRUPTED = "the script was interrupted: it used more than " .. CPU_MS .. " ms of CPU time"
 local MEMORY = "script.memory_bytes"
 
@@ -89,7 +89,7 @@ describe("a handler that runs away", function()
   local e
   setup(function()
     e = engine.start { workers = 2, rules = { ["routes/app.lua"] = handlers() },
-      args = { "--set", "script.cpu_ms=" .. CPU_MS, "--set", "script.memory_bytes=33554432", "--set", "worker.hang_ms=20000" } }
+      args = { "--set", "script.cpu_ms=" .. CPU_MS, "--set", "script.memory_bytes=16777216", "--set", "worker.hang_ms=20000" } }
   end)
   teardown(function() e:stop() end)
 
@@ -251,8 +251,8 @@ describe("a file that runs away while it is loaded", function()
         local folder = files.temporary("perilune")
         files.write_tree(folder .. "/rules", { ["routes/app.lua"] = text })
         local code, _, err = engine.run { args = { "run", "--rules", folder .. "/rules", "--state", folder .. "/state",
-          "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--set", "script.load_ms=100", "--set",
-          "script.memory_bytes=33554432" } }
+          "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--set", "script.load_ms=500", "--set",
+          "script.memory_bytes=16777216" } }
         files.remove(folder)
         assert.equal(2, code, text)
         assert.truthy(err:find("app.lua", 1, true), err)

@@ -7,7 +7,7 @@ describe("the laboratory", function()
   it("scores a fault and a time without one", function()
     loop.run(function()
       local code, out, err = process.run { command = "tests/scenarios/run", args = { "n_plus_one", "steady" }, timeout_ms = 300000,
-        env = { PERILUNE = engine.program(), HOLD = "20" } }
+        env = { PERILUNE = engine.program(), HOLD = "45" } }
       assert.equal(0, code, out .. err)
       assert.matches("n_plus_one +right", out)
       assert.matches("steady +silent", out)
