@@ -51,8 +51,10 @@ static const struct suffix *suffixes_of(struct str unit, const char **example)
 
 void settings_init(struct settings *settings)
 {
-    for (int i = 0; i < SETTING_COUNT; i++)
+    for (int i = 0; i < SETTING_COUNT; i++) { /* whatever the memory held before */
+        settings_untry(settings, i);
         settings_set(settings, i, setting_infos[i].fallback, ORIGIN_DEFAULT);
+    }
 }
 
 void settings_set(struct settings *settings, int id, double value, enum setting_origin origin)
