@@ -406,7 +406,7 @@ function book:list(now, pause)
     local silence, by = self:silenced(e.labels, now), inhibited(e.id, e.labels)
     out[i] = { id = e.id, state = e.state == "inactive" and "flapping" or e.state, labels = e.labels, annotations = said(policy, e), value = e.value,
       unit = policy.unit, since = e.active_at, fired_at = e.fired_at, policy = policy.name, file = policy.file, severity = policy.severity,
-      silenced_by = silence and silence.id, inhibited_by = by and by.id, flapping = e.flapping ~= nil, no_data = e.no_data or nil,
+      silenced_by = silence and silence.id, inhibited_by = by and by.id, flapping = e.flapping ~= nil, no_data = e.no_data or nil, on = policy.on,
       flap_score = machine.flap_score(e.changes) }
   end
   local rank = { firing = 1, flapping = 2, pending = 3 }

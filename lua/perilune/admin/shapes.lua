@@ -55,7 +55,7 @@ return {
     ["network?"] = map "number", ["io?"] = map "number", ["pressure?"] = map "number", ["descriptors?"] = map "number" },
   Resources = { health = "string", health_of = map "string", machine = "Machine", pools = { "object" }, cache = "object", tasks = "object", findings = { "any" } },
 
-  Issue = { id = "string", code = "string", type = "string", target = "string", state = "=open|closed", opened_at = "time", since = "time", closed_at = "time|null", severity = "string?", title = "string?" },
+  Issue = { alerts = { "string" }, suggestions = { "string" }, id = "string", code = "string", type = "string", target = "string", state = "=open|closed", opened_at = "time", since = "time", closed_at = "time|null", severity = "string?", title = "string?" },
   Learning = { things = "integer", ready = "integer", least = "integer", needed = "integer", done = "boolean", text = "string?" },
   Thing = { kind = "string", name = "string", samples = "integer", learnt = "integer", needed = "integer", requests = "integer", now = map "number|null", usual = map "number|null", moved = "object" },
   Signal = { name = "string", kind = "string", unit = "string", doc = "string", scale = "string" },
@@ -71,13 +71,13 @@ return {
     issues = { "object" }, resources = "Resources", suggestions = { open = { "object" }, ended = { "object" } }, trials = { "object" }, frozen = "object|null",
     alerts = { counts = map "integer", list = { "object" } }, generation = "Generations", learning = "Learning", markers = { "object" }, data_address = "string" },
 
-  Suggestion = { id = "string", state = "string", title = "string", rule = "string", target = "string", etag = "string", raised_at = "time", changed_at = "time", ended_at = "time|null", class = "string?", priority = "string?" },
+  Suggestion = { alerts = { "string" }, issue = "string?", id = "string", state = "string", title = "string", rule = "string", target = "string", etag = "string", raised_at = "time", changed_at = "time", ended_at = "time|null", class = "string?", priority = "string?" },
   Trial = { id = "string", phase = "string", created_at = "time|null", started_at = "time|null", ended_at = "time|null", changes = { { name = "string", from = "boolean|number", to = "boolean|number" } },
     metric = "string?", direction = "string?", progress = "any" },
   Analytics = { by_rule = map(map "number"), by_class = map(map "number"), calibration = map "object", rules = "integer", looks = "integer", look_ms = "number", trials = "integer",
     median_prediction_factor = "number|null", mean_time_to_verified_s = "number|null", saved = map "number" },
 
-  Alert = { id = "string", policy = "string", state = "=firing|pending|flapping|resolved", severity = "string", since = "time|null", fired_at = "time|null", ended_at = "time|null", value = "number|null",
+  Alert = { issues = { "string" }, suggestions = { "string" }, on = "string?", id = "string", policy = "string", state = "=firing|pending|flapping|resolved", severity = "string", since = "time|null", fired_at = "time|null", ended_at = "time|null", value = "number|null",
     labels = map "string", annotations = map "string", unit = "string?", file = "string" },
   Silence = { id = "string", matchers = map "string", author = "string", comment = "string", created_at = "time", starts_at = "time", ends_at = "time", state = "=active|pending|expired" },
   AlertPolicy = { name = "string", file = "string", on = "string", severity = "string", labels = map "string", annotations = map "string", for_s = "number?", exit = "number?" },

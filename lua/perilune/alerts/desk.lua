@@ -8,6 +8,7 @@
 local core, require = ...
 
 local alerts = require "perilune.alerts"
+local links = require "perilune.links"
 local measure = require "perilune.alerts.measure"
 local policy = require "perilune.alerts.policy"
 local sender = require "perilune.alerts.sender"
@@ -155,6 +156,16 @@ function M.pauses()
   end
 end
 
+-- For others to know which issues are felt.
+local function tell(book)
+  local list = {}
+  book:each(function(e, policy)
+    if e.state == "firing" or e.state == "pending" then list[#list + 1] = { id = e.id, labels = e.labels, on = policy.on } end
+  end)
+  table.sort(list, function(a, b) return a.id < b.id end)
+  links.tell("alerts", list)
+end
+
 function desk:look(at)
   settings_of(self.settings)
   if self.after_ms > at * 1000 + CLOCK_MS then self.after_ms = at * 1000 end -- the clock was set back
@@ -162,6 +173,7 @@ function desk:look(at)
   self.after_ms = to_ms
   self.book:tick(measure.things(self.settings.window_s, self.trouble), events, at, M.pauses())
   if not self:is_ours() then return end
+  tell(self.book)
   self:save()
   self:save_budgets(at)
 end

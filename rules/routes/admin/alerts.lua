@@ -9,6 +9,7 @@
 -- POST alerts/test              : { "policy": "HighLatency" or absent, "text": a file's text, "from": -3600, "to": 0, "step": 60 }
 local admin = require "perilune.admin"
 local desks = require "perilune.alerts.desk"
+local links = require "perilune.links"
 local p = require "perilune"
 local payload = require "perilune.alerts.payload"
 local replay = require "perilune.alerts.replay"
@@ -42,6 +43,8 @@ local function time(seconds) return seconds and payload.time(seconds) or p.json.
 local function show(a)
   a.since, a.fired_at, a.ended_at = time(a.since), time(a.fired_at), time(a.ended_at)
   if a.value == nil then a.value = p.json.null end
+  local with = a.ended_at == p.json.null and links.of("alerts", a) or {}
+  a.issues, a.suggestions = with.issues or p.json.array(), with.suggestions or p.json.array()
   return a
 end
 

@@ -6,6 +6,7 @@
 -- GET signals                                 : what is watched, with units, and what is usual
 local activity = require "perilune.activity"
 local admin = require "perilune.admin"
+local links = require "perilune.links"
 local p = require "perilune"
 local analyzer = require "perilune.analyzer"
 local rules = require "perilune.analyzer.rules"
@@ -51,6 +52,15 @@ local function pools_with_types(things)
   return things
 end
 
+-- For others to know what is open.
+local function tell()
+  local list = {}
+  for _, issue in ipairs(book:list()) do
+    if issue.state == "open" then list[#list + 1] = { id = issue.id, target = issue.target, affected = issue.affected } end
+  end
+  links.tell("issues", list)
+end
+
 local ticks = -1
 local function look()
   local cost = admin.watch.cost()
@@ -59,6 +69,7 @@ local function look()
   notice()
   book:tick(pools_with_types(admin.watch.things()), now_ms())
   admin.keep.put(KEPT, p.json.encode(book:dump()))
+  tell()
 end
 
 app:every(0.5, "looks for issues", look)
@@ -79,6 +90,8 @@ local function time(ms) return ms and os.date("!%Y-%m-%dT%H:%M:%SZ", math.floor(
 
 local function show(issue)
   issue.opened_at, issue.since, issue.closed_at = time(issue.opened_ms), time(issue.since_ms), time(issue.closed_ms)
+  local with = issue.state == "open" and links.of("issues", issue) or {}
+  issue.alerts, issue.suggestions = with.alerts or p.json.array(), with.suggestions or p.json.array()
   return issue
 end
 

@@ -11,6 +11,7 @@
 --
 -- With If-Match a suggestion is only touched while its etag is still that.
 local admin = require "perilune.admin"
+local links = require "perilune.links"
 local p = require "perilune"
 local rules = require "perilune.suggestions.rules"
 local tuning = require "perilune.tuning"
@@ -22,7 +23,17 @@ local SNOOZE_S = 86400
 local known, policy = rules.read(), tuning.policy(require "policies.tuning") -- a reload is refused here
 local t = admin.trials and tuning.new(known, policy, p.log.warn)
 
-local function looked() t:look() end
+-- For others to know what is suggested.
+local function tell()
+  local list = {}
+  for _, sug in ipairs(t.book:ranked()) do list[#list + 1] = { id = sug.id, issue = sug.issue } end
+  links.tell("suggestions", list)
+end
+
+local function looked()
+  t:look()
+  tell()
+end
 app:every(2, "asks the rules for suggestions", looked)
 app:every(0.25, "goes on with trials", function() t:tick() end)
 
@@ -41,6 +52,7 @@ local function show(sug)
   end
   out.raised_at, out.changed_at, out.ended_at = time(sug.raised_ms), time(sug.changed_ms), time(sug.ended_ms)
   out.etag = ('"%d"'):format(sug.etag)
+  out.alerts = sug.ended_ms and p.json.array() or links.of("suggestions", sug).alerts
   local one = sug.trial and t.desk:find(sug.trial)
   if one and sug.state == "RUNNING" then out.phase, out.progress = one.phase, one:progress() end
   return out
