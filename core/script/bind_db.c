@@ -2,25 +2,20 @@
 #include "script/bind_db.h"
 
 #include "pg/wire.h"
+#include "script/db_rows.h"
 #include "script/db_values.h"
-#include "script/json_text.h"
 #include "script/state.h"
 
 #include <stdlib.h>
 
 #define LEASE_TYPE "perilune.lease"
 
-static const char tag_again; /* the types of the parameters are known now: ask again */
-
-enum shape { SHAPE_ROWS, SHAPE_ONE, SHAPE_COUNT };
-enum call_mode { CALL_ISOLATED, CALL_READ, CALL_CONTROL };
-
 /* A statement or a lease that a fiber waits for. */
 struct db_op {
     struct fiber *fiber;
     struct pg_job *job;
     struct db_lease *box;
-    enum shape shape;
+    enum db_shape shape;
 };
 
 /* A lease as Lua holds it, with the stream on it. */
@@ -37,89 +32,10 @@ struct db_lease {
 
 /* ---- results ---- */
 
-static int push_failure(lua_State *L, const struct pg_error *e)
-{
-    lua_pushnil(L);
-    lua_pushstring(L, e->message ? e->message : "out of memory");
-    lua_pushstring(L, e->sqlstate);
-    if (!e->detail && !e->hint && !e->constraint && !e->table && !e->column)
-        return 3;
-    lua_createtable(L, 0, 5);
-    const struct {
-        const char *name, *value;
-    } fields[] = {{"detail", e->detail}, {"hint", e->hint}, {"constraint", e->constraint}, {"table", e->table}, {"column", e->column}};
-    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
-        lua_pushstring(L, fields[i].value);
-        lua_setfield(L, -2, fields[i].name);
-    }
-    return 4;
-}
-
-/* Pushes the row at *p, whose names stand from `names` on, and moves on. */
-static void push_row(lua_State *L, const struct pg_columns *columns, int names, const char **p)
-{
-    lua_createtable(L, 0, (int)columns->count);
-    for (unsigned i = 0; i < columns->count; i++) {
-        int32_t len = (int32_t)wire_u32(*p);
-        *p += 4;
-        lua_pushvalue(L, names + (int)i);
-        db_push_value(L, columns->list[i].oid, *p, len);
-        lua_rawset(L, -3);
-        *p += len > 0 ? len : 0;
-    }
-}
-
-static int push_names(lua_State *L, const struct pg_columns *columns)
-{
-    luaL_checkstack(L, (int)columns->count + 8, "too many columns");
-    for (unsigned i = 0; i < columns->count; i++)
-        lua_pushlstring(L, columns->list[i].name.p, columns->list[i].name.len);
-    return lua_gettop(L) - (int)columns->count + 1;
-}
-
-static int push_rows(lua_State *L, const struct pg_job *job)
-{
-    static const struct pg_columns none;
-    const struct pg_columns *columns = job->columns ? job->columns : &none;
-    const char *p = job->rows.data ? job->rows.data + job->rows.start : "";
-    int names = push_names(L, columns);
-    lua_createtable(L, job->row_count < INT32_MAX ? (int)job->row_count : 0, 0);
-    json_push_array_metatable(L);
-    lua_setmetatable(L, -2);
-    for (uint64_t i = 1; i <= job->row_count; i++) {
-        push_row(L, columns, names, &p);
-        lua_rawseti(L, -2, (int)i);
-    }
-    return 1;
-}
-
-static int push_one(lua_State *L, const struct pg_job *job)
-{
-    const char *p = job->rows.data ? job->rows.data + job->rows.start : "";
-    if (!job->row_count || !job->columns) {
-        lua_pushnil(L);
-        return 1;
-    }
-    push_row(L, job->columns, push_names(L, job->columns), &p);
-    return 1;
-}
-
 static int push_result(lua_State *L, void *user)
 {
     const struct db_op *op = user;
-    const struct pg_job *job = op->job;
-    if (job->error.sqlstate[0])
-        return push_failure(L, &job->error);
-    if (job->mode == PG_DESCRIBE) {
-        lua_pushlightuserdata(L, (void *)&tag_again);
-        return 1;
-    }
-    if (op->shape == SHAPE_ROWS)
-        return push_rows(L, job);
-    if (op->shape == SHAPE_ONE)
-        return push_one(L, job);
-    lua_pushnumber(L, (double)job->affected);
-    return 1;
+    return db_push_result(L, op->job, op->shape);
 }
 
 /* ---- statements ---- */
@@ -200,68 +116,11 @@ static struct db_lease *lease_at(lua_State *L, int index, const struct fiber *f)
     return box;
 }
 
-static void refuse_verb(lua_State *L, const struct pg_statement *st, bool control, bool leased)
-{
-    switch (pg_statement_verb(st)) {
-    case PG_CONTROL:
-        if (!control)
-            luaL_error(L, "transactions are made by db:transaction(function(tx) ... end), not by statements");
-        return;
-    case PG_SESSION:
-        if (!control) /* which is our own Lua's */
-            luaL_error(L, leased ? "this would change the connection for whoever has it next; in a transaction use SET LOCAL"
-                                 : "this would change a connection that others share; use SET LOCAL in a transaction");
-        return;
-    case PG_COPY:
-        luaL_error(L, "COPY is not offered; insert by INSERT ... SELECT unnest($1), read by db:each");
-        return;
-    case PG_PLAIN:
-        return;
-    }
-}
-
-/* The job of the statement at `sql_index` with the arguments behind it; one that
- * only asks for types when those are not known. All that may raise comes before
- * anything is held that Lua does not know of. */
 static struct pg_job *make_job(lua_State *L, struct pg_pool *pool, struct db_lease *box, int sql_index, enum pg_mode mode, bool control)
 {
-    struct fiber *f = fiber_running(L);
-    const uint32_t *oids;
-    unsigned expected;
-    size_t len;
-    const char *sql = luaL_checklstring(L, sql_index, &len);
-    int given = lua_gettop(L) - sql_index;
-    if (len > PG_SQL_MAX || memchr(sql, 0, len))
-        luaL_error(L, "an SQL text has at most %d bytes, and no zero bytes", PG_SQL_MAX);
-    if (given > PG_PARAMETERS_MAX)
-        luaL_error(L, "a statement takes at most %d parameters; pass a list and use = ANY($1)", PG_PARAMETERS_MAX);
-    struct pg_statement *st = pg_statement_get(pool, (struct str){sql, len});
-    if (!st) {
-        luaL_error(L, "out of memory");
-        return NULL;
-    }
-    pg_statement_put(st); /* it stays as long as nothing else is asked for */
-    refuse_verb(L, st, control, box != NULL);
-    bool typed = pg_statement_types(st, &oids, &expected);
-    struct buf *params = &f->script->params;
-    buf_clear(params);
-    params->failed = false;
-    if (typed && (unsigned)given != expected)
-        luaL_error(L, "the statement has %d parameters, but %d were given", (int)expected, given);
-    if (typed)
-        db_add_params(L, sql_index + 1, given, oids, params, &f->script->json);
-    else if (given)
-        mode = PG_DESCRIBE;
-    else
-        buf_add(params, "\0\0\0\0", 4);
-    struct pg_job *job = pg_job_new(pool, st, mode);
-    if (!job) {
-        luaL_error(L, "out of memory");
-        return NULL;
-    }
-    buf_add_str(&job->params, buf_str(params));
-    job->lease = box ? box->lease : NULL;
-    return job;
+    struct script *s = fiber_running(L)->script;
+    return db_make_job(L, &(struct db_asked){.pool = pool, .lease = box ? box->lease : NULL, .sql_index = sql_index, .mode = mode,
+                                             .control = control, .params = &s->params, .scratch = &s->json});
 }
 
 /* run(handle, lease or nil, mode, shape, sql, ...) */
@@ -271,10 +130,10 @@ static int lua_run(lua_State *L)
     struct pg_pool *pool = pool_of(L, f->script);
     struct db_lease *box = lua_isnil(L, 2) ? NULL : lease_at(L, 2, f);
     int mode = luaL_checkint(L, 3);
-    enum shape shape = (enum shape)luaL_checkint(L, 4);
+    enum db_shape shape = (enum db_shape)luaL_checkint(L, 4);
     if (box && box->streaming)
         return luaL_error(L, "rows of this transaction are still being read; finish db:each first");
-    struct pg_job *job = make_job(L, pool, box, 5, mode == CALL_READ ? PG_READ : PG_ISOLATED, mode == CALL_CONTROL);
+    struct pg_job *job = make_job(L, pool, box, 5, mode == DB_READ ? PG_READ : PG_ISOLATED, mode == DB_CONTROL);
     struct db_op *op = calloc(1, sizeof *op);
     if (!op) {
         pg_job_free(job);
@@ -344,7 +203,7 @@ static int push_lease(lua_State *L, void *user)
     struct db_op *op = user;
     struct db_lease *box = op->box;
     if (box->lease->error.sqlstate[0])
-        return push_failure(L, &box->lease->error);
+        return db_push_failure(L, &box->lease->error);
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -423,13 +282,13 @@ static int push_next(lua_State *L, void *user)
     struct db_lease *box = user;
     if (buf_len(&box->rows)) {
         const char *p = box->rows.data + box->rows.start, *began = p;
-        push_row(L, box->columns, push_names(L, box->columns), &p);
+        db_push_row(L, box->columns, &p);
         buf_consume(&box->rows, (size_t)(p - began));
         return 1;
     }
     box->streaming = false;
     if (box->error.sqlstate[0])
-        return push_failure(L, &box->error);
+        return db_push_failure(L, &box->error);
     lua_pushnil(L);
     return 1;
 }
@@ -563,7 +422,7 @@ void bind_db_open(lua_State *L)
     lua_pop(L, 1);
     lua_newtable(L);
     luaL_register(L, NULL, functions);
-    lua_pushlightuserdata(L, (void *)&tag_again);
+    db_push_again(L);
     lua_setfield(L, -2, "AGAIN");
     lua_setfield(L, -2, "db");
 }

@@ -2,12 +2,10 @@
 #include "script/bind_tasks.h"
 
 #include "base/err.h"
-#include "script/json_text.h"
 #include "script/plain.h"
-#include "script/push.h"
 #include "script/state.h"
 #include "script/task_states.h"
-#include "task/kernel.h"
+#include "script/task_values.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -44,8 +42,7 @@ struct task_handle {
     enum handle_state state;
     bool waits;
     uint64_t waits_ns;
-    bool numbers; /* what a kernel gave */
-    bool plain;   /* what Lua gave */
+    enum task_form form;
     struct buf out;
     int err;
     char *why;
@@ -98,51 +95,10 @@ static void job_free(struct task_job *job)
     free(job);
 }
 
-static const char *message_of(const struct task_handle *h)
-{
-    switch (h->err) {
-    case ERR_TIMEOUT:
-        return "the task was not done by its deadline";
-    case ERR_CANCELLED:
-        return "the task was cancelled";
-    case ERR_TOO_LARGE:
-        return "the result is larger than tasks.copy_bytes";
-    default:
-        return err_text(h->err);
-    }
-}
-
-static int push_numbers(lua_State *L, struct str bytes)
-{
-    int n = (int)(bytes.len / sizeof(double));
-    lua_createtable(L, n, 0);
-    json_push_array_metatable(L);
-    lua_setmetatable(L, -2);
-    for (int i = 0; i < n; i++) {
-        double value;
-        memcpy(&value, bytes.p + (size_t)i * sizeof value, sizeof value);
-        lua_pushnumber(L, value);
-        lua_rawseti(L, -2, i + 1);
-    }
-    return 1;
-}
-
 static int push_result(lua_State *L, void *user)
 {
     const struct task_handle *h = user;
-    struct str out = buf_str(&h->out);
-    if (h->err < 0) {
-        lua_pushnil(L);
-        lua_pushstring(L, h->why ? h->why : message_of(h));
-        lua_pushstring(L, err_word(h->err));
-        return 3;
-    }
-    if (h->plain)
-        return plain_decode(L, out);
-    if (h->numbers)
-        return push_numbers(L, out);
-    lua_pushlstring(L, out.len ? out.p : "", out.len);
-    return 1;
+    return task_push_result(L, &(struct task_result){.err = h->err, .why = h->why, .form = h->form, .out = buf_str(&h->out)});
 }
 
 static void clear_result(struct task_handle *h)
@@ -190,8 +146,7 @@ static void on_done(struct task *task)
         h->err = error_of(job);
         h->out = job->out;
         h->why = h->err == job->err ? job->why : NULL;
-        h->plain = !job->kernel;
-        h->numbers = job->kernel && job->kernel->gives == KERNEL_NUMBERS;
+        h->form = task_form_of(job->kernel);
         job->out = (struct buf){0};
         if (h->why)
             job->why = NULL;
@@ -291,29 +246,15 @@ static struct task_handle *new_handle(lua_State *L, struct fiber *f)
 
 /* ---- starting ---- */
 
-static int failure(lua_State *L, int err, const char *message)
-{
-    lua_pushnil(L);
-    lua_pushstring(L, message);
-    lua_pushstring(L, err_word(err));
-    return 3;
-}
-
 /* A job in a handle that is on top of the stack. What may raise comes before anything is queued. */
 static struct task_job *new_job(lua_State *L, const struct task_class *class, int priority_at, int deadline_at)
 {
     struct fiber *f = fiber_running(L);
     struct script *s = f->script;
-    size_t len;
-    const char *name = luaL_optlstring(L, priority_at, "normal", &len);
-    enum task_priority priority = task_priority_find((struct str){name, len});
-    double deadline_ms = luaL_optnumber(L, deadline_at, setting_number(&s->board->settings, SETTING_TASKS_DEADLINE_MS));
     if (!s->tasks)
         luaL_error(L, "tasks are for the handlers of routes; there are no task threads here");
-    if (priority == TASK_PRIORITIES)
-        luaL_error(L, "there is no priority '%s'; there are critical, high, normal and low", name);
-    if (!(deadline_ms > 0 && deadline_ms <= 86400000))
-        luaL_error(L, "deadline_ms is above 0 and at most 86400000, not %f", deadline_ms);
+    enum task_priority priority = task_priority_at(L, priority_at);
+    uint64_t deadline_ns = task_deadline_at(L, deadline_at, setting_number(&s->board->settings, SETTING_TASKS_DEADLINE_MS));
     struct task_handle *h = new_handle(L, f);
     struct task_job *job = h->job = calloc(1, sizeof *job);
     if (!job) {
@@ -322,7 +263,7 @@ static struct task_job *new_job(lua_State *L, const struct task_class *class, in
     }
     job->task.class = class;
     job->task.priority = priority;
-    job->task.deadline_ns = clock_now_ns() + (uint64_t)(deadline_ms * 1e6);
+    job->task.deadline_ns = deadline_ns;
     job->handle = h;
     job->lane = s->lane;
     job->max_bytes = setting_integer(&s->board->settings, SETTING_TASKS_COPY_BYTES);
@@ -338,7 +279,7 @@ static int submit(lua_State *L, struct task_job *job)
         return luaL_error(L, "out of memory");
     if (!tasks_submit(tasks, &job->task, 0)) {
         give_up(h, tasks);
-        return failure(L, ERR_BUSY, "task queue full");
+        return task_push_failure(L, ERR_BUSY, "task queue full");
     }
     h->state = HANDLE_PENDING;
     return 1;
@@ -363,24 +304,10 @@ static int lua_start_lua(lua_State *L)
     int err = plain_encode(L, 6, last, "argument", job->max_bytes, &job->in, why);
     if (err == ERR_TOO_LARGE || err == ERR_NOMEM) {
         give_up(job->handle, f->script->tasks);
-        return failure(L, err, why);
+        return task_push_failure(L, err, why);
     }
     return err < 0 ? luaL_error(L, "%s; tasks take and give numbers, strings, booleans, json.null and tables of them", why)
                    : submit(L, job);
-}
-
-/* The list at `index` as doubles. */
-static void add_numbers(lua_State *L, int index, struct buf *out)
-{
-    int n = (int)lua_objlen(L, index);
-    for (int i = 1; i <= n; i++) {
-        lua_rawgeti(L, index, i);
-        double value = lua_tonumber(L, -1);
-        if (lua_type(L, -1) != LUA_TNUMBER)
-            luaL_error(L, "value %d of the list is a %s, it must be a number", i, luaL_typename(L, -1));
-        lua_pop(L, 1);
-        buf_add(out, &value, sizeof value);
-    }
 }
 
 static int lua_start_kernel(lua_State *L)
@@ -402,12 +329,12 @@ static int lua_start_kernel(lua_State *L)
         p = lua_tolstring(L, 2, &len);
         buf_add(&job->in, p, len);
     } else {
-        add_numbers(L, 2, &job->in);
+        task_add_numbers(L, 2, &job->in);
     }
     if (buf_len(&job->in) <= job->max_bytes)
         return submit(L, job);
     give_up(job->handle, job->handle->fiber->script->tasks);
-    return failure(L, ERR_TOO_LARGE, "the data is larger than tasks.copy_bytes");
+    return task_push_failure(L, ERR_TOO_LARGE, "the data is larger than tasks.copy_bytes");
 }
 
 /* ---- waiting ---- */
@@ -456,23 +383,6 @@ static int lua_cancel(lua_State *L)
 
 /* ---- what there is ---- */
 
-static int lua_kernels(lua_State *L)
-{
-    const struct kernel *k;
-    new_list(L);
-    for (unsigned i = 0; (k = kernel_at(i)); i++) {
-        lua_createtable(L, 0, 5);
-        set_text(L, "name", k->name);
-        set_text(L, "takes", k->takes == KERNEL_BYTES ? "string" : "table");
-        set_text(L, "text", k->text);
-        set_text(L, "number", k->number);
-        lua_pushboolean(L, k->text_needed);
-        lua_setfield(L, -2, "text_needed");
-        lua_rawseti(L, -2, (int)i + 1);
-    }
-    return 1;
-}
-
 static int lua_threads(lua_State *L)
 {
     lua_pushnumber(L, setting_number(&state_of(L)->board->settings, SETTING_TASKS_THREADS));
@@ -483,7 +393,7 @@ void bind_tasks_open(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"lua", lua_start_lua}, {"kernel", lua_start_kernel}, {"await", lua_await}, {"cancel", lua_cancel},
-        {"kernels", lua_kernels}, {"threads", lua_threads}, {0}};
+        {"kernels", task_push_kernels}, {"threads", lua_threads}, {0}};
     luaL_newmetatable(L, HANDLE_TYPE);
     lua_pushcfunction(L, handle_gc);
     lua_setfield(L, -2, "__gc");

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "script/plain.h"
 #include "script/state.h"
+#include "script/task_values.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -231,24 +232,6 @@ static void push_function(lua_State *L, struct calling *c)
     lua_remove(L, -2);
 }
 
-/* Calls the function at 2 for each value of the list at 3, with the arguments behind it. */
-static void call_each(lua_State *L)
-{
-    int top = lua_gettop(L);
-    luaL_checktype(L, 3, LUA_TTABLE);
-    int n = (int)lua_objlen(L, 3);
-    lua_createtable(L, n, 0);
-    luaL_checkstack(L, top + 4, "too many arguments");
-    for (int i = 1; i <= n; i++) {
-        lua_pushvalue(L, 2);
-        lua_rawgeti(L, 3, i);
-        for (int at = 4; at <= top; at++)
-            lua_pushvalue(L, at);
-        lua_call(L, top - 2, 1);
-        lua_rawseti(L, top + 1, i);
-    }
-}
-
 static int call_function(lua_State *L)
 {
     struct calling *c = lua_touserdata(L, 1);
@@ -257,7 +240,7 @@ static int call_function(lua_State *L)
     int count = plain_decode(L, call->arguments);
     int first = 2;
     if (call->map) {
-        call_each(L);
+        task_call_each(L);
         first = lua_gettop(L);
     } else {
         lua_call(L, count, LUA_MULTRET);
