@@ -19,6 +19,7 @@
 #include "engine/embedded.h"
 #include "script/bind_ml.h"
 #include "script/json.h"
+#include "script/json_text.h"
 #include "script/plain.h"
 #include "script/text.h"
 
@@ -428,6 +429,7 @@ int luaopen_perilune(lua_State *L)
     lua_setfield(L, -2, "start");
     lua_setfield(L, -4, "engine");
     lua_pop(L, 2);
+    json_share_array_metatable(L);
     json_open(L);
     lua_setfield(L, -2, "json");
     text_open(L);

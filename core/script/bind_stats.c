@@ -2,7 +2,7 @@
 #include "script/bind_stats.h"
 
 #include "base/clock.h"
-#include "script/json.h"
+#include "script/json_text.h"
 #include "script/push.h"
 #include "stats/report.h"
 #include "sys/process_info.h"
@@ -14,7 +14,6 @@
 enum { SLOW_SHOWN = 20, WINDOW_DEFAULT_S = 60, WINDOW_MOST_S = 1000000000 };
 
 static const char VIEW[] = "perilune.stats_view";
-static const char ARRAY[] = "perilune.json.array"; /* the JSON module's mark of a list */
 
 struct binding {
     struct board *board;
@@ -435,18 +434,6 @@ static int stats_counters(lua_State *L)
     return 1;
 }
 
-/* Asks the JSON module how it marks a list, once, so that lists are made
- * without calling it. */
-static void keep_array_metatable(lua_State *L)
-{
-    json_open(L);
-    lua_getfield(L, -1, "array");
-    lua_call(L, 0, 1);
-    lua_getmetatable(L, -1);
-    lua_setfield(L, LUA_REGISTRYINDEX, ARRAY);
-    lua_pop(L, 2); /* the list, the module */
-}
-
 int bind_stats_open(lua_State *L, struct board *board, struct history *history,
                     const struct resources *resources)
 {
@@ -463,7 +450,7 @@ int bind_stats_open(lua_State *L, struct board *board, struct history *history,
         lua_setfield(L, -2, "__gc");
     }
     lua_pop(L, 1);
-    keep_array_metatable(L);
+    json_share_array_metatable(L);
     lua_createtable(L, 0, sizeof functions / sizeof *functions);
     struct binding *binding = lua_newuserdata(L, sizeof *binding);
     *binding = (struct binding){board, history, resources};

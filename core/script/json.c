@@ -4,6 +4,8 @@
 
 #include <lauxlib.h>
 
+#define ARRAY_NAME "perilune.json.array"
+
 static const char ARRAY_KEY; /* its address is the registry key of the array metatable */
 
 void json_push_array_metatable(lua_State *L)
@@ -19,6 +21,20 @@ void json_push_array_metatable(lua_State *L)
     lua_pushlightuserdata(L, (void *)&ARRAY_KEY);
     lua_pushvalue(L, -2);
     lua_rawset(L, LUA_REGISTRYINDEX);
+}
+
+void json_share_array_metatable(lua_State *L)
+{
+    lua_getfield(L, LUA_REGISTRYINDEX, ARRAY_NAME);
+    if (lua_isnil(L, -1)) {
+        json_push_array_metatable(L);
+        lua_setfield(L, LUA_REGISTRYINDEX, ARRAY_NAME);
+    } else {
+        lua_pushlightuserdata(L, (void *)&ARRAY_KEY);
+        lua_pushvalue(L, -2);
+        lua_rawset(L, LUA_REGISTRYINDEX);
+    }
+    lua_pop(L, 1);
 }
 
 const void *json_array_metatable(lua_State *L)

@@ -13,6 +13,9 @@
 /* Pushes the metatable that marks a list; made at the first call. */
 void json_push_array_metatable(lua_State *L);
 
+/* Makes it the one of all libraries of ours in this state, by a name in the registry; before the first list is made. */
+void json_share_array_metatable(lua_State *L);
+
 /* Its identity for comparison, NULL when nothing was marked yet. Raises no error. */
 const void *json_array_metatable(lua_State *L);
 
