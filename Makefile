@@ -35,7 +35,7 @@ SRCS    := $(foreach l,$(LAYERS),$(wildcard core/$(l)/*.c))
 OBJS    := $(SRCS:core/%.c=$(B)/%.o) $(B)/llhttp/llhttp.o $(B)/llhttp/api.o $(B)/llhttp/http.o $(B)/embedded.o
 TESTS   := $(wildcard tests/core/*/*_test.c)
 TESTBIN := $(TESTS:tests/core/%.c=$(B)/tests/%)
-LIBRARY := $(B)/lua/perilune.so $(B)/lua/perilune/codec.so
+LIBRARY := $(B)/lua/perilune.so $(B)/lua/perilune/codec.so $(B)/lua/perilune/tasks.so $(B)/lua/perilune/postgres.so
 CHARTS  := build/deps/dygraphs
 EMBED   := $(sort $(shell find lua rules -path lua/perilune/types -prune -o -name '*.lua' -print -o -path 'lua/perilune/ui/*' -type f -print 2>/dev/null)) \
            $(CHARTS)/dygraph.min.js $(CHARTS)/dygraph.min.css
@@ -131,7 +131,7 @@ $(B)/fuzz/%: tests/fuzz/%_fuzz.c $(filter $(B)/base/% $(B)/codec/accept.o $(B)/c
 LINT_JOBS := $(shell nproc)
 lint: deps deps-lint ## layer arrows, clang-tidy, luacheck
 	tests/lint/layers
-	@printf '%s\n' $(SRCS) $(wildcard core/embed/*.c) core/main.c | xargs -P$(LINT_JOBS) -I{} clang-tidy-14 --quiet {} -- $(CFLAGS) 2>/dev/null
+	@printf '%s\n' $(SRCS) $(wildcard core/embed/*.c core/host/*.c) core/main.c | xargs -P$(LINT_JOBS) -I{} clang-tidy-14 --quiet {} -- $(CFLAGS) 2>/dev/null
 	luacheck --quiet lua rules examples tests
 
 types: ## declarations for language servers and doc/lua.md, from the comments of the modules
@@ -153,7 +153,7 @@ install: all ## install below PREFIX (/usr/local), honours DESTDIR
 	[ -e $(DESTDIR)/etc/perilune/perilune.lua ] || install -m 644 packaging/perilune.lua $(DESTDIR)/etc/perilune/perilune.lua
 	install -D -m 644 packaging/grafana.json $(DESTDIR)$(PREFIX)/share/perilune/grafana.json
 	install -D -m 755 build/release/lua/perilune.so $(DESTDIR)$(PREFIX)/lib/lua/5.1/perilune.so
-	install -D -m 755 build/release/lua/perilune/codec.so $(DESTDIR)$(PREFIX)/lib/lua/5.1/perilune/codec.so
+	for f in codec tasks postgres; do install -D -m 755 build/release/lua/perilune/$$f.so $(DESTDIR)$(PREFIX)/lib/lua/5.1/perilune/$$f.so || exit 1; done
 
 clean: ## remove what was built (not build/deps)
 	rm -rf build/release build/bare build/asan build/tsan build/fuzz
@@ -259,5 +259,14 @@ $(B)/lua/perilune/codec.so: $(B)/pic/embed/codec_module.o $(B)/pic/core.a
 	@mkdir -p $(@D)
 	@echo "  link $@"
 	$(Q)$(MODULE) $^ -lisal -ldeflate -lzstd -lbrotlienc -lbrotlidec -lz
+# Threads of these may be inside when the program closes its Lua state: they stay in memory until it ends.
+$(B)/lua/perilune/tasks.so: $(B)/pic/host/tasks_module.o $(B)/pic/host/task_lua.o $(B)/pic/host/loop.o $(B)/pic/core.a
+	@mkdir -p $(@D)
+	@echo "  link $@"
+	$(Q)$(MODULE) -Wl,-z,nodelete $^ -luv -lcrypto -lisal -ldeflate -lzstd -lbrotlienc -lbrotlidec -lz -lm -lpthread
+$(B)/lua/perilune/postgres.so: $(B)/pic/host/postgres_module.o $(B)/pic/host/loop.o $(B)/pic/core.a
+	@mkdir -p $(@D)
+	@echo "  link $@"
+	$(Q)$(MODULE) -Wl,-z,nodelete $^ -lpq -luv -lssl -lcrypto -lm -lpthread
 
--include $(OBJS:.o=.d) $(B)/main.d $(PIC:.o=.d) $(patsubst core/%.c,$(B)/pic/%.d,$(wildcard core/embed/*.c))
+-include $(OBJS:.o=.d) $(B)/main.d $(PIC:.o=.d) $(patsubst core/%.c,$(B)/pic/%.d,$(wildcard core/embed/*.c core/host/*.c))
