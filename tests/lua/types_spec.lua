@@ -78,7 +78,9 @@ describe("declarations for language servers", function()
       for name in pairs(perilune.nginx) do seen.nginx[#seen.nginx + 1] = name end
       local engine = assert(perilune.new {})
       local span = engine:start("GET", "/x")
-      local of = { engine = engine, span = span }
+      local of = { engine = engine, span = span, tasks = perilune.tasks(), db = perilune.pool.postgres { dsn = "host=nowhere.invalid" } }
+      seen.pool = {}
+      for name in pairs(perilune.pool) do seen.pool[#seen.pool + 1] = name end
       for kind, name in arg[1]:gmatch "(%a+)%.([%a_]+)" do
         if type(of[kind][name]) ~= "function" then seen.missing[#seen.missing + 1] = kind .. "." .. name end
       end
@@ -88,7 +90,10 @@ describe("declarations for language servers", function()
     local words = {}
     for _, name in ipairs(declared("host", "Engine", "perilune.Engine")) do words[#words + 1] = "engine." .. name end
     for _, name in ipairs(declared("host", "Span", "perilune.Span")) do words[#words + 1] = "span." .. name end
-    assert.is_true(#words > 15)
+    for _, name in ipairs(declared("host", "-", "perilune.HostTasks")) do words[#words + 1] = "tasks." .. name end
+    for _, name in ipairs(declared("host", "-", "perilune.HostDatabase")) do words[#words + 1] = "db." .. name end
+    for _, name in ipairs { "query", "one", "exec", "read", "read_one", "each", "transaction" } do words[#words + 1] = "db." .. name end
+    assert.is_true(#words > 30)
     local program = engine.program()
     local env = { LUA_PATH = ";;", LUA_CPATH = program:match "^(.*)/[^/]+$" .. "/lua/?.so;;" }
     if program:find("/asan/", 1, true) then
@@ -100,7 +105,7 @@ describe("declarations for language servers", function()
     assert.equal(0, code, err)
     local seen = json.decode(out)
     assert.same({}, seen.missing)
-    local known = { version = true, json = true, text = true, ml = true, nginx = true, testing = true, middleware = true }
+    local known = { version = true, json = true, text = true, ml = true, nginx = true, testing = true, middleware = true, pool = true }
     for _, name in ipairs(declared("host", "M")) do known[name] = true end
     for _, name in ipairs(seen.module) do assert.is_true(known[name], name .. " is not declared") end
     local function names(list)
@@ -109,6 +114,7 @@ describe("declarations for language servers", function()
       table.sort(out_list)
       return out_list
     end
+    assert.same(seen.pool, declared("host", "pool"))
     assert.same(names(seen.testing), declared("testing", "M"))
     assert.same(names(seen.nginx), declared("nginx", "M"))
   end)

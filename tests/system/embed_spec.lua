@@ -5,56 +5,10 @@ local json = require "dkjson"
 local loop = require "tests.support.loop"
 local nginx = require "tests.support.nginx"
 local process = require "tests.support.process"
+local programs = require "tests.support.programs"
 local uv = require "luv"
 
-local LIBRARY = engine.program():match "^(.*)/[^/]+$" .. "/lua"
-
--- Under AddressSanitizer the program that loads the library must have its runtime first.
-local function environment()
-  local env = { LUA_PATH = ";;", LUA_CPATH = LIBRARY .. "/?.so;;" }
-  if LIBRARY:find("/asan/", 1, true) then
-    local code, out = process.run { command = "/usr/bin/gcc", args = { "-print-file-name=libasan.so" } }
-    assert.equal(0, code)
-    env.LD_PRELOAD = out:gsub("%s+$", "")
-    env.ASAN_OPTIONS = "verify_asan_link_order=0:" .. (os.getenv "ASAN_OPTIONS" or "")
-  end
-  return env
-end
-
-local HEAD = [[
-local perilune = require "perilune"
-local function wait(seconds, fn)
-  local until_s = os.time() + seconds
-  repeat
-    local value = fn and fn()
-    if value then return value end
-  until os.time() > until_s
-end
-local function results(first, ...) return { first == nil and "nil" or first, ... } end
-local function say(value) io.write(perilune.json.encode(value), "\n") io.flush() end
-]]
-
--- Runs a program to its end; what it said, decoded, line by line.
-local function host(text, options)
-  options = options or {}
-  local folder = files.temporary "perilune-host"
-  files.write(folder .. "/main.lua", HEAD .. text)
-  for name, content in pairs(options.files or {}) do files.write(folder .. "/" .. name, content) end
-  local env = environment()
-  for name, value in pairs(options.env or {}) do env[name] = value end
-  local code, out, err = process.run { command = "/usr/bin/luajit", args = { folder .. "/main.lua", folder, unpack(options.args or {}) }, env = env,
-    timeout_ms = options.timeout_ms or 60000 }
-  files.remove(folder)
-  local said = {}
-  for line in out:gmatch "[^\n]+" do said[#said + 1] = json.decode(line) or line end
-  return said, code, err
-end
-
-local function good(text, options)
-  local said, code, err = host(text, options)
-  assert.equal(0, code, err)
-  return said, err
-end
+local LIBRARY, host, good = programs.LIBRARY, programs.run, programs.good
 
 describe("the library", function()
   it("needs nothing but the C library, and exports nothing but its doors", function()
@@ -63,7 +17,7 @@ describe("the library", function()
       assert.equal(0, code, err)
       return text
     end
-    for _, file in ipairs { "perilune.so", "perilune/codec.so" } do
+    for _, file in ipairs { "perilune.so", "perilune/codec.so", "perilune/tasks.so", "perilune/postgres.so" } do
       for symbol in out("nm", "-D", "--defined-only", LIBRARY .. "/" .. file):gmatch "%S+ [TDBRVW] (%S+)" do
         assert.matches("^luaopen_perilune", symbol)
       end

@@ -9,6 +9,8 @@
 --
 --     perilune.attach "/run/perilune/perilune.sock"    spans go to a running engine: one service in its statistics
 --     perilune.compress(body, { accept = "br, gzip" }) perilune.ml.forest(rows)
+--     perilune.tasks { threads = 2 }                   task threads
+--     perilune.pool.postgres { dsn = "...", max = 4 }  connections to PostgreSQL
 --     perilune.middleware(engine)                      for function(req, next)
 --     perilune.nginx                                   for nginx + Lua
 --     perilune.testing                                 rules and routes under test, without a server
@@ -97,3 +99,44 @@ function M.compress(body, options) end
 
 --- The body without its coding; at most max_bytes (64 MiB) of it. nil, why and a word ("protocol", "too_large") when it cannot be.
 function M.decompress(body, coding, max_bytes) end
+
+---@class perilune.HostTasks
+---@field run fun(self, spec: perilune.TaskSpec): any   waits for it: what it gave; or nil, message, code
+---@field start fun(self, spec: perilune.TaskSpec): perilune.Task?, string?, string?
+---@field all fun(self, specs: (perilune.TaskSpec|perilune.Task)[]): any[]?, string?, string?
+---@field map fun(self, list: any[], spec: perilune.TaskSpec|{chunk?: integer}): any[]?, string?, string?
+---@field stats fun(self): table   { width, threads, lost, max, queued, running, utilization, kinds }
+---@field close fun(self)   tasks under way are told to stop; who waits for one gets "cancelled"
+---@field fd fun(self): integer   readable when there is something to do
+---@field timeout fun(self): integer   milliseconds until there is something to do anyway; -1: none
+---@field step fun(self, wait?: boolean)   does what there is to do and resumes who waited; with true it waits for something first
+
+---@class perilune.HostDatabase: perilune.Database
+---@field stats fun(self): table   { health, reason, server, max, count, idle, used, pending_requests, statements, errors, wait_time_ms, use_time_ms, ... }
+---@field close fun(self)   who waits for a statement gets nil, "the pool was closed", "57P01"
+---@field fd fun(self): integer   readable when there is something to do
+---@field timeout fun(self): integer   milliseconds until there is something to do anyway; -1: none
+---@field step fun(self, wait?: boolean)   does what there is to do and resumes who waited; with true it waits for something first
+
+--- Task threads inside this program, in the words that handlers have (perilune.tasks). Options: threads (2), max (50: queued or running;
+-- above it "busy"), deadline_ms (30000), cpu_ms (2000: processor time of one task), copy_bytes (16 MiB), lost_ms, path and cpath (of
+-- this program: where tasks find their modules), jit (false: tasks are interpreted, so that one can be ended), loop (require "luv", or
+-- "step" when the program calls tasks:step() itself: calls in a coroutine yield; without it they wait). Besides: tasks:stats(),
+-- tasks:close(); for any other loop tasks:fd(), tasks:timeout() and tasks:step(). Returns it; or nil and why.
+---@param options? {threads?: integer, max?: integer, deadline_ms?: integer, cpu_ms?: integer, copy_bytes?: integer, lost_ms?: integer, path?: string, cpath?: string, jit?: boolean, loop?: table|"step"}
+---@return perilune.HostTasks?, string?
+function M.tasks(options) end
+
+---@class perilune.pool
+
+---@class perilune.pool
+local pool = {}
+
+--- A pool of connections to PostgreSQL, in the words that handlers have (perilune.postgres). Options: dsn, or host, port, dbname, user,
+-- password, sslmode, sslrootcert, application_name; min (0), max (20), wait_ms, statement_ms, connect_ms, idle_ms, lifetime_ms (the
+-- defaults of pool.db.*), pooler (true behind a transaction-mode pooler), name ("main", for messages), loop as of perilune.tasks.
+-- Besides: db:stats(), db:close(), db:fd(), db:timeout(), db:step(). Returns it; or nil and why. A server that is away is no error
+-- here: statements return nil, message, SQLSTATE until it is back.
+---@param options string|{dsn?: string, host?: string, port?: integer|string, dbname?: string, user?: string, password?: string, sslmode?: string, sslrootcert?: string, application_name?: string, min?: integer, max?: integer, wait_ms?: integer, statement_ms?: integer, connect_ms?: integer, idle_ms?: integer, lifetime_ms?: integer, pooler?: boolean, name?: string, loop?: table|"step"}
+---@return perilune.HostDatabase?, string?
+function pool.postgres(options) end
