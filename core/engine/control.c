@@ -479,7 +479,7 @@ int control_run(struct engine *engine)
     health_stop(c->upstreams);
     script_end(c->script);
     upstreams_free(c->upstreams);
-    pg_stop(c->pg);
+    pg_stop(c->pg, 0);
     cache_desk_free(c->cache);
     limits_stop();
     io_done(io);

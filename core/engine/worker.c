@@ -304,7 +304,7 @@ int worker_run(struct engine *engine, unsigned index)
     bool ended = tasks_stop(w->tasks, TASKS_GRACE_MS);
     tls_context_release(w->tls);
     upstreams_free(w->upstreams);
-    pg_stop(w->pg);
+    ended = pg_stop(w->pg, 0) && ended;
     redis_stop(w->redis);
     if (w->cache)
         cache_close(w->cache);

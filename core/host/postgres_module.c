@@ -18,6 +18,7 @@
  * Each pool has a loop and a board of its own: pools of one program know nothing of each other.
  */
 // SPDX-License-Identifier: MIT
+#include "base/log.h"
 #include "host/loop.h"
 #include "pg/pg.h"
 #include "pg/wire.h"
@@ -32,6 +33,8 @@
 #define POOL "perilune.pool.postgres"
 #define OP "perilune.pool.postgres.op"
 #define LEASE "perilune.pool.postgres.lease"
+
+enum { GRACE_MS = 5000 /* to find a name, which cannot be broken off */ };
 
 static const char closed_state[] = "57P01", closed_text[] = "the pool was closed";
 
@@ -421,8 +424,10 @@ static void free_parts(struct pool *pool)
 {
     struct host_loop *loop = pool->object.loop;
     pool->object.loop = NULL;
-    if (pool->all)
-        pg_stop(pool->all);
+    if (pool->all && !pg_stop(pool->all, GRACE_MS)) {
+        log_line(LOG_ERROR, "a thread that connects to PostgreSQL does not come back: what it uses stays in memory");
+        return;
+    }
     if (loop)
         host_loop_free(loop);
     pg_free(pool->all);

@@ -295,10 +295,11 @@ struct pg *pg_new(struct io *io, struct board *board, uint32_t worker)
     return all;
 }
 
-void pg_stop(struct pg *all)
+bool pg_stop(struct pg *all, unsigned grace_ms)
 {
     atomic_store(&all->stopping, true);
-    tasks_stop(all->tasks, STOP_MS);
+    if (!tasks_stop(all->tasks, grace_ms ? grace_ms : STOP_MS))
+        return false;
     for (struct pg_pool *pool = all->pools; pool; pool = pool->next)
         while (pool->conns)
             pg_conn_close(pool->conns, "57P01", "shutting down");
@@ -307,6 +308,7 @@ void pg_stop(struct pg *all)
         pg_job_free(job);
     }
     uv_prepare_stop(&all->prepare);
+    return true;
 }
 
 void pg_free(struct pg *all)

@@ -57,8 +57,9 @@ struct pg *pg_new(struct io *io, struct board *board, uint32_t worker);
 /* Each tick: ages, warms, checks, shows. */
 void pg_tick(struct pg *all);
 
-/* Gives up everything, without done(). io_done() must follow, then pg_free(). */
-void pg_stop(struct pg *all);
+/* Gives up everything, without done(). False: a thread that connects did not come back within grace_ms
+ * (0: a minute), so nothing may be freed. Else io_done() must follow, then pg_free(). */
+bool pg_stop(struct pg *all, unsigned grace_ms);
 void pg_free(struct pg *all);
 
 /* The pool of a specification, which is copied; shared while any generation uses

@@ -8,8 +8,8 @@ local programs = {}
 
 programs.LIBRARY = engine.program():match "^(.*)/[^/]+$" .. "/lua"
 
--- Under AddressSanitizer the program that loads the library must have its runtime first.
-local function environment()
+--- Variables that find the library. Under AddressSanitizer the program that loads the library must have its runtime first.
+function programs.environment()
   local env = { LUA_PATH = ";;", LUA_CPATH = programs.LIBRARY .. "/?.so;;" }
   if programs.LIBRARY:find("/asan/", 1, true) then
     local code, out = process.run { command = "/usr/bin/gcc", args = { "-print-file-name=libasan.so" } }
@@ -20,7 +20,8 @@ local function environment()
   return env
 end
 
-local HEAD = [[
+--- What programs begin with.
+programs.HEAD = [[
 local perilune = require "perilune"
 local function wait(seconds, fn)
   local until_s = os.time() + seconds
@@ -36,9 +37,9 @@ local function say(value) io.write(perilune.json.encode(value), "\n") io.flush()
 -- Writes a program and what belongs to it into a folder of its own, which is arg[1] of it.
 local function prepare(text, options)
   local folder = files.temporary "perilune-host"
-  files.write(folder .. "/main.lua", HEAD .. text)
+  files.write(folder .. "/main.lua", programs.HEAD .. text)
   for name, content in pairs(options.files or {}) do files.write(folder .. "/" .. name, content) end
-  local env = environment()
+  local env = programs.environment()
   for name, value in pairs(options.env or {}) do env[name] = value end
   return folder, { command = "/usr/bin/luajit", args = { folder .. "/main.lua", folder, unpack(options.args or {}) }, env = env,
     timeout_ms = options.timeout_ms or 60000 }

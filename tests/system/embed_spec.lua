@@ -8,7 +8,7 @@ local process = require "tests.support.process"
 local programs = require "tests.support.programs"
 local uv = require "luv"
 
-local LIBRARY, host, good = programs.LIBRARY, programs.run, programs.good
+local LIBRARY, HEAD, environment, host, good = programs.LIBRARY, programs.HEAD, programs.environment, programs.run, programs.good
 
 describe("the library", function()
   it("needs nothing but the C library, and exports nothing but its doors", function()
@@ -283,9 +283,9 @@ describe("the rockspec", function()
     assert.equal(0, code, out .. err)
     local env = { LUA_PATH = ";;", LUA_CPATH = tree .. "/lib/lua/5.1/?.so" }
     code, out, err = process.run { command = "/usr/bin/luajit", env = env,
-      args = { "-e", [[local p = require "perilune" print(p.version, (select(2, p.compress(("x"):rep(2000), { coding = "br" }))))]] } }
+      args = { "-e", [[local p = require "perilune" print(p.version, (select(2, p.compress(("x"):rep(2000), { coding = "br" }))), p.tasks():run { kernel = "crc32", "abc" }, p.pool.postgres("host=127.0.0.1 port=1"):stats().health)]] } }
     assert.equal(0, code, err)
-    assert.matches("br", out)
+    assert.matches("br\t352441c2\tunknown", out)
     files.remove(tree)
   end)
 end)

@@ -6,6 +6,7 @@ local json = require "dkjson"
 local loop = require "tests.support.loop"
 local nginx = require "tests.support.nginx"
 local peer = require "tests.support.peer"
+local postgres = require "tests.support.postgres"
 local process = require "tests.support.process"
 local uv = require "luv"
 
@@ -101,15 +102,28 @@ describe("the example", function()
     assert.matches("JOB%s+/resize%s+%d+", ended("05-embed-luajit", { "3" }))
   end)
 
-  it("06 serves on luv", function()
-    local one = assert(process.start { command = ROOT .. "/examples/06-embed-luv/run", args = { "0" }, env = environment() })
-    loop.run(function()
-      local address = loop.wait_until(function() return one:stdout():match "http://(%S+)\n" end, 10000, "its address")
-      local response = assert(http.request { address = address, path = "/text", headers = { ["Accept-Encoding"] = "gzip" } })
-      assert.equal("gzip", response.headers["content-encoding"])
-      assert.equal(1, json.decode(assert(http.request { address = address, path = "/stats" }).body).requests)
-    end)
-    one:stop()
+  it("06 serves on luv, with tasks and a database", function()
+    local pg = postgres.start()
+    for _, url in ipairs { "", pg.url } do
+      local one = assert(process.start { command = ROOT .. "/examples/06-embed-luv/run", args = { "0" },
+        env = environment { DATABASE_URL = url ~= "" and url or false } })
+      loop.run(function()
+        local address = loop.wait_until(function() return one:stdout():match "http://(%S+)\n" end, 10000, "its address")
+        local response = assert(http.request { address = address, path = "/text", headers = { ["Accept-Encoding"] = "gzip" } })
+        assert.equal("gzip", response.headers["content-encoding"])
+        assert.equal(1, json.decode(assert(http.request { address = address, path = "/stats" }).body).requests)
+        local paths, requests = { "/words", "/now", "/text" }, {}
+        for i = 1, 30 do requests[i] = function() return assert(http.request { address = address, path = paths[i % 3 + 1] }) end end
+        for i, got in ipairs(loop.all(requests)) do
+          local path = paths[i % 3 + 1]
+          assert.equal((path == "/now" and url == "") and 404 or 200, got.status, got.body)
+          if path == "/words" then assert.equal(1800, json.decode(got.body).words) end
+          if path == "/now" and url ~= "" then assert.matches("PostgreSQL 15", json.decode(got.body).version) end
+        end
+      end)
+      one:stop()
+    end
+    pg:stop()
   end)
 
   it("07 makes nginx part of an engine's service", function()

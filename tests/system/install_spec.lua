@@ -50,8 +50,11 @@ describe("make install", function()
     code, out = process.run { command = folder .. "/usr/bin/perilune", args = { "check", "--config", folder .. "/etc/perilune/perilune.lua" } }
     assert.equal(0, code, out)
     local env = { LUA_PATH = ";;", LUA_CPATH = folder .. "/usr/lib/lua/5.1/?.so" }
-    code, out = process.run { command = "/usr/bin/luajit", args = { "-e", "print(require('perilune').version)" }, env = env }
-    assert.equal(0, code, out)
+    code, out, err = process.run { command = "/usr/bin/luajit", env = env, args = { "-e", [[
+      local p = require "perilune"
+      print(p.version, p.tasks():run { kernel = "crc32", "abc" }, p.pool.postgres { dsn = "host=127.0.0.1 port=1" }:stats().health)]] } }
+    assert.equal(0, code, err)
+    assert.matches("\t352441c2\tunknown\n$", out)
     assert.is_table(json.decode(files.read(folder .. "/usr/share/perilune/grafana.json")))
     -- An edited configuration is kept.
     files.write(folder .. "/etc/perilune/perilune.lua", "return { workers = 1 }")
