@@ -20,9 +20,13 @@ struct host_loop *host_loop_new(void)
     return loop;
 }
 
-void host_loop_free(struct host_loop *loop)
+void host_loop_stop(struct host_loop *loop)
 {
     io_done(&loop->io);
+}
+
+void host_loop_free(struct host_loop *loop)
+{
     buf_done(&loop->ended);
     free(loop);
 }
@@ -35,8 +39,10 @@ bool host_loop_is_ours(const struct host_loop *loop)
 struct host_object *host_object_at(lua_State *L, const char *class)
 {
     struct host_object *object = luaL_checkudata(L, 1, class);
-    if (!object->loop)
+    if (!object->loop) {
         luaL_error(L, "this %s was closed; make another", class);
+        return NULL;
+    }
     if (!host_loop_is_ours(object->loop))
         luaL_error(L, "this %s was made by process %d, before the fork: make one in each process, after it", class, (int)object->loop->pid);
     io_now(&object->loop->io);

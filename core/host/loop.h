@@ -44,6 +44,9 @@ struct host_object {
 
 /* NULL: out of memory or descriptors. */
 struct host_loop *host_loop_new(void);
+
+/* Closes all that is on it; then what was may be freed, and last the loop. */
+void host_loop_stop(struct host_loop *loop);
 void host_loop_free(struct host_loop *loop);
 
 /* False in a child that was forked after it was made. */

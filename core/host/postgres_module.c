@@ -164,8 +164,10 @@ static int op_result(lua_State *L)
 static struct lease *lease_at(lua_State *L, int index)
 {
     struct lease *l = luaL_checkudata(L, index, LEASE);
-    if (!l->pool || !l->lease)
+    if (!l->pool || !l->lease) {
         luaL_error(L, "this transaction is over");
+        return NULL;
+    }
     if (!host_loop_is_ours(l->pool->object.loop))
         luaL_error(L, "this transaction belongs to the process before the fork");
     return l;
@@ -429,8 +431,10 @@ static void free_parts(struct pool *pool)
         return;
     }
     if (loop)
-        host_loop_free(loop);
+        host_loop_stop(loop);
     pg_free(pool->all);
+    if (loop)
+        host_loop_free(loop);
     if (pool->board)
         board_free(pool->board);
     buf_done(&pool->params);

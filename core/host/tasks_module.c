@@ -332,9 +332,11 @@ static int threads_stats(lua_State *L)
 static void crew_free(struct crew *crew)
 {
     if (crew->loop)
-        host_loop_free(crew->loop);
+        host_loop_stop(crew->loop);
     if (crew->tasks)
         tasks_free(crew->tasks);
+    if (crew->loop)
+        host_loop_free(crew->loop);
     free(crew->path);
     free(crew->cpath);
     free(crew);

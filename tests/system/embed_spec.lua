@@ -1,7 +1,6 @@
 --- The library inside programs that are not ours: plain LuaJIT, luv, nginx; alone and attached to an engine.
 local engine = require "tests.support.engine"
 local files = require "tests.support.files"
-local json = require "dkjson"
 local loop = require "tests.support.loop"
 local nginx = require "tests.support.nginx"
 local process = require "tests.support.process"

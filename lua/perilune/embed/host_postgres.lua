@@ -54,7 +54,11 @@ return function(options)
   end
 
   -- What lua/perilune/postgres.lua asks the engine for.
-  local engine = { AGAIN = lib.AGAIN, status = lib.status, release = lib.release }
+  local engine = { AGAIN = lib.AGAIN, status = lib.status }
+  function engine.release(lease)
+    lib.release(lease)
+    waiter.send() -- what is still open is rolled back
+  end
   function engine.open() return raw end
   function engine.run(_, ...)
     waiter.look()

@@ -9,44 +9,43 @@
 
 local core = ...
 
-local running, yield, resume, traceback, type, error, pairs = coroutine.running, coroutine.yield, coroutine.resume, debug.traceback, type, error, pairs
+local running, yield, resume, traceback, type, pairs = coroutine.running, coroutine.yield, coroutine.resume, debug.traceback, type, pairs
 
 -- luv's loop looks at ours before it polls, when the descriptor of ours is readable, and when a timer of ours is over.
 local function nest(uv, raw, step)
   local poll, timer, prepare = uv.new_poll(raw:fd()), uv.new_timer(), uv.new_prepare()
-  local nested = {}
+  local nested, stopped = {}, false
   function nested.stop()
-    for _, handle in pairs { poll, timer, prepare } do
-      if not handle:is_closing() then handle:close() end
-    end
+    if stopped then return end
+    stopped = true
+    for _, handle in pairs { poll, timer, prepare } do handle:close() end
   end
   local function look()
-    if prepare:is_closing() then return end
+    if stopped then return end
     prepare:stop()
     if not step() then return nested.stop() end
-    if not timer:is_closing() then
-      local ms = raw:timeout()
-      if ms < 0 then timer:stop() else timer:start(ms, 0, look) end
-    end
+    if stopped then return end -- by a coroutine that went on
+    local ms = raw:timeout()
+    if ms < 0 then timer:stop() else timer:start(ms, 0, look) end
   end
   poll:start("r", look)
   for _, handle in pairs { poll, timer, prepare } do uv.unref(handle) end
   -- Something was begun: it is sent, with what else this turn begins, before the loop waits.
   function nested.kick()
-    if prepare:is_closing() then return end
+    if stopped then return end
     prepare:start(look)
     timer:start(0, 0, look)
   end
   -- While a coroutine waits the loop has something to wait for.
   function nested.hold(held)
-    if not poll:is_closing() then uv[held and "ref" or "unref"](poll) end
+    if not stopped then uv[held and "ref" or "unref"](poll) end
   end
   nested.kick()
   return nested
 end
 
 -- `raw`: an object of C with fd, timeout, step, wait and ended. `waits(thing)`: the number under which a thing is
--- waited for, nothing when it has ended. Returns look(), await(thing) and the methods that programs see.
+-- waited for, nothing when it has ended. Returns look(), await(thing), send() and the methods that programs see.
 return function(raw, waits, loop)
   local waiting, count = {}, 0 -- coroutines by number
   local ready, first, last = {}, 1, 0
@@ -125,9 +124,14 @@ return function(raw, waits, loop)
     if loop and thread and not main then wait_in(thread, thing) else wait_here(thing) end
   end
 
-  --- Before something is begun: without a loop, what has happened since the last call is seen now, a connection that was lost among it.
+  -- Before something is begun: without a loop, what has happened since the last call is seen now, a connection that was lost among it.
   function self.look()
     if not loop then raw:step() end
+  end
+
+  -- After something was begun that nobody waits for: it is sent.
+  function self.send()
+    if loop then kick() else raw:step() end
   end
 
   function self.fd() return raw:fd() end
