@@ -96,6 +96,14 @@ static const char *class_of(lua_State *L)
     return lua_tostring(L, lua_upvalueindex(1));
 }
 
+/* ours(): whether it is open, and this process's. */
+static int loop_ours(lua_State *L)
+{
+    const struct host_object *object = luaL_checkudata(L, 1, class_of(L));
+    lua_pushboolean(L, object->loop && host_loop_is_ours(object->loop));
+    return 1;
+}
+
 /* fd(): becomes readable when there is something to do. */
 static int loop_fd(lua_State *L)
 {
@@ -149,7 +157,7 @@ static int loop_ended(lua_State *L)
 
 void host_loop_methods(lua_State *L, const char *class)
 {
-    static const luaL_Reg methods[] = {{"fd", loop_fd}, {"timeout", loop_timeout}, {"step", loop_step}, {"wait", loop_wait}, {"ended", loop_ended}, {0}};
+    static const luaL_Reg methods[] = {{"ours", loop_ours}, {"fd", loop_fd}, {"timeout", loop_timeout}, {"step", loop_step}, {"wait", loop_wait}, {"ended", loop_ended}, {0}};
     for (const luaL_Reg *m = methods; m->name; m++) {
         lua_pushstring(L, class);
         lua_pushcclosure(L, m->func, 1);

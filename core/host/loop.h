@@ -62,5 +62,5 @@ void host_wait_end(struct host_wait *wait);
 /* Pushes nothing when it has ended, else its number; returns how many. */
 int host_wait_push(lua_State *L, const struct host_wait *wait);
 
-/* Adds to the methods on top, of the class of this name: fd, timeout, step, wait, ended. */
+/* Adds to the methods on top, of the class of this name: ours, fd, timeout, step, wait, ended. */
 void host_loop_methods(lua_State *L, const char *class);

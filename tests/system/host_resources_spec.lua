@@ -212,7 +212,7 @@ describe("task threads in a program without a loop", function()
 
   it("belong to the process that made them", function()
     local said = said_by [[
-      local tasks = assert(perilune.tasks {})
+      local tasks = assert(perilune.tasks { threads = 1 })
       told(tasks:run { module = "work", fn = "count" })
       local ffi = require "ffi"
       ffi.cdef "int fork(void); int waitpid(int, int *, int); void _exit(int);"

@@ -15,10 +15,15 @@ local running, yield, resume, traceback, type, pairs = coroutine.running, corout
 local function nest(uv, raw, step)
   local poll, timer, prepare = uv.new_poll(raw:fd()), uv.new_timer(), uv.new_prepare()
   local nested, stopped = {}, false
+  -- Handles are not closed but left to the collector: luv crashes at the end of a program that closed one and did not
+  -- turn the loop after that. What is the parent's, whose epoll a child shares, is not touched.
   function nested.stop()
     if stopped then return end
     stopped = true
-    for _, handle in pairs { poll, timer, prepare } do handle:close() end
+    if raw:ours() then
+      for _, handle in pairs { poll, timer, prepare } do handle:stop() end
+    end
+    poll, timer, prepare = nil, nil, nil
   end
   local function look()
     if stopped then return end
