@@ -7,6 +7,28 @@
 
 enum { IDLE_TICK_MS = 250 };
 
+/* Deadlines want ticks of the wheel; upkeep alone can do with few. Only a tick makes them fewer, so that what begins and
+ * ends all the time does not put them off for ever. */
+static void on_tick(struct io *io)
+{
+    struct host_loop *loop = io->user;
+    if (loop->on_tick)
+        loop->on_tick(loop->user);
+    if (!loop->pending && !loop->slow)
+        uv_timer_set_repeat(&io->ticker, IDLE_TICK_MS);
+    loop->slow = !loop->pending;
+}
+
+static void tick_often(struct host_loop *loop)
+{
+    if (!loop->slow)
+        return;
+    loop->slow = false;
+    uv_update_time(&loop->io.loop);
+    uv_timer_set_repeat(&loop->io.ticker, WHEEL_TICK_MS);
+    uv_timer_again(&loop->io.ticker);
+}
+
 struct host_loop *host_loop_new(void)
 {
     struct host_loop *loop = calloc(1, sizeof *loop);
@@ -16,6 +38,8 @@ struct host_loop *host_loop_new(void)
         free(loop);
         return NULL;
     }
+    loop->io.user = loop;
+    loop->io.on_tick = on_tick;
     loop->pid = getpid();
     return loop;
 }
@@ -49,17 +73,6 @@ struct host_object *host_object_at(lua_State *L, const char *class)
     return object;
 }
 
-/* Deadlines want ticks of the wheel; upkeep alone can do with few. */
-static void pace(struct host_loop *loop)
-{
-    bool slow = !loop->pending;
-    if (slow == loop->slow)
-        return;
-    loop->slow = slow;
-    uv_timer_set_repeat(&loop->io.ticker, slow ? IDLE_TICK_MS : WHEEL_TICK_MS);
-    uv_timer_again(&loop->io.ticker);
-}
-
 /* ---- waits ---- */
 
 void host_wait_begin(struct host_wait *wait, struct host_loop *loop)
@@ -67,8 +80,7 @@ void host_wait_begin(struct host_wait *wait, struct host_loop *loop)
     wait->loop = loop;
     wait->number = ++loop->last;
     loop->pending++;
-    uv_update_time(&loop->io.loop);
-    pace(loop);
+    tick_often(loop);
 }
 
 void host_wait_end(struct host_wait *wait)
@@ -125,10 +137,8 @@ static int loop_step(lua_State *L)
 {
     const struct host_object *object = luaL_checkudata(L, 1, class_of(L));
     bool ours = object->loop && host_loop_is_ours(object->loop);
-    if (ours) {
+    if (ours)
         uv_run(&object->loop->io.loop, UV_RUN_NOWAIT);
-        pace(object->loop);
-    }
     lua_pushboolean(L, ours);
     return 1;
 }
@@ -138,7 +148,6 @@ static int loop_wait(lua_State *L)
 {
     struct host_loop *loop = host_object_at(L, class_of(L))->loop;
     uv_run(&loop->io.loop, UV_RUN_ONCE);
-    pace(loop);
     return 0;
 }
 

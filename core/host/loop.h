@@ -29,6 +29,8 @@ struct host_loop {
     unsigned pending; /* of those not ended */
     struct buf ended; /* their numbers, for Lua to take */
     bool slow;        /* its ticks are, for nothing is pending */
+    void (*on_tick)(void *user); /* or NULL */
+    void *user;
 };
 
 /* Something that Lua may wait for; embedded in it. */

@@ -466,9 +466,9 @@ static int pool_shut(lua_State *L)
     return 0;
 }
 
-static void on_tick(struct io *io)
+static void on_tick(void *user)
 {
-    pg_tick(io->user);
+    pg_tick(user);
 }
 
 static bool open_pool(struct pool *pool, const struct pg_spec *spec)
@@ -479,8 +479,8 @@ static bool open_pool(struct pool *pool, const struct pg_spec *spec)
     pool->pool = pool->all ? pg_open(pool->all, spec) : NULL;
     if (!pool->pool)
         return false;
-    pool->object.loop->io.user = pool->all;
-    pool->object.loop->io.on_tick = on_tick;
+    pool->object.loop->user = pool->all;
+    pool->object.loop->on_tick = on_tick;
     return true;
 }
 

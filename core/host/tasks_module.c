@@ -381,9 +381,9 @@ static char *text_of(lua_State *L, const char *name)
     return text;
 }
 
-static void on_tick(struct io *io)
+static void on_tick(void *user)
 {
-    tasks_tick(((struct crew *)io->user)->tasks);
+    tasks_tick(((struct crew *)user)->tasks);
 }
 
 static bool fill(struct crew *crew, unsigned threads)
@@ -392,11 +392,11 @@ static bool fill(struct crew *crew, unsigned threads)
     crew->lua.cpath = crew->cpath;
     if (!crew->path || !crew->cpath || !(crew->loop = host_loop_new()))
         return false;
-    crew->loop->io.user = crew;
+    crew->loop->user = crew;
     struct tasks_opts opts = {.io = &crew->loop->io, .settings = &crew->settings, .threads = threads, .lane = &crew->lane};
     if (!(crew->tasks = tasks_new(&opts)))
         return false;
-    crew->loop->io.on_tick = on_tick;
+    crew->loop->on_tick = on_tick;
     return true;
 }
 

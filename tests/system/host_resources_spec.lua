@@ -485,11 +485,10 @@ describe("a pool in a program", function()
       local db = assert(perilune.pool.postgres { dsn = arg[2], max = 1, statement_ms = 100, loop = "step" })
       told(db:query "select pg_sleep(30)")
       local why
-      local inside = false
       local busy = assert(perilune.pool.postgres { dsn = arg[2], max = 1, wait_ms = 100, loop = "step" })
+      wait(30, function() return busy:one "select 1 as n" end) -- connecting may take longer than that
       coroutine.wrap(function()
         busy:transaction(function(tx)
-          inside = true
           coroutine.wrap(function() why = all(busy:transaction(function() end)) end)()
           while not why do tx:one "select 1" end
           return true
