@@ -342,6 +342,34 @@ describe("task threads on luv's loop", function()
   end)
 end)
 
+describe("a fork of a program on luv's loop", function()
+  it("that gives up what it inherited leaves the parent's loop as it was", function()
+    local said = said_by [[
+      local uv = require "luv"
+      local tasks = assert(perilune.tasks { threads = 1, loop = uv })
+      local ffi = require "ffi"
+      ffi.cdef "int fork(void); int waitpid(int, int *, int); void _exit(int);"
+      local result, status
+      coroutine.wrap(function()
+        tasks:run { module = "work", fn = "count" }
+        local pid = ffi.C.fork()
+        if pid == 0 then
+          local ok, why = pcall(tasks.run, tasks, { module = "work", fn = "count" })
+          tasks:close()
+          collectgarbage() collectgarbage()
+          ffi.C._exit(not ok and why:find "before the fork" and 0 or 1)
+        end
+        status = ffi.new "int[1]"
+        ffi.C.waitpid(pid, status, 0)
+        result = tasks:run { module = "work", fn = "spin", 0.05 }
+      end)()
+      uv.run()
+      told(status[0], result)
+    ]]
+    assert.same({ 0, "spun" }, said[1])
+  end)
+end)
+
 describe("a pool in a program", function()
   local pg
   setup(function() pg = postgres.start() end)

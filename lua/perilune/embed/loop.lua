@@ -20,9 +20,8 @@ local function nest(uv, raw, step)
   function nested.stop()
     if stopped then return end
     stopped = true
-    if raw:ours() then
-      for _, handle in pairs { poll, timer, prepare } do handle:stop() end
-    end
+    if not raw:ours() then return end
+    for _, handle in pairs { poll, timer, prepare } do handle:stop() end
     poll, timer, prepare = nil, nil, nil
   end
   local function look()
