@@ -11,29 +11,38 @@ local function check_loop(where, loop, level)
   error(("%s: 'loop' is require \"luv\", or \"step\" when the program calls step() itself, not %s"):format(where, tostring(loop)), level + 1)
 end
 
+local function unknown(where, name, known, level)
+  local names = {}
+  for one in pairs(known) do names[#names + 1] = one end
+  table.sort(names)
+  local near = core.nearest(tostring(name), names)
+  error(("%s: unknown option '%s'%s; it has %s"):format(where, tostring(name), near and (", did you mean '%s'?"):format(near) or "",
+    table.concat(names, ", ")), level + 1)
+end
+
+local bounds
+
+local function check_number(where, name, value, setting, level)
+  bounds = bounds or core.setting_defaults()
+  local bound = bounds[setting]
+  if type(value) == "number" and value == floor(value) and value >= bound.min and value <= bound.max then return end
+  error(("%s: '%s' is a whole number from %d to %d%s, not %s"):format(where, name, bound.min, bound.max,
+    bound.unit ~= "" and " " .. bound.unit or "", tostring(value)), level + 1)
+end
+
 --- Raises what is wrong with `options`; level 2 (default) is the line that called the caller. `known`: the type of each,
--- "loop", or the name of the setting whose bounds it has.
+-- "loop", or the name of the setting ("tasks.max") whose bounds it has.
 function M.check(where, options, known, level)
   level = level or 2
   if type(options) ~= "table" then error(("%s takes a table of options"):format(where), level + 1) end
-  local names, bounds = {}, core.setting_defaults()
-  for name in pairs(known) do names[#names + 1] = name end
-  table.sort(names)
   for name, value in pairs(options) do
     local kind = known[name]
     if not kind then
-      local near = core.nearest(tostring(name), names)
-      error(("%s: unknown option '%s'%s; it has %s"):format(where, tostring(name), near and (", did you mean '%s'?"):format(near) or "",
-        table.concat(names, ", ")), level + 1)
-    end
-    local bound = bounds[kind]
-    if kind == "loop" then
+      unknown(where, name, known, level + 1)
+    elseif kind == "loop" then
       check_loop(where, value, level + 1)
-    elseif bound then
-      if type(value) ~= "number" or value ~= floor(value) or value < bound.min or value > bound.max then
-        error(("%s: '%s' is a whole number from %d to %d%s, not %s"):format(where, name, bound.min, bound.max,
-          bound.unit ~= "" and " " .. bound.unit or "", tostring(value)), level + 1)
-      end
+    elseif kind:find(".", 1, true) then
+      check_number(where, name, value, kind, level + 1)
     elseif type(value) ~= kind then
       error(("%s: '%s' is a %s, not a %s"):format(where, name, kind, type(value)), level + 1)
     end
