@@ -32,6 +32,7 @@ struct detector {
     double *inverse_sd[2]; /* of the change against the mean of a span */
     double *history;       /* HISTORY rows, the newest at seen % HISTORY */
     double *sum[2];        /* of the last `span` rows */
+    double *parts[2];      /* squares that the last change is the sum of */
     double *lagged, *work; /* LAGS x cols */
 };
 
@@ -66,13 +67,13 @@ static void complete(const struct detector *d, const double *row, double *to)
         to[j] = fabs(row[j]) < 1e100 ? row[j] : before ? before[j] : 0;
 }
 
-static double change(const struct detector *d, int which, const double *row)
+static double change(struct detector *d, int which, const double *row)
 {
     double n = span_count(d, which), sum = 0;
     for (size_t j = 0; j < d->cols && n > 0; j++) {
         double z = (row[j] - d->sum[which][j] / n) * d->inverse_sd[which][j];
         z = fmin(fabs(z), 10);
-        sum += z * z;
+        sum += d->parts[which][j] = z * z;
     }
     return log(sum + 0.1);
 }
@@ -90,7 +91,8 @@ static void channels(struct detector *d, const double *row, double *score)
     score[DETECTOR_EDGE] = change(d, 0, row);
     score[DETECTOR_SHIFT] = change(d, 1, row);
     lag(d, row, d->lagged);
-    score[DETECTOR_PATTERN] = log(residual_of(d->residual, d->lagged, d->work).residual + 1e-3);
+    struct residual_score far = residual_of(d->residual, d->lagged, d->work);
+    score[DETECTOR_PATTERN] = log((d->opts.whole ? far.mahalanobis : far.residual) + 1e-3);
 }
 
 static void forget(struct detector *d)
@@ -177,10 +179,16 @@ static int learn_scores(struct detector *d, const struct mat *train)
     return err;
 }
 
+/* History, sums, spreads and parts, lagged, work. */
+static size_t allocated_rows(void)
+{
+    return HISTORY + 6 + 2 * LAGS;
+}
+
 static bool allocate(struct detector *d)
 {
     size_t n = d->cols;
-    double *v = calloc(n * (HISTORY + 4 + 2 * LAGS), sizeof *v);
+    double *v = calloc(n * allocated_rows(), sizeof *v);
     d->history = v;
     for (int k = 0; k < DETECTOR_CHANNELS; k++)
         if (!(d->ranks[k] = conformal_new(d->opts.window)))
@@ -189,9 +197,10 @@ static bool allocate(struct detector *d)
     if (!v || !d->together)
         return false;
     v += n * HISTORY;
-    for (int w = 0; w < 2; w++, v += 2 * n) {
+    for (int w = 0; w < 2; w++, v += 3 * n) {
         d->sum[w] = v;
         d->inverse_sd[w] = v + n;
+        d->parts[w] = v + 2 * n;
     }
     d->lagged = v;
     d->work = v + LAGS * n;
@@ -278,4 +287,29 @@ struct verdict detector_next(struct detector *d, const double *row)
     v.alarm = v.p_all <= d->share;
     steer(d, v.alarm);
     return v;
+}
+
+void detector_parts(struct detector *d, enum detector_channel channel, double *share)
+{
+    double total = 0;
+    memset(share, 0, d->cols * sizeof *share);
+    if (channel == DETECTOR_PATTERN) {
+        double *all = malloc(LAGS * d->cols * sizeof *all);
+        bool known = all && residual_parts(d->residual, d->lagged, d->opts.whole, all);
+        for (size_t j = 0; known && j < LAGS * d->cols; j++)
+            share[j % d->cols] += fmax(all[j], 0);
+        free(all);
+    } else {
+        memcpy(share, d->parts[channel], d->cols * sizeof *share);
+    }
+    for (size_t j = 0; j < d->cols; j++)
+        total += share[j];
+    for (size_t j = 0; j < d->cols; j++)
+        share[j] = total > 0 ? share[j] / total : 0;
+}
+
+size_t detector_bytes(const struct detector *d)
+{
+    return sizeof *d + d->cols * allocated_rows() * sizeof(double) + residual_bytes(d->residual) +
+           (DETECTOR_CHANNELS + 1) * 2 * d->opts.window * sizeof(float);
 }

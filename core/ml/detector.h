@@ -33,6 +33,8 @@ struct detector_opts {
     double alpha;  /* share of ordinary samples that may alarm; 0: 0.01 */
     size_t window; /* scores a rank is taken among; 0: 3000 */
     double smooth; /* weight of the newest in the severity of EDGE and SHIFT; 0: 0.1 */
+    bool whole;    /* PATTERN is the distance in all directions (Mahalanobis), not the residual alone: for
+                    * little to learn from, where no direction is explained for certain */
 };
 
 struct verdict {
@@ -50,3 +52,8 @@ void detector_free(struct detector *d);
 
 /* Judges the next sample; row has as many values as a row of the training set. NaN: not known. */
 struct verdict detector_next(struct detector *d, const double *row);
+
+/* Whose the last sample's score in a channel is: share[cols], in all 1 (or all 0). What lowers it counts nothing. */
+void detector_parts(struct detector *d, enum detector_channel channel, double *share);
+
+size_t detector_bytes(const struct detector *d);

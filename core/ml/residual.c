@@ -143,6 +143,11 @@ int residual_fit(struct residual **out, const struct mat *train, const struct re
     return err;
 }
 
+size_t residual_bytes(const struct residual *r)
+{
+    return sizeof *r + (r->cols * r->cols + 3 * r->cols) * sizeof(double);
+}
+
 void residual_free(struct residual *r)
 {
     free(r);
@@ -172,4 +177,25 @@ struct residual_score residual_of(const struct residual *r, const double *row, d
             score.residual += t * t;
     }
     return score;
+}
+
+bool residual_parts(const struct residual *r, const double *row, bool whole, double *parts)
+{
+    double *z = malloc(r->cols * sizeof *z);
+    if (!z)
+        return false;
+    residual_standardize(r, row, z);
+    memset(parts, 0, r->cols * sizeof *parts);
+    for (size_t k = whole ? 0 : r->kept; k < r->cols; k++) {
+        const double *direction = r->vectors + k * r->cols;
+        double t = 0;
+        for (size_t j = 0; j < r->cols; j++)
+            t += direction[j] * z[j];
+        for (size_t j = 0; j < r->cols; j++)
+            parts[j] += t * direction[j] * (whole ? r->inverse_value[k] : 1);
+    }
+    for (size_t j = 0; j < r->cols; j++)
+        parts[j] *= whole ? z[j] : parts[j];
+    free(z);
+    return true;
 }

@@ -21,6 +21,8 @@
 
 #include "ml/mat.h"
 
+#include <stdbool.h>
+
 struct residual;
 
 struct residual_opts {
@@ -43,8 +45,14 @@ void residual_free(struct residual *r);
 size_t residual_cols(const struct residual *r);
 size_t residual_kept(const struct residual *r); /* directions */
 
+size_t residual_bytes(const struct residual *r);
+
 /* The standardised row: z[cols]. */
 void residual_standardize(const struct residual *r, const double *row, double *z);
 
 /* Scores a row; work holds cols doubles and gets the standardised row. */
 struct residual_score residual_of(const struct residual *r, const double *row, double *work);
+
+/* Whose it is: parts[cols] add up to residual_of()'s residual or, `whole`, to its Mahalanobis
+ * distance; of that, a part below 0 is a column that makes the others less odd. False: no memory. */
+bool residual_parts(const struct residual *r, const double *row, bool whole, double *parts);

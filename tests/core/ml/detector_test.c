@@ -141,6 +141,53 @@ static void a_fault_alarms_and_health_does_not(void **state)
     mat_free(&test);
 }
 
+static void an_alarm_is_somebody_s(void **state)
+{
+    (void)state;
+    struct mat train = healthy(5, ROWS);
+    for (int whole = 0; whole < 2; whole++) {
+        struct detector *d;
+        double row[COLS], share[COLS];
+        assert_int_equal(detector_fit(&d, &train, &(struct detector_opts){.whole = whole}), 0);
+        for (size_t i = 0; i < 100; i++)
+            detector_next(d, mat_row(&train, i));
+        for (int j = 0; j < COLS; j++)
+            row[j] = mat_row(&train, 100)[j] + (j == 3 ? 0.8 : 0);
+        assert_true(detector_next(d, row).score[DETECTOR_PATTERN] > 1);
+        for (int k = 0; k < DETECTOR_CHANNELS; k++) {
+            double all = 0;
+            detector_parts(d, (enum detector_channel)k, share);
+            for (int j = 0; j < COLS; j++) {
+                all += share[j];
+                assert_true(share[j] >= 0 && share[j] <= share[3]);
+            }
+            assert_true(fabs(all - 1) < 1e-9);
+        }
+        assert_true(detector_bytes(d) > 30000 && detector_bytes(d) < 300000);
+        detector_free(d);
+    }
+    mat_free(&train);
+}
+
+static void parts_add_up(void **state)
+{
+    (void)state;
+    struct mat m = healthy(1, ROWS);
+    struct residual *r;
+    double work[COLS], parts[COLS], row[COLS] = {1, -1, NAN, 0.5, 2, 0};
+    assert_int_equal(residual_fit(&r, &m, &(struct residual_opts){.keep = 0.9}), 0);
+    struct residual_score score = residual_of(r, row, work);
+    for (int whole = 0; whole < 2; whole++) {
+        double sum = 0, wanted = whole ? score.mahalanobis : score.residual;
+        assert_true(residual_parts(r, row, whole, parts));
+        for (int j = 0; j < COLS; j++)
+            sum += parts[j];
+        assert_true(fabs(sum - wanted) < 1e-9 * wanted);
+    }
+    residual_free(r);
+    mat_free(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -148,6 +195,8 @@ int main(void)
         cmocka_unit_test(ranks_hold_their_promise_under_drift),
         cmocka_unit_test(what_was_never_seen_is_an_event),
         cmocka_unit_test(a_fault_alarms_and_health_does_not),
+        cmocka_unit_test(an_alarm_is_somebody_s),
+        cmocka_unit_test(parts_add_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
