@@ -4,6 +4,13 @@
 #include <stdio.h>
 #include <time.h>
 
+double clock_cpu_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
 uint64_t clock_unix_ns(void)
 {
     struct timespec t;

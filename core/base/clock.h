@@ -1,4 +1,4 @@
-/* clock.h - the two clocks. Everything below the engine takes time as `now`.
+/* clock.h - the clocks. Everything below the engine takes time as `now`.
  *
  * Threads: any.
  */
@@ -15,6 +15,7 @@ static inline uint64_t clock_now_ns(void) /* CLOCK_MONOTONIC */
     return (uint64_t)t.tv_sec * 1000000000U + (uint64_t)t.tv_nsec;
 }
 uint64_t clock_unix_ms(void); /* CLOCK_REALTIME */
+double clock_cpu_ms(void);     /* of the calling thread */
 uint64_t clock_unix_ns(void);
 
 enum { CLOCK_TEXT = 32 };

@@ -311,5 +311,5 @@ void detector_parts(struct detector *d, enum detector_channel channel, double *s
 size_t detector_bytes(const struct detector *d)
 {
     return sizeof *d + d->cols * allocated_rows() * sizeof(double) + residual_bytes(d->residual) +
-           (DETECTOR_CHANNELS + 1) * 2 * d->opts.window * sizeof(float);
+           2 * d->opts.window * sizeof(float) * (DETECTOR_CHANNELS + 1);
 }

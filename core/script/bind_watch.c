@@ -8,7 +8,7 @@
 #include <lauxlib.h>
 #include <math.h>
 
-enum { SERIES_STEPS_MOST = 20000 };
+enum { SERIES_STEPS_MOST = 20000, PARTS_SHOWN = 5 };
 
 static const char COLUMNS[] = "perilune.series_columns";
 
@@ -74,6 +74,40 @@ static void push_signals(lua_State *L, const struct watch *w, const struct watch
     lua_setfield(L, -2, "knows");
 }
 
+/* The field `company` of the thing's table. */
+static void push_company(lua_State *L, const struct watched *t)
+{
+    static const char *const channels[] = {"edge", "shift", "pattern"};
+    struct company_part parts[PARTS_SHOWN];
+    if (!t->company)
+        return;
+    struct company_state s = company_state(t->company);
+    lua_createtable(L, 0, 9);
+    set_number(L, "learnt", s.learnt);
+    set_number(L, "needed", s.needed);
+    lua_pushboolean(L, s.unusual);
+    lua_setfield(L, -2, "unusual");
+    if (s.severity == s.severity) {
+        set_number(L, "severity", s.severity);
+        set_number(L, "p", s.p);
+        set_text(L, "channel", channels[s.channel]);
+    }
+    if (s.unusual) {
+        set_number(L, "since_ms", (double)s.since_ms);
+        set_number(L, "samples", s.samples);
+    }
+    new_list(L);
+    unsigned n = s.unusual ? company_parts(t->company, parts, PARTS_SHOWN) : 0;
+    for (unsigned i = 0; i < n; i++) {
+        lua_createtable(L, 0, 2);
+        set_text(L, "name", watch_signal(t->kind, parts[i].column).name);
+        set_number(L, "share", parts[i].share);
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    lua_setfield(L, -2, "signals");
+    lua_setfield(L, -2, "company");
+}
+
 static void set_name(lua_State *L, struct board *board, const struct watched *t)
 {
     if (t->kind == WATCH_ROUTE) {
@@ -103,7 +137,10 @@ static int watch_things(lua_State *L)
         set_number(L, "requests", (double)t->requests);
         set_number(L, "span_s", t->span_s);
         set_number(L, "at_ms", (double)t->sample_ms);
+        if (t->held_ms)
+            set_number(L, "held_ms", (double)t->held_ms);
         push_signals(L, self_->watch, t);
+        push_company(L, t);
         lua_rawseti(L, -2, (int)i + 1);
     }
     return 1;
@@ -133,8 +170,12 @@ static int watch_costs(lua_State *L)
 {
     struct watch_cost cost;
     watch_cost(self(L)->watch, &cost);
-    lua_createtable(L, 0, 4);
+    lua_createtable(L, 0, 8);
     set_number(L, "bytes", (double)cost.bytes);
+    set_number(L, "company_bytes", (double)cost.company_bytes);
+    set_number(L, "companies", cost.companies);
+    set_number(L, "fits", cost.fits);
+    set_number(L, "fit_ms", cost.fit_ms);
     set_number(L, "ticks", (double)cost.ticks);
     set_number(L, "tick_ms", cost.tick_ms);
     set_number(L, "mean_ms", cost.mean_ms);

@@ -3,14 +3,17 @@
  *     watch.things()    list of { kind = "host"|"route"|"pool", name, method, index, samples,
  *                       learnt, needed, knows, requests, span_s, at_ms,
  *                       now = { signal = value }, usual = { signal = median },
- *                       moved = { signal = { direction, since_ms, spreads, p } } }
+ *                       moved = { signal = { direction, since_ms, spreads, p } },
+ *                       company = { severity, p, channel = "edge"|"shift"|"pattern", unusual, since_ms,
+ *                       samples, learnt, needed, signals = { { name, share } } }, held_ms }
  *     watch.signals()   list of { kind, name, unit, scale, doc }
- *     watch.cost()      { bytes, ticks, tick_ms, mean_ms }
+ *     watch.cost()      { bytes, company_bytes, companies, fits, fit_ms, ticks, tick_ms, mean_ms }
  *     watch.series(route or nil, from_ms, to_ms, step_s, slow_ms or nil)   columns of the history; with slow_ms
  *                       also "slow": requests that took longer
  *
  * `now` is over the last four samples, in the units of the registry; a signal that has
- * no value is absent.
+ * no value is absent. `company` is absent for all but the busiest routes (watch/companies.h); severity, p
+ * and channel until it has learnt, since_ms and samples unless it is unusual, held_ms unless an experiment ran.
  *
  * Threads: the Lua state's.
  */

@@ -7,7 +7,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* What only grows, as of the tick before. */
 struct pool_reading {
@@ -25,6 +24,8 @@ struct host_reading {
     } workers[BOARD_WORKERS_MAX];
 };
 
+static const double COMPANY_ALPHA = 0.1 /* of a signal's, which must also lie three spreads away */, BUSY_SMOOTH = 0.1;
+
 struct watch {
     struct board *board;
     struct history *history;
@@ -38,6 +39,7 @@ struct watch {
     struct watched *routes[LANE_ROUTES_MAX], *pools[POOLS_MAX];
     struct host_reading host;
     struct pool_reading *pool_readings[POOLS_MAX];
+    struct companies companies;
     uint64_t ticks;
     double last_ms, sum_ms;
 };
@@ -50,6 +52,7 @@ static void thing_free(struct watched *t)
         return;
     for (unsigned i = 0; i < watch_signals(t->kind); i++)
         series_done(&t->signals[i]);
+    company_free(t->company);
     free(t->open);
     free(t);
 }
@@ -132,20 +135,43 @@ static double in_scale(enum watch_kind kind, unsigned i, double value)
     return info.scale == SCALE_LOG ? log(value + info.low) : value;
 }
 
+static struct company_opts company_opts(const struct watch *w)
+{
+    const struct settings *s = &w->board->settings;
+    return (struct company_opts){.alpha = setting_number(s, SETTING_ANALYSIS_THRESHOLD) * COMPANY_ALPHA,
+                                 .adopt_ms = (uint64_t)setting_integer(s, SETTING_ANALYSIS_ADOPT_S) * 1000};
+}
+
+static void hold_sample(struct watched *t, uint64_t now_ms)
+{
+    t->held_ms = now_ms;
+    if (t->company)
+        company_pause(t->company);
+}
+
 /* `values` in their units; NaN: not known this time. */
 static void end_sample(struct watch *w, struct watched *t, const double *values, uint64_t now_ms)
 {
-    if (w->held)
+    double scaled[SIGNALS_MOST];
+    bool moved = false;
+    if (w->held) {
+        hold_sample(t, now_ms);
         return;
+    }
     t->samples++;
     t->sample_ms = now_ms;
     t->learnt = 0;
     for (unsigned i = 0; i < watch_signals(t->kind); i++) {
         struct series_opts opts = watch_series_opts(w, t->kind, i);
-        series_add(&t->signals[i], &opts, in_scale(t->kind, i, values[i]), now_ms);
+        scaled[i] = in_scale(t->kind, i, values[i]);
+        series_add(&t->signals[i], &opts, scaled[i], now_ms);
+        moved = moved || t->signals[i].moved;
         if (t->signals[i].count > t->learnt)
             t->learnt = t->signals[i].count;
     }
+    struct company_opts opts = company_opts(w);
+    if (t->company)
+        company_add(t->company, &opts, scaled, !moved, now_ms);
 }
 
 static double share(double part, double whole)
@@ -184,6 +210,7 @@ static void end_route(struct watch *w, struct watched *t, uint64_t now_ms)
     route_values(t->open, t->open_s, values);
     t->requests = t->open->requests;
     t->span_s = t->open_s;
+    t->busy += BUSY_SMOOTH * (share((double)t->open->latency_sum_ns / 1e9, t->open_s) - t->busy);
     end_sample(w, t, values, now_ms);
     memset(t->open, 0, sizeof *t->open);
     t->open_ms = 0;
@@ -435,17 +462,10 @@ static void watch_host(struct watch *w, const struct stats_view *view)
 
 /* ---- the tick ---- */
 
-static double cpu_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
-}
-
 void watch_tick(struct watch *w, uint64_t now_unix_ms)
 {
     struct stats_view view;
-    double began = cpu_ms();
+    double began = clock_cpu_ms();
     if (!history_after(w->history, w->seen_ms ? w->seen_ms : now_unix_ms, &view))
         return;
     if (!w->seen_ms) {
@@ -456,8 +476,10 @@ void watch_tick(struct watch *w, uint64_t now_unix_ms)
         watch_routes(w, &view);
         watch_pools(w, view.span_s, view.to_ms);
         watch_host(w, &view);
+        if (!w->held)
+            companies_tick(&w->companies, w->things, w->count);
         w->ticks += !w->held;
-        w->last_ms = cpu_ms() - began;
+        w->last_ms = clock_cpu_ms() - began;
         w->sum_ms += w->last_ms;
     }
     stats_view_free(&view);
@@ -470,12 +492,15 @@ void watch_hold(struct watch *w, uint64_t until_unix_ms)
 
 void watch_cost(const struct watch *w, struct watch_cost *out)
 {
-    *out = (struct watch_cost){.bytes = sizeof *w, .ticks = w->ticks, .tick_ms = w->last_ms};
+    *out = (struct watch_cost){.bytes = sizeof *w, .fits = w->companies.fits, .fit_ms = w->companies.fit_ms, .ticks = w->ticks, .tick_ms = w->last_ms};
     out->mean_ms = w->ticks ? w->sum_ms / (double)w->ticks : 0;
     for (unsigned i = 0; i < w->count; i++) {
         const struct watched *t = w->things[i];
         out->bytes += sizeof *t + watch_signals(t->kind) * (size_t)w->ring * sizeof(float) + (t->open ? sizeof *t->open : 0);
+        out->companies += t->company != NULL;
+        out->company_bytes += t->company ? company_bytes(t->company) : 0;
     }
+    out->bytes += out->company_bytes;
     for (int i = 0; i < POOLS_MAX; i++)
         out->bytes += w->pool_readings[i] ? sizeof **w->pool_readings : 0;
 }

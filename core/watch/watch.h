@@ -18,6 +18,7 @@
 #include "board/board.h"
 #include "stats/history.h"
 #include "sys/resources.h"
+#include "watch/companies.h"
 #include "watch/series.h"
 #include "watch/signals.h"
 
@@ -34,6 +35,9 @@ struct watched {
     uint64_t requests;   /* of the last sample; of a pool: calls */
     double span_s;       /* of the last sample */
     uint64_t sample_ms;  /* when it ended, unix time */
+    uint64_t held_ms;    /* when the last one did that an experiment kept from being judged; 0: none */
+    double busy;         /* routes: seconds spent in requests a second, over some samples */
+    struct company *company; /* the signals together; NULL: not one of the busiest */
     struct series signals[SIGNALS_MOST];
     struct stats_route *open; /* routes: the sample being filled */
     uint64_t open_ms;    /* since when; 0: it is empty */
@@ -80,6 +84,9 @@ struct series_opts watch_series_opts(const struct watch *w, enum watch_kind kind
 
 struct watch_cost {
     size_t bytes;      /* held */
+    size_t company_bytes; /* of them, by companies */
+    uint32_t companies, fits; /* held now; since the start */
+    double fit_ms;     /* the longest fit's CPU time */
     uint64_t ticks;
     double tick_ms;    /* the last one's CPU time */
     double mean_ms;    /* of all */
