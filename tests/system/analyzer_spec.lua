@@ -119,6 +119,9 @@ describe("the analyzer", function()
       assert.is_true(names["GET /db"] and names["pool main"] == nil and names.main and names.host and not names["GET /cpu"])
       assert.is_true(names["GET /db"].now.db > 0.5 and names["GET /db"].usual.db > 0.5)
       assert.is_true(got.cost.memory_bytes > 0 and got.cost.mean_tick_ms < 50)
+      local company = names.host.company
+      assert.is_true(company.learnt > 0 and company.needed == 384 and not company.unusual and #company.signals == 0)
+      assert.is_true(got.cost.companies >= 2 and got.cost.company_bytes < got.cost.memory_bytes)
       local trend = served:admin_get("~/trends?route=GET%20/db&signal=p95_ms&from=-60&step=1&threshold=1e9").json.data
       assert.equal(#trend.columns.at_ms, #trend.columns.p95_ms)
       assert.is_true(#trend.columns.at_ms > 10 and type(trend.analysis) == "table")

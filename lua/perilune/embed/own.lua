@@ -209,7 +209,7 @@ function M.analyze(route)
   for _, thing in ipairs(core.watch.things()) do
     if not route or thing.kind ~= "route" or thing.name == route or thing.name:match "^%S+ (.*)$" == route then
       looked_at[#looked_at + 1] = { kind = thing.kind, name = thing.name, samples = thing.samples, learnt = thing.learnt, needed = thing.needed, requests = thing.requests,
-        now = thing.now, usual = thing.usual, moved = thing.moved }
+        now = thing.now, usual = thing.usual, moved = thing.moved, company = thing.company }
     end
   end
   for _, issue in ipairs(issues "open") do

@@ -142,7 +142,7 @@ app:post(admin.path "analyze", {
   },
   body_optional = true,
   answers = { [200] = { endpoint = "string|null", priority = "string", issues = { "Issue" }, looked_at = { "Thing" }, learning = "Learning", note = "string|null",
-    cost = { memory_bytes = "integer", tick_ms = "number", mean_tick_ms = "number" } } },
+    cost = { memory_bytes = "integer", tick_ms = "number", mean_tick_ms = "number", companies = "integer", company_bytes = "integer", fits = "integer", longest_fit_ms = "number" } } },
 }, function(req)
   local asked = req.input
   look()
@@ -152,7 +152,7 @@ app:post(admin.path "analyze", {
     if here then
       routes = routes + (thing.kind == "route" and 1 or 0)
       looked[#looked + 1] = { kind = thing.kind, name = thing.name, samples = thing.samples, learnt = thing.learnt, needed = thing.needed,
-        requests = thing.requests, now = thing.now, usual = thing.usual, moved = thing.moved }
+        requests = thing.requests, now = thing.now, usual = thing.usual, moved = thing.moved, company = thing.company }
     end
   end
   local cost = admin.watch.cost()
@@ -160,7 +160,8 @@ app:post(admin.path "analyze", {
     endpoint = asked.endpoint or p.json.null, priority = asked.priority or "normal",
     issues = filtered { state = "open", route = asked.endpoint }, looked_at = looked, learning = book:learning(),
     note = asked.endpoint and routes == 0 and "no request has come for this endpoint yet" or p.json.null,
-    cost = { memory_bytes = cost.bytes, tick_ms = cost.tick_ms, mean_tick_ms = cost.mean_ms },
+    cost = { memory_bytes = cost.bytes, tick_ms = cost.tick_ms, mean_tick_ms = cost.mean_ms, companies = cost.companies, company_bytes = cost.company_bytes,
+      fits = cost.fits, longest_fit_ms = cost.fit_ms },
   }
 end)
 
