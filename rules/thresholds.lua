@@ -37,6 +37,11 @@ return {
   cause_least = 0.35,         -- a cause that explains less of what is wrong is not named
   cause_margin = 0.10,        -- nor one that leads the next by less: the cause is "unknown" then
 
+  unusual_severity = 2,       -- signals unusual together: the worst hundredth of ordinary samples is 1
+  unusual_s = 600,            -- for so long
+  unusual_samples = 150,      -- and over so many samples
+  unusual_quiet_s = 600,      -- and nothing else was wrong or changed up to so long before
+
   open_after = 3,             -- looks (one a second) that find it
   close_after = 8,            -- looks in a row that do not
 }

@@ -7,6 +7,10 @@
 -- by a margin names the issue, else it is "unknown". Symptoms of the same cause and target are one issue, whichever
 -- routes they are seen on. A cause that changes its mind must do so for some looks before the issue is another one.
 --
+-- What no cause names is "unknown", or of the symptom's own code if that has one: then it is the last resort, which looks at
+-- what signals do together (core/watch/company.h) and gives way to whatever else is known. Where a thing of another issue is
+-- unusual in that way, it is that issue's evidence.
+--
 -- The rules are Lua files (perilune.analyzer.rules); this module only keeps the book. It knows no clock: the time is
 -- given, so that a test, or a log, can be faster than time.
 
@@ -14,6 +18,7 @@ local core, require = ...
 
 local view = require "perilune.analyzer.view"
 local trend = require "perilune.analyzer.trend"
+local rules = require "perilune.analyzer.rules"
 
 local M = {}
 
@@ -83,10 +88,10 @@ function analyzer:views(things, now_ms)
   end
   if not host then return {} end
   self.memory.add(host.now)
-  host.trend, host.pools, host.hottest = self.memory.tau, pools, hottest(routes)
+  host.trend, host.pools, host.hottest, host.book = self.memory.tau, pools, hottest(routes), self
   local all = { host }
   for _, route in ipairs(routes) do
-    route.host, route.pools, route.hottest = host, pools, host.hottest
+    route.host, route.pools, route.hottest, route.book = host, pools, host.hottest, self
     all[#all + 1] = route
   end
   return all
@@ -166,6 +171,14 @@ local function ranked(entry)
   return list, #list > 0 and list[1].score - (list[2] and list[2].score or 0) or 0
 end
 
+local function type_of(self, entry, symptom)
+  local name = symptom.type_of and entry.view and self:ask(symptom, "type_of", entry.view)
+  for _, known in ipairs(rules.types) do
+    if known == name then return name end
+  end
+  return symptom.type
+end
+
 function analyzer:verdict(entry, symptom)
   local t = self.rules.thresholds
   local list, margin = ranked(entry)
@@ -173,6 +186,7 @@ function analyzer:verdict(entry, symptom)
   if first and first.score >= t.cause_least and margin >= t.cause_margin then
     return first.key, first.cause.code, first.cause.type, first.cause
   end
+  if symptom.code and not first then return symptom.code .. "|host", symptom.code, type_of(self, entry, symptom), nil end
   local agreed = first and first.score >= t.cause_least and (not second or second.cause.type == first.cause.type)
   return "unknown|" .. symptom.name, "unknown", agreed and first.cause.type or symptom.type, nil
 end
@@ -245,6 +259,17 @@ function analyzer:attach(entry, now_ms)
   entry.issue = key
 end
 
+-- Those that stand out in their company, the first ones most.
+local function company_signals_of(s)
+  local list = {}
+  for i, one in ipairs(s.company and s.company.signals or {}) do
+    local moved, ratio = s.moved[one.name], s:ratio(one.name)
+    list[i] = { thing = s.name, signal = one.name, unit = s.units[one.name], now = s.now[one.name], usual = s.usual[one.name], share = one.share,
+      direction = ratio >= 1 and "up" or "down", spreads = moved and moved.spreads or 0, since_ms = s.company.since_ms }
+  end
+  return list
+end
+
 local function signals_of(s)
   local list = {}
   for name, moved in pairs(s.moved) do
@@ -264,6 +289,14 @@ local function signals_of(s)
   return list
 end
 
+-- Evidence: a thing of the issue whose signals together are unusual.
+local function note_company(list, s)
+  local c = s.company
+  if c and c.unusual then
+    list[#list + 1] = { thing = s.name, severity = c.severity, p = c.p, channel = c.channel, since_ms = c.since_ms, samples = c.samples, signals = c.signals }
+  end
+end
+
 -- What an issue says, anew, from the symptoms attached to it.
 function analyzer:describe(issue, entries, now_ms)
   table.sort(entries, function(a, b)
@@ -274,12 +307,12 @@ function analyzer:describe(issue, entries, now_ms)
   local s = worst.view
   issue.title = tostring(self:ask(worst.rule, "title", s) or worst.rule.name)
   local cause = worst.scores[issue.key] and worst.scores[issue.key].cause or issue.cause
-  issue.cause_text = cause and tostring(self:ask(cause, "says", s) or "") or "no cause leads the others by a margin"
+  issue.cause_text = cause and tostring(self:ask(cause, "says", s) or "") or worst.rule.code and "the cause is unknown" or "no cause leads the others by a margin"
   local list, margin = ranked(worst)
   issue.causes, issue.margin = core.json.array(), margin
   for i = 1, math.min(5, #list) do issue.causes[i] = { code = list[i].cause.code, target = list[i].key:match "|(.*)$", score = list[i].score } end
   issue.affected, issue.symptoms = core.json.array(), core.json.array()
-  local signals, seen, host = {}, {}, s.kind == "host" and s or s.host
+  local company, signals, seen, host = core.json.array(), {}, {}, s.kind == "host" and s or s.host
   local severity = 0
   for _, entry in ipairs(entries) do
     issue.symptoms[#issue.symptoms + 1] = { symptom = entry.symptom, thing = entry.thing, since_ms = entry.since_ms }
@@ -288,26 +321,29 @@ function analyzer:describe(issue, entries, now_ms)
     if not seen[entry.thing] then
       seen[entry.thing] = true
       if entry.view.kind == "route" then issue.affected[#issue.affected + 1] = entry.thing end
-      for _, signal in ipairs(signals_of(entry.view)) do signals[#signals + 1] = signal end
+      for _, signal in ipairs((worst.rule.code and company_signals_of or signals_of)(entry.view)) do signals[#signals + 1] = signal end
+      note_company(company, entry.view)
     end
   end
   for _, pool in ipairs(s.pools or {}) do
     if issue.target == "pool " .. pool.name then
       for _, signal in ipairs(signals_of(pool)) do signals[#signals + 1] = signal end
+      note_company(company, pool)
     end
   end
-  if host and not seen.host then
+  if host and not seen.host and not worst.rule.code then
     for _, signal in ipairs(signals_of(host)) do signals[#signals + 1] = signal end
+    note_company(company, host)
   end
   table.sort(signals, function(a, b)
-    local x, y = math.abs(a.spreads), math.abs(b.spreads)
+    local x, y = a.share or math.abs(a.spreads), b.share or math.abs(b.spreads)
     if x ~= y then return x > y end
     return a.thing .. a.signal < b.thing .. b.signal
   end)
   issue.signals = core.json.array()
   for i = 1, math.min(SIGNALS_SHOWN, #signals) do issue.signals[i] = signals[i] end
   issue.severity_score, issue.severity = severity, level(severity)
-  issue.evidence = { from_ms = issue.since_ms, to_ms = now_ms, samples = worst.looks }
+  issue.evidence = { from_ms = issue.since_ms, to_ms = now_ms, samples = worst.looks, company = company }
 end
 
 function analyzer:relate()

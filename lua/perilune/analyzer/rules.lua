@@ -3,9 +3,11 @@
 -- A file returns { symptoms = { ... }, causes = { ... } }. A symptom says when something is wrong with a thing; the
 -- causes that name it say how much of it they explain, and the best one gives the issue its type and code.
 --
---   symptom: name, on ("route" or "host"), type, when(s, t), title(s), severity(s) 0 to 1, follows(s)
+--   symptom: name, on ("route" or "host"), type, when(s, t), title(s), severity(s) 0 to 1, follows(s), code, type_of(s)
 --   cause:   code, of (a symptom's name, or a list), type, target, score(s, t), says(s), inhibits (a list of codes)
 --
+-- A symptom that has a code is the last resort: what no cause names is an issue of this code about the whole host, however
+-- many things show it, and of the type that type_of() names. Its signals are those that stand out in their company.
 -- A cause that explains at least half of a symptom weakens those that it inhibits: they are its consequences.
 -- A target is "route" (the one with the symptom), "host", "hottest" (the route whose handler costs most), "database"
 -- or "redis" (the pool that holds requests up most), or any other word, which then stands for itself.
@@ -18,7 +20,7 @@ local M = {}
 M.types = { "SLOW_RESPONSE", "HIGH_ERROR_RATE", "CACHE_EFFICIENCY", "CONCURRENT_OVERLOAD", "DATABASE_BOTTLENECK", "MEMORY_LEAK", "CPU_BOTTLENECK" }
 
 local shapes = {
-  symptom = { name = "string", on = "string", type = "string", when = "function", title = "function", severity = "function", follows = "function?" },
+  symptom = { name = "string", on = "string", type = "string", when = "function", title = "function", severity = "function", follows = "function?", code = "string?", type_of = "function?" },
   cause = { code = "string", of = "list", type = "string", target = "string", score = "function", says = "function", inhibits = "table?" },
 }
 

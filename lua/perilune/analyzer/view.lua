@@ -7,6 +7,8 @@
 --   s.now        { signal = value }, over the last samples, in the units of GET signals
 --   s.usual      { signal = median of what is usual }; a signal not learnt yet is absent
 --   s.moved      { signal = { direction, since_ms, spreads, p } }, only those that left what is usual
+--   s.company    of the host, pools and the busiest routes: what all signals do together, { severity, p, channel, unusual, since_ms,
+--                samples, learnt, needed, signals = { { name, share } } } (see core/watch/company.h and bind_watch.h)
 --   s.host, s.pools, s.hottest    the views of the host, of all pools, and of the route whose handler costs most
 
 local view = {}
@@ -14,6 +16,7 @@ view.__index = view
 
 local PHASES = { "queue", "lua", "pool_wait", "db", "redis", "task", "upstream_connect", "upstream_first_byte", "upstream_body",
   "cache", "compress", "write" }
+local NOTICED_MS = 5000  -- a change is noticed so late
 local LEAST_GROWTH = 0.1 -- of the mean; below it there is no additional time to speak of
 
 --- A thing of watch.things(), and the units of its signals by name.
@@ -45,6 +48,22 @@ end
 function view:fell(signal, amount)
   local moved, now, usual = self.moved[signal], self.now[signal], self.usual[signal]
   return moved ~= nil and moved.direction == "down" and now ~= nil and usual ~= nil and usual - now >= amount
+end
+
+--- Whether something is known that may be behind what began at since_ms: another issue (but those of `code`) that is open or
+-- was up to span_ms before, or a change or an experiment up to span_ms before.
+function view:explained(since_ms, span_ms, code)
+  local from, book = since_ms - span_ms, self.book
+  for _, issue in pairs(book.open) do
+    if issue.code ~= code then return true end
+  end
+  for _, issue in ipairs(book.closed) do
+    if issue.code ~= code and issue.closed_ms >= from then return true end
+  end
+  for _, marker in ipairs(book.markers) do
+    if marker.at_ms >= from and marker.at_ms <= since_ms + NOTICED_MS then return true end
+  end
+  return (self.held_ms or 0) >= from or ((self.host or self).held_ms or 0) >= from
 end
 
 --- The share, 0 to 1, of a route's additional time that a phase takes; "elsewhere": in no phase. Where nothing is
