@@ -30,7 +30,14 @@ local function words(text)
   return list
 end
 
+local known_signals
+
 local function indicator(w, what)
+  if not known_signals then
+    known_signals = {}
+    for _, signal in ipairs(w:get "signals".signals) do known_signals[signal.name] = true end
+  end
+  assert(known_signals[what[2]], "an indicator of the catalogue is no signal: " .. what[2])
   for _, thing in ipairs(w:get "signals".things) do
     if thing.name == what[1] or thing.kind == what[1] then return thing.now[what[2]] end
   end

@@ -24,7 +24,7 @@ local APP = [[
 local p = require "perilune"
 local db = p.postgres("main")
 local app = p.app()
-local fault, kept = { spin = 2000, leak = 0 }, {}
+local fault, kept = { spin = 60000, leak = 0 }, {}
 app:get("/db", function() return db:one("select work() w").w and "ok" end)
 app:get("/cpu", function()
   local sum = 0
@@ -215,7 +215,7 @@ describe("the analyzer", function()
     "HIGH_ERROR_RATE", "upstream.errors")
   planted("a slow database", function() pg:sql(work(60)) end, function() pg:sql(work(1)) end, "DATABASE_BOTTLENECK", "db.slow_query",
     function(issue) assert.equal("pool main", issue.target) end)
-  planted("a handler that burns CPU", function() fault(served, { spin = 1500000 }) end, function() fault(served, { spin = 2000 }) end,
+  planted("a handler that burns CPU", function() fault(served, { spin = 1500000 }) end, function() fault(served, { spin = 60000 }) end,
     "CPU_BOTTLENECK", "cpu.handler", function(issue) assert.equal("GET /cpu", issue.target) end)
   planted("a handler that leaks", function() fault(served, { leak = 20 }) end, function() fault(served, { leak = 0 }) end,
     "MEMORY_LEAK", "memory.lua")

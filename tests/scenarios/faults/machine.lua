@@ -25,7 +25,7 @@ return {
         w:handlers { block_ms = 0 }
       end
     end },
-  { name = "leaking_handler", issue = { "memory.lua" }, forbidden = { "cache_small", "pool_undersized" }, indicator = { "host", "lua_heap_bytes" },
+  { name = "leaking_handler", issue = { "memory.lua" }, forbidden = { "cache_small", "pool_undersized" }, indicator = { "host", "lua_bytes" },
     plant = function(w)
       w:handlers { leak_kb = 20 }
       return function() w:handlers { leak_kb = 0 } end
@@ -44,7 +44,7 @@ return {
         w:handlers { spin = 2000 }
       end
     end },
-  { name = "limit_low", issue = { "overload.queueing", "errors.handler", "unknown" }, rules = { "limit_low" }, forbidden = { "overload", "cpu_bound" }, indicator = { "GET /db", "error_rate" },
+  { name = "limit_low", issue = { "overload.queueing", "errors.handler", "unknown" }, rules = { "limit_low" }, forbidden = { "overload", "cpu_bound" }, indicator = { "host", "limited" },
     plant = function(w)
       w.served:write_rule("policies/limits.lua", 'return { routes = { ["/db"] = { concurrency = 1, queue_ms = 5 } } }')
       local leave = w:clients_of(4, "/db", 10)
