@@ -173,7 +173,8 @@ describe("the closed loop", function()
       local dry = post("suggestions/" .. sug.id .. "/dry-run", { pool_size_increase = 6 }).json.data
       assert.same({ true, 8 }, { dry.would_begin, dry.changes[1].to })
       for body, status in pairs { ['{"pool_size_increase": "x"}'] = 422, ['{"pool_size_increase": 1e9}'] = 422, ['{"pool.other.max": 3}'] = 422, ["[1"] = 400 } do
-        local answer = served:admin_request { method = "POST", path = API .. "suggestions/" .. sug.id .. "/apply", body = body }
+        local answer = served:admin_request { method = "POST", path = API .. "suggestions/" .. sug.id .. "/apply", body = body,
+          headers = { ["Content-Type"] = "application/json" } }
         assert.equal(status, answer.status, answer.body)
       end
       local got = post("suggestions/" .. sug.id .. "/apply", { pool_size_increase = 6 })
@@ -206,7 +207,8 @@ describe("the closed loop", function()
       assert.same({ "ROLLED_BACK", 8 }, { trial.phase, max_of() }, trial.why)
       for body, status in pairs { ['{"changes": {"pool.main.max": 0}}'] = 422, ['{"changes": {}}'] = 422, ['{"changes": {"server.head_bytes": 2000}}'] = 422,
         ['{"changes": {"pool.main.max": 9}, "route": "/none"}'] = 404, ["{}"] = 422 } do
-        assert.equal(status, served:admin_request { method = "POST", path = API .. "trials", body = body }.status, body)
+        assert.equal(status, served:admin_request { method = "POST", path = API .. "trials", body = body,
+          headers = { ["Content-Type"] = "application/json" } }.status, body)
       end
       served:restart()
       assert.equal(8, max_of())
