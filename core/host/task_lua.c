@@ -18,7 +18,7 @@ enum { COUNT = 10000 /* instructions between two looks */ };
 struct task_lua {
     lua_State *L; /* NULL: not made yet */
     const struct task_lua_opts *opts;
-    struct task_lua_call *call; /* under way */
+    struct task_call *call; /* under way */
     uint64_t until_ns;          /* CPU time of the thread at which it has used its own */
     int err;
     char why[PLAIN_WHY];
@@ -123,32 +123,13 @@ static bool make_state(struct task_lua *t)
 
 /* ---- calls ---- */
 
-static void push_function(lua_State *L, const struct task_lua_call *call)
-{
-    lua_getglobal(L, "require");
-    lua_pushstring(L, call->module);
-    lua_call(L, 1, 1);
-    if (!lua_istable(L, -1))
-        luaL_error(L, "module '%s' returns no table, so it has no function '%s'", call->module, call->function);
-    lua_getfield(L, -1, call->function);
-    if (!lua_isfunction(L, -1))
-        luaL_error(L, "module '%s' has no function '%s'", call->module, call->function);
-    lua_remove(L, -2);
-}
-
 static int call_function(lua_State *L)
 {
     struct task_lua *t = lua_touserdata(L, 1);
-    struct task_lua_call *call = t->call;
-    push_function(L, call);
-    int count = plain_decode(L, call->arguments), first = 2;
-    if (call->map) {
-        task_call_each(L);
-        first = lua_gettop(L);
-    } else {
-        lua_call(L, count, LUA_MULTRET);
-    }
-    t->err = plain_encode(L, first, lua_gettop(L), call->map ? "results" : "result", call->max_bytes, &call->out, t->why);
+    lua_getglobal(L, "require");
+    lua_pushstring(L, t->call->module);
+    lua_call(L, 1, 1);
+    t->err = task_call_run(L, t->call, t->why);
     return 0;
 }
 
@@ -164,7 +145,7 @@ static int judge(struct task_lua *t, int status)
     return t->err == ERR_INVAL ? ERR_SCRIPT : t->err;
 }
 
-int task_lua_run(void *thread, const struct task_lua_opts *opts, struct task_lua_call *call)
+int task_lua_run(void *thread, const struct task_lua_opts *opts, struct task_call *call)
 {
     struct task_lua *t = thread;
     t->opts = opts;

@@ -11,9 +11,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "base/buf.h"
-
-#include <stdatomic.h>
+#include "script/task_values.h"
 
 struct task_lua_opts {
     const char *path, *cpath; /* package.path and package.cpath */
@@ -21,21 +19,9 @@ struct task_lua_opts {
     bool jit;
 };
 
-struct task_lua_call {
-    const char *module, *function;
-    bool map;             /* the first argument is a list: call for each of its values */
-    struct str arguments; /* plain.h */
-    size_t max_bytes;     /* of the results */
-    const _Atomic bool *stop;
-    /* results */
-    struct buf out;       /* plain.h */
-    char *why;            /* malloc'ed, when it failed */
-    bool interrupted;
-};
-
 /* For struct task_class. */
 void *task_lua_new(void);
 void task_lua_free(void *thread);
 
 /* Calls a function. 0, ERR_SCRIPT, ERR_INTERRUPTED, ERR_TOO_LARGE, ERR_NOMEM. */
-int task_lua_run(void *thread, const struct task_lua_opts *opts, struct task_lua_call *call);
+int task_lua_run(void *thread, const struct task_lua_opts *opts, struct task_call *call);

@@ -87,7 +87,7 @@ struct job {
 static void run_lua(struct task *task, void *local)
 {
     struct job *job = (struct job *)task;
-    struct task_lua_call call = {.module = job->module, .function = job->function, .map = job->map, .arguments = buf_str(&job->in),
+    struct task_call call = {.module = job->module, .function = job->function, .map = job->map, .arguments = buf_str(&job->in),
                                  .max_bytes = job->max_bytes, .stop = &task->stop};
     job->err = local ? task_lua_run(local, &job->crew->lua, &call) : ERR_NOMEM;
     job->out = call.out;

@@ -4,7 +4,6 @@
 #include "base/err.h"
 #include "script/plain.h"
 #include "script/state.h"
-#include "script/task_values.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -220,32 +219,11 @@ static int load_module(lua_State *L)
     return 0;
 }
 
-static void push_function(lua_State *L, struct calling *c)
-{
-    const struct task_call *call = c->call;
-    loader_push_module(c->s, c->opts, call->module);
-    if (!lua_istable(L, -1))
-        luaL_error(L, "module '%s' returns no table, so it has no function '%s'", call->module, call->function);
-    lua_getfield(L, -1, call->function);
-    if (!lua_isfunction(L, -1))
-        luaL_error(L, "module '%s' has no function '%s'", call->module, call->function);
-    lua_remove(L, -2);
-}
-
 static int call_function(lua_State *L)
 {
     struct calling *c = lua_touserdata(L, 1);
-    struct task_call *call = c->call;
-    push_function(L, c);
-    int count = plain_decode(L, call->arguments);
-    int first = 2;
-    if (call->map) {
-        task_call_each(L);
-        first = lua_gettop(L);
-    } else {
-        lua_call(L, count, LUA_MULTRET);
-    }
-    c->err = plain_encode(L, first, lua_gettop(L), call->map ? "results" : "result", call->max_bytes, &call->out, c->why);
+    loader_push_module(c->s, c->opts, c->call->module);
+    c->err = task_call_run(L, c->call, c->why);
     return 0;
 }
 

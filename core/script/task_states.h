@@ -13,6 +13,7 @@
 #pragma once
 
 #include "script/script.h"
+#include "script/task_values.h"
 
 struct task_code;
 struct task_states;
@@ -32,18 +33,6 @@ bool task_code_has(const struct task_code *code, const char *module);
 void *task_states_new(void);
 void task_states_tidy(void *states);
 void task_states_free(void *states);
-
-struct task_call {
-    const char *module, *function;
-    bool map;             /* the first argument is a list: call for each of its values */
-    struct str arguments; /* plain.h */
-    size_t max_bytes;     /* of the results */
-    const _Atomic bool *stop;
-    /* results */
-    struct buf out;       /* plain.h */
-    char *why;            /* malloc'ed, when it failed */
-    bool interrupted;
-};
 
 /* Calls a function. 0, ERR_SCRIPT, ERR_INTERRUPTED, ERR_TOO_LARGE, ERR_NOMEM. */
 int task_states_call(struct task_states *states, struct task_code *code, struct task_call *call);

@@ -4,7 +4,6 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "script/json_text.h"
-#include "script/plain.h"
 #include "script/push.h"
 
 enum task_form task_form_of(const struct kernel *kernel)
@@ -93,7 +92,9 @@ void task_add_numbers(lua_State *L, int index, struct buf *out)
     }
 }
 
-void task_call_each(lua_State *L)
+/* With a function at 2, a list at 3 and further arguments behind it: calls the function for each value of
+ * the list with those, and pushes the list of results. */
+static void call_each(lua_State *L)
 {
     int top = lua_gettop(L);
     luaL_checktype(L, 3, LUA_TTABLE);
@@ -108,6 +109,25 @@ void task_call_each(lua_State *L)
         lua_call(L, top - 2, 1);
         lua_rawseti(L, top + 1, i);
     }
+}
+
+int task_call_run(lua_State *L, struct task_call *call, char why[PLAIN_WHY])
+{
+    int first = 2;
+    if (!lua_istable(L, 2))
+        luaL_error(L, "module '%s' returns no table, so it has no function '%s'", call->module, call->function);
+    lua_getfield(L, 2, call->function);
+    if (!lua_isfunction(L, -1))
+        luaL_error(L, "module '%s' has no function '%s'", call->module, call->function);
+    lua_replace(L, 2);
+    int count = plain_decode(L, call->arguments);
+    if (call->map) {
+        call_each(L);
+        first = lua_gettop(L);
+    } else {
+        lua_call(L, count, LUA_MULTRET);
+    }
+    return plain_encode(L, first, lua_gettop(L), call->map ? "results" : "result", call->max_bytes, &call->out, why);
 }
 
 int task_push_kernels(lua_State *L)

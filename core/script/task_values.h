@@ -8,10 +8,13 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "base/buf.h"
 #include "board/task_lanes.h"
+#include "script/plain.h"
 #include "task/kernel.h"
 
 #include <lua.h>
+#include <stdatomic.h>
 
 enum task_form { TASK_PLAIN /* plain.h */, TASK_BYTES, TASK_NUMBERS };
 
@@ -36,9 +39,22 @@ uint64_t task_deadline_at(lua_State *L, int at, double fallback_ms);
 /* Appends the list at `index` as doubles; raises when it holds anything else. */
 void task_add_numbers(lua_State *L, int index, struct buf *out);
 
-/* With a function at 2, a list at 3 and further arguments behind it: calls the function for each value of
- * the list with those, and pushes the list of results. */
-void task_call_each(lua_State *L);
+/* A call of a function of Lua on a task thread. */
+struct task_call {
+    const char *module, *function;
+    bool map;             /* the first argument is a list: call for each of its values */
+    struct str arguments; /* plain.h */
+    size_t max_bytes;     /* of the results */
+    const _Atomic bool *stop;
+    /* results */
+    struct buf out;       /* plain.h */
+    char *why;            /* malloc'ed, when it failed */
+    bool interrupted;
+};
+
+/* With one slot on the stack and the module's table above it: calls the function and writes what it
+ * returns to call->out, or raises. Returns what plain_encode() does; why[] is then its word. */
+int task_call_run(lua_State *L, struct task_call *call, char why[PLAIN_WHY]);
 
 /* Pushes a list of { name, takes, text, number, text_needed }. A function of Lua. */
 int task_push_kernels(lua_State *L);
