@@ -6,7 +6,7 @@
 
 enum { CHOOSE_EVERY = 16 /* ticks */ };
 
-static const double FIT_MS = 2.5, BUSIER = 1.5;
+static const double BUSIER = 1.5;
 
 static void give(struct watched *t)
 {
@@ -80,7 +80,7 @@ void companies_tick(struct companies *cs, struct watched *const *things, unsigne
             give(things[i]);
     if (cs->ticks++ % CHOOSE_EVERY == 0)
         choose_route(things, count);
-    cs->debt_ms -= FIT_MS;
+    cs->debt_ms -= COMPANY_FIT_MS;
     if (cs->debt_ms <= 0)
         fit_one(cs, things, count);
 }

@@ -4,7 +4,8 @@
  * is bounded. A route that became busier than one of them by half takes its place, and learns anew.
  *
  * A fit takes long for a thread that also answers (see company.h), so there is at most one in a tick, of
- * the thing that waits longest, and none until the ticks since have paid for the last, FIT_MS of CPU time each.
+ * the thing that waits longest, and none until the ticks since have paid for the last: COMPANY_FIT_MS of
+ * CPU time each.
  *
  * Owner:   the watch, in which it lies.
  * Threads: one.
@@ -15,6 +16,7 @@
 #include "watch/company.h"
 
 enum { COMPANY_ROUTES = 16 };
+#define COMPANY_FIT_MS 2.5
 
 struct watched;
 

@@ -99,7 +99,8 @@ static void a_hundred_routes_cost_little_and_the_busiest_are_judged_as_a_whole(v
     assert_int_equal(cost.companies, 1 + COMPANY_ROUTES); /* the host is one */
     assert_true(companies_of(&w, 30, 50) >= COMPANY_ROUTES - 1); /* the first was given while none was known */
     assert_true(cost.company_bytes > 1000000 && cost.company_bytes < 8000000);
-    assert_true(cost.fits >= 1 + COMPANY_ROUTES);
+    /* each learnt at least once, or as many as the ticks paid for where a fit takes long */
+    assert_true(cost.fits >= fmin(1 + COMPANY_ROUTES, 900 * COMPANY_FIT_MS / cost.fit_ms / 2));
 #ifndef __SANITIZE_ADDRESS__
 #ifndef __SANITIZE_THREAD__
     assert_true(cost.mean_ms <= 10); /* 1 % of a core */
