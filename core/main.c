@@ -50,7 +50,7 @@ int main(int argc, char **argv)
     case COMMAND_TOP:
         return client_run(&options);
     case COMMAND_BENCH:
-        return bench_command_run(&options);
+        return options.bench.compare ? client_run(&options) : bench_command_run(&options);
     case COMMAND_RULES:
         return rules_run(&options);
     case COMMAND_COMPLETION:

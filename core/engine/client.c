@@ -154,6 +154,29 @@ static int lua_key(lua_State *L)
     return 1;
 }
 
+/* ---- waiting for an operation ---- */
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int number)
+{
+    (void)number;
+    interrupted = 1;
+}
+
+/* wait(seconds): false when somebody wants the end (SIGINT, SIGTERM), from the first call on. */
+static int lua_wait(lua_State *L)
+{
+    struct sigaction end = {.sa_handler = on_interrupt, .sa_flags = SA_RESTART};
+    double seconds = luaL_checknumber(L, 1);
+    sigaction(SIGINT, &end, NULL);
+    sigaction(SIGTERM, &end, NULL);
+    if (!interrupted)
+        poll(NULL, 0, (int)(seconds * 1000));
+    lua_pushboolean(L, !interrupted);
+    return 1;
+}
+
 /* ---- running ---- */
 
 static void set_text(lua_State *L, const char *name, const char *text)
@@ -165,10 +188,33 @@ static void set_text(lua_State *L, const char *name, const char *text)
     lua_setfield(L, -2, name);
 }
 
+/* The options of bench as they were written, by their names; headers is a list. */
+static void set_bench(lua_State *L, const struct options *o)
+{
+    const struct {
+        const char *name, *text;
+    } texts[] = {{"target", o->bench.target}, {"connections", o->bench.connections}, {"rate", o->bench.rate}, {"duration", o->bench.duration},
+                 {"iterations", o->bench.iterations}, {"warmup", o->bench.warmup}, {"repeats", o->bench.repeats}, {"method", o->bench.method},
+                 {"body", o->bench.body}, {"expect-status", o->bench.expect}, {"expect-body", o->bench.expect_body}, {"script", o->bench.script},
+                 {"slo", o->bench.slo}, {"seed", o->bench.seed}, {"compare", o->bench.compare}, {"pairs", o->bench.pairs}, {"block", o->bench.block},
+                 {"output", o->replay.output}, {"poisson", o->bench.poisson ? "" : NULL}, {"find-capacity", o->bench.find_capacity ? "" : NULL}};
+    lua_newtable(L);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        set_text(L, texts[i].name, texts[i].text);
+    lua_newtable(L);
+    for (unsigned i = 0; i < o->bench.header_count; i++) {
+        lua_pushstring(L, o->bench.headers[i]);
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    lua_setfield(L, -2, "headers");
+    lua_setfield(L, -2, "bench");
+}
+
 static void make_core(lua_State *L, struct client *c)
 {
-    static const luaL_Reg functions[] = {{"request", lua_request}, {"read", lua_read}, {"screen", lua_screen}, {"key", lua_key}, {0}};
-    static const char *const commands[] = {[COMMAND_TOP] = "top", [COMMAND_SUGGEST] = "suggest", [COMMAND_CONFIG] = "config", [COMMAND_ALERTS] = "alerts"};
+    static const luaL_Reg functions[] = {{"request", lua_request}, {"read", lua_read}, {"screen", lua_screen}, {"key", lua_key}, {"wait", lua_wait}, {0}};
+    static const char *const commands[] = {[COMMAND_TOP] = "top", [COMMAND_SUGGEST] = "suggest", [COMMAND_CONFIG] = "config", [COMMAND_ALERTS] = "alerts",
+                                           [COMMAND_BENCH] = "bench"};
     const struct options *o = c->options;
     lua_newtable(L);
     for (const luaL_Reg *f = functions; f->name; f++) {
@@ -184,6 +230,7 @@ static void make_core(lua_State *L, struct client *c)
     set_text(L, "reason", o->reason);
     set_text(L, "policy", o->policy);
     set_text(L, "from", o->from);
+    set_bench(L, o);
     lua_pushboolean(L, isatty(STDOUT_FILENO));
     lua_setfield(L, -2, "is_terminal");
     lua_newtable(L);

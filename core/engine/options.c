@@ -45,6 +45,9 @@ static const struct flag flags[] = {
     FLAG("--expect-status", "N", bench.expect, "bench: what is right (default: below 400)"),
     FLAG("--expect-body", "TEXT", bench.expect_body, "bench: what each body has in it"),
     FLAG("--slo", "MS", bench.slo, "bench --find-capacity: the p99 that must hold (default 100)"),
+    FLAG("--compare", "NAME=A,B", bench.compare, "bench /PATH: two values of a setting by turns, until there is a verdict; a running engine does it"),
+    FLAG("--pairs", "N", bench.pairs, "bench --compare: pairs of blocks at most, 4 to 20 (default 6)"),
+    FLAG("--block", "SECONDS", bench.block, "bench --compare: how long each value is measured at a time, 0.5 to 30 (default 4)"),
     FLAG("--seed", "N", bench.seed, "bench --poisson: the same arrivals for the same number (default 1)"),
     FLAG("--bundle", "FILE", bundle, "check a saved generation instead of the folder"),
 };
@@ -58,7 +61,7 @@ static const struct {
     {"check", COMMAND_CHECK, "load configuration and scripts as a reload would; exit 0, or 2 with every error"},
     {"doctor", COMMAND_DOCTOR, "look at limits, ports and folders, and say what to do"},
     {"config", COMMAND_CONFIG, "config show [--origin]: every setting; diff | export | reset [NAME]: of a running engine"},
-    {"bench", COMMAND_BENCH, "bench URL or /PATH [--rate N [--poisson]] [--find-capacity]: latency from when a request should have been sent, and its validity"},
+    {"bench", COMMAND_BENCH, "bench URL or /PATH [--rate N [--poisson]] [--find-capacity] [--compare NAME=A,B]: latency from when a request should have been sent, and its validity"},
     {"replay", COMMAND_REPLAY, "replay [FILE.. or -]: what an access log (plain or gz) says about a service"},
     {"top", COMMAND_TOP, "what a running engine does now: routes, issues, trials, pools; q ends, and piped it prints once"},
     {"suggest", COMMAND_SUGGEST, "suggest ls | show ID | apply ID [NAME=VALUE..] | dismiss ID --reason TEXT | rollback ID"},
@@ -290,7 +293,8 @@ void options_help(const char *command)
            "  perilune alerts test --policy rules/alerts/mine.lua --from -86400\n"
            "  perilune check && kill -HUP $(jq .pid .perilune/ports.json)\n"
            "  perilune rules test --facts facts.json\n"
-           "  perilune bench http://127.0.0.1:8000/hello --rate 1000 --connections 50\n\n"
+           "  perilune bench http://127.0.0.1:8000/hello --rate 1000 --connections 50\n"
+           "  perilune bench /hello --compare compression.level=1,6 --header 'Accept-Encoding: gzip'\n\n"
            "Exit codes: 0 done, 1 failed while running or in a test, or no engine answers, 2 wrong usage,\n"
            "configuration or script, or the engine refused, 3 --fail-on holds or a benchmark is not valid, 4 the log has no known format.\n");
 }

@@ -38,7 +38,7 @@ struct options {
     bool show_origin;     /* config show --origin */
     struct replay_opts replay;
     struct {              /* bench: as written */
-        const char *target, *connections, *rate, *duration, *iterations, *warmup, *repeats, *method, *body, *expect, *expect_body, *script, *slo, *seed;
+        const char *target, *connections, *rate, *duration, *iterations, *warmup, *repeats, *method, *body, *expect, *expect_body, *script, *slo, *seed, *compare, *pairs, *block;
         const char *headers[OPTIONS_HEADERS];
         unsigned header_count;
         bool poisson, find_capacity;

@@ -1,12 +1,13 @@
---- The commands that ask a running engine: top, suggest, config diff, export and reset, alerts.
+--- The commands that ask a running engine: top, suggest, config diff, export and reset, alerts, bench --compare.
 --
--- core: command, words, shape ("json" or nil), reason, policy, from; request(method, path, body) -> status, text or nil, why;
--- read(path); screen() -> columns, rows; key(seconds). Returns the exit code: 0 done, 1 the engine cannot be asked or failed, 2 it refused.
+-- core: command, words, shape ("json" or nil), reason, policy, from, bench (its options as written); request(method, path, body)
+-- -> status, text or nil, why; read(path); screen() -> columns, rows; key(seconds); wait(seconds) -> false: to be ended. Returns
+-- the exit code: 0 done, 1 the engine cannot be asked or failed, 2 it refused, 3 the result may not be believed.
 
 local core = ...
 
 local BASE = "/api/v1/performance-optimization/"
-local REFRESH_S = 1
+local REFRESH_S, POLL_S = 1, 0.25
 
 local decode, encode = core.json.decode, core.json.encode
 local null = core.json.null
@@ -325,6 +326,70 @@ local function top()
   end
 end
 
+-- ---- bench --compare ----
+
+local ALONE = { "duration", "iterations", "warmup", "repeats", "body", "script", "slo", "seed", "find-capacity", "output" }
+
+-- What the API is asked for; or nil and the exit code.
+local function comparison(b)
+  for _, name in ipairs(ALONE) do
+    if b[name] then return fail(2, "--%s does not go with --compare; its blocks have --pairs and --block", name) end
+  end
+  if not (b.target or ""):find "^/" then return fail(2, "bench --compare takes a path of the engine whose setting it turns, like /hello, not '%s'", b.target or "") end
+  local setting, first, second = b.compare:match "^([^=]+)=([^,]+),([^,]+)$"
+  if not setting then return fail(2, "--compare takes NAME=A,B, as in compression.level=1,6, not '%s'", b.compare) end
+  local body = { endpoint = b.target, method = b.method, expect_body = b["expect-body"], poisson = b.poisson and true,
+    compare = { setting = setting, a = value_of(first), b = value_of(second) } }
+  for name, field in pairs { connections = "concurrent_requests", rate = "rate", ["expect-status"] = "expect_status" } do
+    body[field] = b[name] and value_of(b[name])
+  end
+  body.compare.pairs, body.compare.block_s = b.pairs and value_of(b.pairs), b.block and value_of(b.block)
+  for _, line in ipairs(b.headers) do
+    body.headers = body.headers or {}
+    body.headers[line:match "^[^:]*"] = line:match "^[^:]*:%s*(.*)$"
+  end
+  return body
+end
+
+local function percent(share) return ("%+.1f %%"):format(share * 100) end
+
+local function print_comparison(one, result)
+  local rows = {}
+  for _, which in ipairs { "a", "b" } do
+    local v = result[which]
+    rows[#rows + 1] = { ("%s: %s"):format(which, tostring(v.value)), number(v.p50_ms), number(v.p95_ms), number(v.p99_ms), number(v.requests_per_second) }
+  end
+  print(("%s by turns at %s, %d pairs of blocks"):format(result.setting, one.target, result.pairs))
+  print_lines(show_table({ result.setting, "P50 MS", "P95 MS", "P99 MS", "REQ/S" }, rows))
+  local effect = known(result.effect) and (": p95 %s (%s to %s)"):format(percent(result.effect.estimate), percent(result.effect.low), percent(result.effect.high)) or ""
+  print(result.verdict .. effect)
+  for _, reason in ipairs(result.reasons) do print("not valid: " .. reason) end
+end
+
+--- Asks the engine for it, looks on until it has ended, and takes it back when we are to end before.
+local function bench()
+  local body, wrong = comparison(core.bench)
+  if not body then return wrong end
+  local one, code = ask("POST", "benchmark", body)
+  if not one then return code end
+  local path = "benchmark/" .. one.id
+  while one.state == "queued" or one.state == "running" do
+    if not core.wait(POLL_S) then
+      ask("DELETE", path)
+      return select(2, fail(1, "ended before its time; '%s' is as it was", body.compare.setting))
+    end
+    one, code = ask("GET", path)
+    if not one then return code end
+    if core.is_terminal and known(one.progress) then io.stderr:write(("\r%3.0f %%\27[K"):format(one.progress * 100)) end
+  end
+  if core.is_terminal then io.stderr:write "\r\27[K" end
+  local result = one.result
+  if not known(result) then return select(2, fail(1, "%s: %s", one.state, known(one.why) and one.why or "nothing was measured")) end
+  if not as_json(result) then print_comparison(one, result) end
+  return one.state ~= "done" and 1 or result.valid and 0 or 3
+end
+
 local commands = { suggest = suggest, config = config, alerts = alerts }
 if core.command == "top" then return top() end
+if core.command == "bench" then return bench() end
 return commands[core.command][core.words[1]](core.words)

@@ -265,6 +265,28 @@ describe("perilune bench", function()
     end, 120000)
   end)
 
+  it("compares from the command line", function()
+    loop.run(function()
+      local function compare(...) return bench("/digits", "--state", served.state, "--connections", "1", "--header", "Accept-Encoding: gzip", "--block", "0.5", ...) end
+      local code, r, err = compare("--compare", "compression.enabled=false,true", "--pairs", "4")
+      assert.equal(0, code, err)
+      assert.same({ "compression.enabled", false, true, true }, { r.setting, r.a.value, r.b.value, r.valid }, json.encode(r))
+      assert.is_true(#r.blocks == 8 and r.a.p95_ms < r.b.p95_ms)
+      for _, case in ipairs {
+        { "is true or false", "--compare", "compression.enabled=1,2" }, { "takes NAME=A,B", "--compare", "compression.enabled=true" },
+        { "is the name of a setting", "--compare", "compression.enable=true,false" }, { "does not go with", "--compare", "compression.level=1,2", "--duration", "3" },
+        { "whole number from 4 to 20", "--compare", "compression.level=1,2", "--pairs", "many" },
+      } do
+        code, r, err = compare(unpack(case, 2))
+        assert.same({ 2, nil }, { code, r }, case[1])
+        assert.matches(case[1], err, 1, true)
+      end
+      code, r, err = bench(url "/digits", "--state", served.state, "--compare", "compression.level=1,2")
+      assert.equal(2, code)
+      assert.matches("takes a path", err)
+    end, 120000)
+  end)
+
   it("lets go of a setting when a comparison is cancelled", function()
     loop.run(function()
       local before = served:admin_get("~/config/compression.level").json.data.value
