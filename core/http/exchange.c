@@ -144,15 +144,19 @@ static char *put_connection(char *to, const struct exchange *ex)
     return to;
 }
 
+bool exchange_is_bodiless(const struct exchange *ex, int status)
+{
+    return status == 204 || status == 304 || status < 200 || ex->head->method_id == METHOD_HEAD;
+}
+
 static char *put_framing(char *to, struct exchange *ex, const struct answer *a)
 {
-    bool bodiless = a->status == 204 || a->status == 304 || a->status < 200;
     if (ex->tunnel) {
         ex->length_left = -1;
         ex->close_after = true;
         return to;
     }
-    ex->no_body = bodiless || ex->head->method_id == METHOD_HEAD;
+    ex->no_body = exchange_is_bodiless(ex, a->status);
     ex->length_left = ex->no_body ? 0 : a->length;
     if (a->length >= 0) {
         if (a->status == 204 || a->status < 200 || (a->status == 304 && a->length == 0))

@@ -145,6 +145,9 @@ struct answer {
     struct str prepared; /* header lines ready to be sent, Date among them; no filter sees them */
 };
 
+/* Whether an answer of this status has no body (RFC 9110 6.4.1). */
+bool exchange_is_bodiless(const struct exchange *ex, int status);
+
 /* Begins an answer; then exchange_send() as often as needed, and exchange_end(). */
 void exchange_begin(struct exchange *ex, const struct answer *answer);
 void exchange_send(struct exchange *ex, struct str bytes);

@@ -5,7 +5,8 @@
  *     404                             that status, no body
  *     201, body, { name = value }     all three; body: string, table, function
  *     function(write) ... end         200, streamed; write(bytes) waits when the
- *                                     client is slow and returns nil when it left
+ *                                     client is slow and returns nil when it left;
+ *                                     not called where an answer has no body
  *     perilune.forward(name, path)    answered by that upstream
  *
  * Header names and values are judged here, so nothing a script got from
@@ -174,7 +175,13 @@ static int send_stream(lua_State *L, struct fiber *f, struct draft *d, int funct
                             .length = -1};
     f->stream = ++f->script->streams;
     f->ex->on_drain = on_drain;
+    bool bodiless = exchange_is_bodiless(f->ex, d->status);
     exchange_begin(f->ex, &answer);
+    if (bodiless) {
+        if (f->ex)
+            exchange_end(release(f));
+        return 0;
+    }
     exchange_flush(f->ex);
     lua_pushvalue(L, function);
     lua_pushlightuserdata(L, f);

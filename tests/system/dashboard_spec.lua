@@ -269,6 +269,7 @@ describe("the stream's room", function()
     local served = engine.start { args = { "--set", "stream.clients=3" } }
     loop.run(function()
       local clients = {}
+      for _ = 1, 4 do assert.equal(200, served:admin_request({ method = "HEAD", path = API .. "stream" }).status) end
       for i = 1, 3 do
         clients[i] = listen(served)
         assert.matches(" 200 ", clients[i].head)

@@ -24,6 +24,9 @@ app:get("/stream/:n", function(req)
   local n = tonumber(req.params.n)
   return 200, function(write) for i = 1, n do write("piece " .. i .. "\n") end end, { ["X-Kind"] = "stream" }
 end)
+app:get("/endless", function()
+  return 200, function(write) while write "x\n" do p.sleep(0.02) end end, { ["X-Kind"] = "stream" }
+end)
 app:get("/flood", function()
   local piece = ("x"):rep(65536)
   return function(write) for _ = 1, 3200 do if not write(piece) then return end end end
@@ -224,8 +227,12 @@ describe("routes", function()
     local get, head = c:request("/hello"), c:request { method = "HEAD", path = "/hello" }
     assert.equal(200, head.status)
     for _, name in ipairs { "content-length", "content-type" } do assert.equal(get.headers[name], head.headers[name]) end
-    assert.equal(200, c:request({ method = "HEAD", path = "/stream/3" }).status)
+    for _, path in ipairs { "/stream/3", "/endless" } do
+      head = c:request { method = "HEAD", path = path, headers = { ["Accept-Encoding"] = "gzip" } }
+      assert.same({ 200, "stream" }, { head.status, head.headers["x-kind"] })
+    end
     assert.equal("hello", c:request("/hello").body)
+    assert.equal(0, e:admin_get("~/stats").json.data.in_flight)
     c:close()
   end))
 

@@ -85,9 +85,10 @@ app:get(admin.path "stream", {
   if count() >= most then
     return admin.problem(503, "too_many_streams", ("%d clients listen already (stream.clients)"):format(most), { ["Retry-After"] = "10" })
   end
-  local client = { id = req.headers["last-event-id"], at = p.now() }
-  clients[client] = true
+  local client = { id = req.headers["last-event-id"] }
   return 200, function(write)
+    client.at = p.now()
+    clients[client] = true
     local ok, why = pcall(serve, client, write)
     clients[client] = nil
     if not ok then error(why, 0) end
