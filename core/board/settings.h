@@ -164,7 +164,7 @@ enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_API, ORIGIN_ENV, ORIGI
     X(RELOAD_GUARD_MS, "reload.guard_ms", INTEGER, "ms", 30000, 0, 3600000, true, NULL,             \
       "after a swap, how long a worse error rate rolls it back; 0 never")                          \
     X(RELOAD_GUARD_ERRORS, "reload.guard_errors", INTEGER, "errors", 20, 1, 1000000, true, NULL,    \
-      "server errors after a swap before it can be rolled back")                                   \
+      "server errors after a swap, beyond the pace of before, until it can be rolled back")                                   \
     X(RELOAD_GUARD_SHARE, "reload.guard_share", NUMBER, "", 0.1, 0.001, 1, true, NULL,              \
       "rise of the error rate after a swap that rolls it back")                                    \
     X(STATS_SLOW_MS, "stats.slow_ms", NUMBER, "ms", 100, 0, 3600000, true, NULL,                    \

@@ -5,15 +5,16 @@
 #include "base/err.h"
 #include "base/log.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { LOOK_MS = 100, CHECK_MS = 20000, SECONDS = 64, ARGUMENTS_MAX = 256 };
+enum { LOOK_MS = 100, CHECK_MS = 20000, SECONDS = 64, ARGUMENTS_MAX = 256, SIGMAS = 3 };
 
 /* Errors and requests so far, once a second. */
 struct second {
-    uint64_t requests, errors;
+    uint64_t at_ms, requests, errors;
 };
 
 struct reload {
@@ -154,7 +155,7 @@ uint64_t reload_ask(struct reload *r, const char *cause)
 
 static struct second totals(const struct reload *r)
 {
-    struct second sum = {0};
+    struct second sum = {.at_ms = r->io->now_ms};
     uint32_t routes = atomic_load(&r->board->route_count);
     for (uint32_t w = 0; w < r->board->workers; w++) {
         struct lane *lane = board_lane(r->board, w);
@@ -404,6 +405,16 @@ static double share(struct second from, struct second to)
     return requests ? (double)(to.errors - from.errors) / (double)requests : 0;
 }
 
+/* Errors beyond those that would have come at the pace of before the swap, and beyond chance. A burst of good
+ * answers before it makes the share of errors rise behind it, and their pace not. */
+static double excess(const struct reload *r, struct second now)
+{
+    double before_ms = (double)(r->at_swap.at_ms - r->before_swap.at_ms), errors = (double)(now.errors - r->at_swap.errors);
+    double before = (double)(r->at_swap.errors - r->before_swap.errors);
+    double expected = before_ms > 0 ? before / before_ms * (double)(now.at_ms - r->at_swap.at_ms) : 0;
+    return errors - expected - SIGMAS * sqrt(expected);
+}
+
 static void roll_back(struct reload *r, const char *cause)
 {
     uint64_t bad = r->guard_generation, previous = r->previous_generation;
@@ -429,9 +440,8 @@ static void guard(struct reload *r)
             roll_back(r, "worker");
             return;
         }
-    uint64_t errors = now.errors - r->at_swap.errors;
     double worse = share(r->at_swap, now) - share(r->before_swap, r->at_swap);
-    if (errors >= setting(r, SETTING_RELOAD_GUARD_ERRORS) &&
+    if (excess(r, now) >= (double)setting(r, SETTING_RELOAD_GUARD_ERRORS) &&
         worse > setting_number(&r->board->settings, SETTING_RELOAD_GUARD_SHARE))
         roll_back(r, "errors");
 }

@@ -279,6 +279,28 @@ describe("a generation whose handlers fail", function()
   end)
 end)
 
+describe("a generation that changes nothing", function()
+  it("stays when good answers had hidden the errors before", function()
+    local app = routes(1):gsub('return "v1"', 'error "broken"', 1)
+    with_engine({ config = GOOD_CONFIG, rules = { ["routes/app.lua"] = app }, args = { "--set", "reload.guard_errors=50" } }, function(e)
+      local function fail(times)
+        for _ = 1, times do
+          assert.equal(500, e:get("/").status)
+          loop.sleep(10)
+        end
+      end
+      fail(100)
+      local c = e:connect()
+      for _ = 1, 2000 do c:request("/who") end
+      e:write_rule("routes/app.lua", app .. "-- edited\n")
+      loop.wait_until(function() return generations(e).active == 2 end)
+      fail(80)
+      assert.equal(2, generations(e).active)
+      assert.equal(0, counter(e, "rolled_back"))
+    end)
+  end)
+end)
+
 describe("an older generation", function()
   it("is put in force again by command", function()
     with_engine({ config = GOOD_CONFIG }, function(e)
