@@ -137,8 +137,8 @@ static int lua_screen(lua_State *L)
             return 0;
     }
     resized = 0;
-    lua_pushinteger(L, size.ws_col);
-    lua_pushinteger(L, size.ws_row);
+    lua_pushinteger(L, size.ws_col ? size.ws_col : 80); /* some terminals do not know theirs */
+    lua_pushinteger(L, size.ws_row ? size.ws_row : 24);
     return 2;
 }
 

@@ -36,6 +36,7 @@ struct options {
     const char *words[OPTIONS_WORDS];       /* what stands behind rules, suggest, config and alerts */
     unsigned word_count;
     bool show_origin;     /* config show --origin */
+    bool wants_help, wants_version;
     struct replay_opts replay;
     struct {              /* bench: as written */
         const char *target, *connections, *rate, *duration, *iterations, *warmup, *repeats, *method, *body, *expect, *expect_body, *script, *slo, *seed, *compare, *pairs, *block;

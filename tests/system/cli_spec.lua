@@ -116,6 +116,12 @@ describe("the command line", function()
     assert.matches("does not answer; does the engine run", err(1, "suggest", "ls", "--admin", "127.0.0.1:1"))
     assert.matches("suggest takes one of 'ls show apply dismiss rollback', not 'lss'", err(2, "suggest", "lss"))
     assert.matches("%-o is json or table, not 'xml'", err(2, "top", "-o", "xml"))
+    assert.matches("unknown command 'frob'; see", err(2, "help", "frob"))
+    assert.matches("unknown command 'benhc', did you mean 'bench'", err(2, "benhc", "--help"))
+    assert.matches("%-%-poisson takes no value", err(2, "bench", "/", "--poisson=1"))
+    local code, _, text = process.run { command = "/bin/sh", args = { "-c", engine.program() .. " man > /dev/full" } }
+    assert.equal(1, code)
+    assert.matches("stdout cannot be written: No space left", text)
   end)
 
   it("completes in bash", function()
@@ -128,6 +134,11 @@ describe("the command line", function()
     assert.equal("suggest", complete("perilune sug", "perilune sug", 1))
     assert.equal("apply", complete("perilune suggest a", "perilune suggest a", 2))
     assert.equal("--listen", complete("perilune run --li", "perilune run --li", 2))
+    assert.equal("--find-capacity", complete("perilune bench --fi", "perilune bench --fi", 2))
+    assert.equal("html", complete("perilune replay --report h", "perilune replay --report h", 3))
+    assert.equal("database", complete("perilune rules new x --class d", "perilune rules new x --class d", 5))
+    assert.equal("", complete("perilune bench --rate ", "perilune bench --rate ''", 3))
+    assert.equal("bench", complete("perilune help be", "perilune help be", 2))
     for _, shell in ipairs { "zsh", "fish" } do
       local code, out = engine.run { args = { "completion", shell } }
       assert.equal(0, code)
@@ -146,6 +157,7 @@ describe("the command line", function()
     local _, shown, err = process.run { command = "/usr/bin/env", args = { "groff", "-man", "-Tutf8", "-ww", page } }
     os.remove(page)
     assert.equal("", err)
-    assert.matches("perilune", shown)
+    assert.matches("\n%s+%-%-config FILE\n", (shown:gsub("\27%[[%d;]*m", ""):gsub(".\b", "")))
+    for _, name in ipairs { "poisson", "find%-capacity", "origin", "set NAME=VALUE" } do assert.matches("%-%-" .. name, (shown:gsub("\27%[[%d;]*m", ""):gsub(".\b", ""))) end
   end)
 end)
