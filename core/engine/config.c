@@ -339,24 +339,35 @@ static void resolve_rules(struct config *c)
     set_key(c, CONFIG_RULES, joined, rules->origin);
 }
 
+/* Where a key's value was written: the file, a variable or a flag. */
+static const char *written_in(const struct config *c, int key, const char *file, char flag[32])
+{
+    if (c->key[key].origin == ORIGIN_ENV)
+        return keys[key].env;
+    if (c->key[key].origin != ORIGIN_FLAG)
+        return file;
+    snprintf(flag, 32, "--%s", keys[key].name);
+    return flag;
+}
+
 static void check_keys(struct config *c, const char *file, struct problems *problems)
 {
-    char host[64];
+    char host[64], flag[32];
     uint16_t port;
     uint64_t workers;
     for (int i = CONFIG_LISTEN; i <= CONFIG_ADMIN; i++)
         if (!config_address(c->key[i].text, host, sizeof host, &port))
-            problems_add(problems, file, 0, "%s is \"%s\", it must be HOST:PORT like %s", keys[i].name,
+            problems_add(problems, written_in(c, i, file, flag), 0, "%s is \"%s\", it must be HOST:PORT like %s", keys[i].name,
                          c->key[i].text, keys[i].fallback);
         else if (i == CONFIG_ADMIN && !is_loopback(host) && !*c->key[CONFIG_ADMIN_TOKEN].text && c->token_count == 0)
-            problems_add(problems, file, 0,
+            problems_add(problems, written_in(c, i, file, flag), 0,
                          "admin listens on %s, which others can reach, so it needs a token: set admin_token, admin_tokens or "
                          "PERILUNE_ADMIN_TOKEN, or listen on 127.0.0.1", c->key[i].text);
     char why[LINE_SINK_WHY] = "";
     if (!access_log_check(c->key[CONFIG_ACCESS_LOG_FORMAT].text, why))
-        problems_add(problems, file, 0, "access_log_format: %s", why);
+        problems_add(problems, written_in(c, CONFIG_ACCESS_LOG_FORMAT, file, flag), 0, "access_log_format: %s", why);
     if (!str_to_u64(str_from(c->key[CONFIG_WORKERS].text), &workers) || workers > BOARD_WORKERS_MAX)
-        problems_add(problems, file, 0, "workers is \"%s\", it must be a number from 1 to %d (0: as many as CPUs)",
+        problems_add(problems, written_in(c, CONFIG_WORKERS, file, flag), 0, "workers is \"%s\", it must be a number from 1 to %d (0: as many as CPUs)",
                      c->key[CONFIG_WORKERS].text, BOARD_WORKERS_MAX);
     else
         c->workers = workers ? (unsigned)workers : cpus_effective();

@@ -76,7 +76,10 @@ end
 
 local function suggestion_rows(list)
   local rows = {}
-  for _, one in ipairs(list) do rows[#rows + 1] = { one.id, one.state, one.priority, one.target, gain(one.impact), one.title } end
+  for _, one in ipairs(list) do
+    local title = known(one.waits_for) and ("%s (waits: %s)"):format(one.title, one.waits_for) or one.title
+    rows[#rows + 1] = { one.id, one.state, one.priority, one.target, gain(one.impact), title }
+  end
   return show_table({ "ID", "STATE", "PRIORITY", "TARGET", "GAIN", "WHAT TO DO" }, rows)
 end
 

@@ -117,6 +117,7 @@ describe("the command line", function()
     assert.matches("suggest takes one of 'ls show apply dismiss rollback', not 'lss'", err(2, "suggest", "lss"))
     assert.matches("%-o is json or table, not 'xml'", err(2, "top", "-o", "xml"))
     assert.matches("unknown command 'frob'; see", err(2, "help", "frob"))
+    assert.matches('%-%-listen: listen is "foo", it must be HOST:PORT', err(2, "top", "--listen", "foo"))
     assert.matches("unknown command 'benhc', did you mean 'bench'", err(2, "benhc", "--help"))
     assert.matches("%-%-poisson takes no value", err(2, "bench", "/", "--poisson=1"))
     local code, _, text = process.run { command = "/bin/sh", args = { "-c", engine.program() .. " man > /dev/full" } }
