@@ -286,8 +286,10 @@ int client_run(const struct options *o)
     struct config_texts texts = b ? bundle_texts(b) : (struct config_texts){0};
     bool ok = b && config_read(&config, o, &texts, &problems);
     limits_stop();
-    for (size_t i = 0; i < problems.count; i++)
-        fprintf(stderr, "perilune: %s\n", problems.list[i].text);
+    for (size_t i = 0; i < problems.count; i++) {
+        const struct problem *p = &problems.list[i];
+        fprintf(stderr, "perilune: %s%s%s\n", p->file, *p->file ? ": " : "", p->text);
+    }
     struct client client = {.options = o, .config = &config};
     int code = ok ? in_lua(&client) : 2;
     bundle_free(b);
