@@ -14,7 +14,7 @@ return {
   tail_mean_ratio = 1.2,      -- if the mean has noticed as well
   slow_ms = 1000,             -- a p95 that is a problem at any time, learnt or not
 
-  error_rate = 0.05,          -- a share of 5xx that is a problem at any time
+  error_rate = 0.05,          -- a share of 5xx that is a problem at any time, and at least twice a usual one below it
   error_rise = 0.01,          -- or so much more than usual
   error_events = 5,           -- and at least so many in the last sample
 

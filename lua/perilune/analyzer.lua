@@ -194,7 +194,7 @@ end
 function analyzer:look(symptom, s, now_ms)
   local key = symptom.name .. "|" .. s.name
   local entry = self.symptoms[key]
-  local holds = self:ask(symptom, "when", s, self.rules.thresholds)
+  local holds = self:ask(symptom, "when", s, self.rules.thresholds, entry ~= nil and entry.issue ~= nil)
   if not holds then
     if not entry then return end
     entry.misses = entry.misses + 1

@@ -12,12 +12,12 @@ return {
     {
       code = "cpu.handler", of = "latency", type = "CPU_BOTTLENECK", target = "route",
       score = function(s) return s:excess "lua" end,
-      says = function(s) return ("its handler runs for %s a request, usually %s"):format(s:show "lua", s:show_usual "lua") end,
+      says = function(s) return ("its handler runs for %s a request%s"):format(s:show "lua", s:usually "lua") end,
     },
     {
       code = "cpu.compression", of = "latency", type = "CPU_BOTTLENECK", target = "route",
       score = function(s) return s:excess "compress" end,
-      says = function(s) return ("compressing takes %s a request, usually %s"):format(s:show "compress", s:show_usual "compress") end,
+      says = function(s) return ("compressing takes %s a request%s"):format(s:show "compress", s:usually "compress") end,
     },
     { -- a handler of another route that keeps the processor makes everybody queue
       code = "cpu.handler", of = { "latency", "cpu" }, type = "CPU_BOTTLENECK", target = "hottest",

@@ -48,7 +48,7 @@ return {
       says = function(s)
         local pool = slower(s, "database")
         return pool and ("statements of %s take %s, usually %s"):format(pool.name, pool:show "use_ms", pool:show_usual "use_ms")
-          or ("a request spends %s in the database, usually %s"):format(s:show "db", s:show_usual "db")
+          or ("a request spends %s in the database%s"):format(s:show "db", s:usually "db")
       end,
     },
     {
@@ -69,7 +69,7 @@ return {
     {
       code = "redis.slow", of = "latency", type = "DATABASE_BOTTLENECK", target = "redis",
       score = function(s) return s:excess "redis" end,
-      says = function(s) return ("a request spends %s in Redis, usually %s"):format(s:show "redis", s:show_usual "redis") end,
+      says = function(s) return ("a request spends %s in Redis%s"):format(s:show "redis", s:usually "redis") end,
     },
   },
 }

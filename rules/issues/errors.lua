@@ -1,17 +1,25 @@
 -- Answers of 500 and above.
+local STAYS, USUAL_STAYS = 0.6, 0.8 -- what is open stays from such a share of its level on
+
+-- Twice of what is usual is a problem, and so is what is usual if it is itself at the level of one: a route that fails from its
+-- first request on has had nothing else to learn. Who fails about as often as the level says does not come and go.
+local function fails(rate, usual, level, is_open)
+  return rate >= (is_open and STAYS or 1) * level and (rate >= 2 * usual or usual >= (is_open and USUAL_STAYS or 1) * level)
+end
+
 return {
   symptoms = {
     {
       name = "errors", on = "route", type = "HIGH_ERROR_RATE",
-      when = function(s, t)
+      when = function(s, t, is_open)
         local rate = s.now.error_rate or 0
-        if s.requests < t.min_requests or rate * s.requests < t.error_events then return false end
-        if rate >= t.error_rate and rate >= 2 * (s.usual.error_rate or 0) then return true end
+        if s.requests < t.min_requests or rate * s.requests < (is_open and STAYS or 1) * t.error_events then return false end
+        if fails(rate, s.usual.error_rate or 0, t.error_rate, is_open) then return true end
         return s:rose("error_rate", 2, t.error_rise)
       end,
       follows = function(s) return s:ratio "mean_ms" >= 2 and "latency" or nil end, -- what is slow first runs into its timeouts
       severity = function(s) return math.min(1, 0.3 + (s.now.error_rate or 0)) end,
-      title = function(s) return ("%s fails: %s of its answers are 5xx, usually %s"):format(s.name, s:show "error_rate", s:show_usual "error_rate") end,
+      title = function(s) return ("%s fails: %s of its answers are 5xx%s"):format(s.name, s:show "error_rate", s:usually "error_rate") end,
     },
   },
   causes = {

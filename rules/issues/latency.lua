@@ -13,24 +13,24 @@ return {
         return s:rose("p95_ms", t.tail_ratio, t.tail_floor_ms) and s:above("mean_ms", t.tail_mean_ratio, 0)
       end,
       severity = function(s) return math.log(s:ratio "p95_ms" + 1) / math.log(10) end,
-      title = function(s) return ("%s answers in %s, usually in %s (p95)"):format(s.name, s:show "p95_ms", s:show_usual "p95_ms") end,
+      title = function(s) return ("%s answers in %s%s (p95)"):format(s.name, s:show "p95_ms", s:usually("p95_ms", "in")) end,
     },
   },
   causes = {
     {
       code = "upstream.slow", of = "latency", type = "SLOW_RESPONSE", target = "route",
       score = function(s) return s:excess "upstream_first_byte" + s:excess "upstream_body" end,
-      says = function(s) return ("the service behind takes %s to its first byte, usually %s"):format(s:show "upstream_first_byte", s:show_usual "upstream_first_byte") end,
+      says = function(s) return ("the service behind takes %s to its first byte%s"):format(s:show "upstream_first_byte", s:usually "upstream_first_byte") end,
     },
     {
       code = "net.connect", of = "latency", type = "SLOW_RESPONSE", target = "route",
       score = function(s) return s:excess "upstream_connect" end,
-      says = function(s) return ("connecting to the service behind takes %s a request, usually %s"):format(s:show "upstream_connect", s:show_usual "upstream_connect") end,
+      says = function(s) return ("connecting to the service behind takes %s a request%s"):format(s:show "upstream_connect", s:usually "upstream_connect") end,
     },
     {
       code = "net.client", of = "latency", type = "SLOW_RESPONSE", target = "route",
       score = function(s) return s:excess "write" end,
-      says = function(s) return ("handing the answer to the client takes %s, usually %s: slow clients or larger answers"):format(s:show "write", s:show_usual "write") end,
+      says = function(s) return ("handing the answer to the client takes %s%s: slow clients or larger answers"):format(s:show "write", s:usually "write") end,
     },
   },
 }

@@ -3,12 +3,13 @@
 -- A file returns { symptoms = { ... }, causes = { ... } }. A symptom says when something is wrong with a thing; the
 -- causes that name it say how much of it they explain, and the best one gives the issue its type and code.
 --
---   symptom: name, on ("route" or "host"), type, when(s, t), title(s), severity(s) 0 to 1, follows(s), code, type_of(s)
+--   symptom: name, on ("route" or "host"), type, when(s, t, is_open), title(s), severity(s) 0 to 1, follows(s), code, type_of(s)
 --   cause:   code, of (a symptom's name, or a list), type, target, score(s, t), says(s), inhibits (a list of codes)
 --
 -- A symptom that has a code is the last resort: what no cause names is an issue of this code about the whole host, however
 -- many things show it, and of the type that type_of() names. Its signals are those that stand out in their company.
 -- A cause that explains at least half of a symptom weakens those that it inhibits: they are its consequences.
+-- `is_open`: the symptom is part of an issue, so that a rule can hold on to it at a lower level than it opens one.
 -- A target is "route" (the one with the symptom), "host", "hottest" (the route whose handler costs most), "database"
 -- or "redis" (the pool that holds requests up most), or any other word, which then stands for itself.
 -- `s` is a view (perilune.analyzer.view), `t` the thresholds.

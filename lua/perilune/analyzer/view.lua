@@ -100,4 +100,10 @@ end
 function view:show(signal) return text(self.now[signal], self.units[signal]) end
 function view:show_usual(signal) return text(self.usual[signal], self.units[signal]) end
 
+--- What is usual as the end of a phrase, ", usually 3.0 ms"; nothing where it is not known. `word` comes before the value.
+function view:usually(signal, word)
+  if not self.usual[signal] then return "" end
+  return ", usually " .. (word and word .. " " or "") .. self:show_usual(signal)
+end
+
 return view

@@ -1,0 +1,97 @@
+--- What the shipped rules of rules/issues/ say of a thing, in simulated time: no clock, no engine.
+local FILES = { "issues.errors", "issues.latency", "issues.overload", "issues.cpu", "issues.database", "issues.cache", "issues.memory" }
+local core = { json = { array = function(t) return t or {} end }, nearest = function() end, modules = function() return FILES end }
+
+local loaded = {}
+local function load(path, ...) return assert(loadfile(path))(...) end
+local function need(name)
+  if name:match "^issues%." then return load("rules/" .. name:gsub("%.", "/") .. ".lua") end
+  if name == "builtin.thresholds" or name == "thresholds" then return load "rules/thresholds.lua" end
+  if not loaded[name] then loaded[name] = load("lua/" .. name:gsub("%.", "/") .. ".lua", core, need) end
+  return loaded[name]
+end
+
+local analyzer, rules = need "perilune.analyzer", need "perilune.analyzer.rules"
+
+local T0 = 1700000000000
+local UNITS = {
+  host = { rps = "1/s", mean_ms = "ms", connections = "connections", cpu_share = "ratio", worker_cpu = "cores", loop_lag_ms = "ms",
+    steal_share = "ratio", limited = "1/s" },
+  route = { rps = "1/s", mean_ms = "ms", p95_ms = "ms", error_rate = "ratio", lua = "ms", queue = "ms" },
+}
+local SIGNALS = {}
+for kind, names in pairs(UNITS) do
+  for name, unit in pairs(names) do SIGNALS[#SIGNALS + 1] = { kind = kind, name = name, unit = unit } end
+end
+
+local function copy(t, more)
+  local out = {}
+  for k, v in pairs(t) do out[k] = v end
+  for k, v in pairs(more or {}) do out[k] = v end
+  return out
+end
+
+local HOST = { rps = 63, mean_ms = 0.8, connections = 4, cpu_share = 0.4, worker_cpu = 0.05, loop_lag_ms = 2, steal_share = 0, limited = 0 }
+local ROUTE = { rps = 63, mean_ms = 0.8, p95_ms = 1, error_rate = 0, lua = 0.4, queue = 0.1 }
+
+describe("the rules of issues", function()
+  local book, events, now_ms
+
+  before_each(function()
+    events, now_ms = {}, T0
+    book = analyzer.new(rules.read(), SIGNALS, function(kind, issue)
+      assert.not_equal("failed", kind, issue.message)
+      events[#events + 1] = kind
+    end)
+  end)
+
+  --- Looks each second at a host and a route with other signals than `HOST` and `ROUTE`; what is usual may be another as well.
+  -- A signal of `rose` has left what is usual.
+  local function pass(seconds, host, route, usual, rose)
+    for _ = 1, seconds do
+      now_ms = now_ms + 1000
+      local function thing(kind, name, healthy, more)
+        local moved = {}
+        for signal in pairs(more) do
+          if rose ~= false then moved[signal] = { direction = "up", since_ms = now_ms, spreads = 9, p = 0.01 } end
+        end
+        return { kind = kind, name = name, requests = 200, at_ms = now_ms, moved = moved, now = copy(healthy, more),
+          usual = usual and copy(healthy, usual) or {} }
+      end
+      book:tick({ thing("host", "host", HOST, host), thing("route", "GET /x", ROUTE, route) }, now_ms)
+    end
+  end
+
+  describe("of errors", function()
+    it("keep an issue open while the route fails, though it has learnt nothing else", function()
+      pass(20, {}, { error_rate = 1 }, nil, false)
+      assert.equal("GET /x fails: 100 % of its answers are 5xx", book:list()[1].title)
+      pass(600, {}, { error_rate = 1 }, { error_rate = 1 }, false)
+      assert.same({ "opened" }, events)
+      assert.equal("GET /x fails: 100 % of its answers are 5xx, usually 100 %", book:list()[1].title)
+      pass(20, {}, { error_rate = 0 }, { error_rate = 1 }, false)
+      assert.same({ "opened", "closed" }, events)
+      pass(20, {}, { error_rate = 1 }, { error_rate = 1 }, false)
+      assert.same({ "opened", "closed", "opened" }, events)
+    end)
+
+    it("say nothing of the few that a route always has", function()
+      for i = 1, 600 do pass(1, {}, { error_rate = 0.01 + i % 7 / 300 }, { error_rate = 0.02 }, false) end
+      assert.same({}, events)
+      for i = 1, 600 do pass(1, {}, { error_rate = 0.02 + i % 7 / 100 }, { error_rate = 0.045 }, false) end
+      assert.same({}, events)
+    end)
+
+    it("open one issue of a route that fails about as often as the level says", function()
+      for i = 1, 1200 do pass(1, {}, { error_rate = 0.035 + i % 7 / 200 }, { error_rate = 0.051 + 0.005 * math.sin(i / 100) }, false) end
+      assert.same({ "opened" }, events)
+    end)
+
+    it("let go of a burst when the route is back at the few that it always has", function()
+      pass(20, {}, { error_rate = 0.3 }, { error_rate = 0.03 })
+      assert.same({ "opened" }, events)
+      for i = 1, 30 do pass(1, {}, { error_rate = 0.02 + i % 7 / 200 }, { error_rate = 0.03 }, false) end
+      assert.same({ "opened", "closed" }, events)
+    end)
+  end)
+end)
