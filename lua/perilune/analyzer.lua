@@ -307,7 +307,7 @@ function analyzer:describe(issue, entries, now_ms)
   local s = worst.view
   issue.title = tostring(self:ask(worst.rule, "title", s) or worst.rule.name)
   local cause = worst.scores[issue.key] and worst.scores[issue.key].cause or issue.cause
-  issue.cause_text = cause and tostring(self:ask(cause, "says", s) or "") or worst.rule.code and "the cause is unknown" or "no cause leads the others by a margin"
+  issue.cause_text = cause and tostring(self:ask(cause, "says", s, self.rules.thresholds) or "") or worst.rule.code and "the cause is unknown" or "no cause leads the others by a margin"
   local list, margin = ranked(worst)
   issue.causes, issue.margin = core.json.array(), margin
   for i = 1, math.min(5, #list) do issue.causes[i] = { code = list[i].cause.code, target = list[i].key:match "|(.*)$", score = list[i].score } end

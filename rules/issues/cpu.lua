@@ -1,4 +1,11 @@
 -- Work on the processor: handlers, compression, the whole machine.
+
+-- What waits for the loop can wait for many times as long as usual while others have the processor; with more clients that is theirs.
+local function stalls(s, host, t)
+  if host:above("connections", t.load_ratio, 4) or host:above("rps", 1.2, 5) then return false end
+  return s:excess "queue" + s:excess "elsewhere" >= 0.5
+end
+
 return {
   symptoms = {
     {
@@ -42,9 +49,10 @@ return {
     { -- stretches what is measured in any phase, though not by much
       code = "host.contention", of = { "latency", "cpu" }, type = "CPU_BOTTLENECK", target = "host",
       inhibits = { "upstream.slow", "db.slow_query", "db.pool_wait", "redis.slow", "cpu.handler", "cpu.compression", "overload.queueing" },
-      score = function(s)
+      score = function(s, t)
         local host = s.host or s
-        if host:above("worker_cpu", 1.2, 0.1) or s:ratio "mean_ms" >= 4 then return 0 end
+        if host:above("worker_cpu", 1.2, 0.1) then return 0 end
+        if s:ratio "mean_ms" >= 4 and not stalls(s, host, t) then return 0 end
         if host:above("steal_share", 2, 0.1) or host:above("throttled_share", 2, 0.1) then return 0.95 end
         local others = (host.now.cpu_share or 0) >= 0.9 and host:above("cpu_share", 1.3, 0.2)
         return others and 0.9 or 0

@@ -94,4 +94,37 @@ describe("the rules of issues", function()
       assert.same({ "opened", "closed" }, events)
     end)
   end)
+
+  describe("of overload", function()
+    local SLOW = { mean_ms = 5, p95_ms = 6.5, queue = 4 }
+
+    it("name those that have the processor, however long requests wait for it, when there is no more to do than usual", function()
+      pass(30, { cpu_share = 0.99, loop_lag_ms = 60 }, SLOW, {})
+      local issue = book:list()[1]
+      assert.same({ "host.contention", "open" }, { issue.code, issue.state })
+      assert.equal(1, #issue.causes)
+      assert.same({ "opened" }, events)
+    end)
+
+    it("do not speak of load that has not grown", function()
+      pass(30, {}, { mean_ms = 20, p95_ms = 30, queue = 19 }, {})
+      local issue = book:list()[1]
+      assert.same({ "unknown", 0 }, { issue.code, #issue.causes })
+    end)
+
+    it("name more clients, before those whom they make wait", function()
+      pass(30, { rps = 200, connections = 40, cpu_share = 0.99, loop_lag_ms = 20 }, { mean_ms = 20, p95_ms = 30, queue = 19 }, {})
+      local issue = book:list()[1]
+      assert.equal("overload.queueing", issue.code)
+      assert.equal("40.0 connections (usually 4.0) ask 200 times a second (usually 63.0): requests wait for their turn", issue.cause_text)
+      pass(2, {}, { mean_ms = 20, p95_ms = 30, queue = 19 }, {})
+      assert.matches("before there were more", book:list()[1].cause_text)
+    end)
+
+    it("say that limits refuse what is no more than usual", function()
+      pass(30, { limited = 20 }, {}, {})
+      local issue = book:list()[1]
+      assert.same({ "overload.queueing", "limits refuse requests or let them wait, and there are no more than usual" }, { issue.code, issue.cause_text })
+    end)
+  end)
 end)

@@ -4,7 +4,7 @@
 -- causes that name it say how much of it they explain, and the best one gives the issue its type and code.
 --
 --   symptom: name, on ("route" or "host"), type, when(s, t, is_open), title(s), severity(s) 0 to 1, follows(s), code, type_of(s)
---   cause:   code, of (a symptom's name, or a list), type, target, score(s, t), says(s), inhibits (a list of codes)
+--   cause:   code, of (a symptom's name, or a list), type, target, score(s, t), says(s, t), inhibits (a list of codes)
 --
 -- A symptom that has a code is the last resort: what no cause names is an issue of this code about the whole host, however
 -- many things show it, and of the type that type_of() names. Its signals are those that stand out in their company.
