@@ -1,10 +1,17 @@
 -- A handler holds its worker's loop for long at a time, so that all other requests of the worker wait for it: all of its
--- requests, or a few of them so long that its mean has doubled.
+-- requests, or a few of them so long that its mean has doubled. A loop that does not get the processor lags as well, and stretches
+-- what handlers take: then the workers compute less each second than the loop lags.
 local LAG_MS, HANDLER_MS, FEW_LAG_MS, FEW_MS = 10, 5, 30, 0.3
+local ACCOUNTED = 0.5 -- of the longest turn in a second, by what is computed in one
+local GROWN = 0.25    -- of what a handler takes more in a second, by what the workers compute more: the rest of their work may be less
 
 local function blocks(s, f)
-  local lua = s.now.lua or 0
-  return lua >= HANDLER_MS or lua >= FEW_MS and s:ratio "lua" >= 2 and (f.host.now.loop_lag_ms or 0) >= FEW_LAG_MS
+  local lua, rps, host = s.now.lua or 0, s.now.rps or 0, f.host
+  local lag, cores, before = host.now.loop_lag_ms or 0, host.now.worker_cpu, host.usual.worker_cpu
+  if math.min(lua * rps, cores and cores * 1000 or math.huge) < ACCOUNTED * lag then return false end
+  if lua >= HANDLER_MS then return true end
+  if lua < FEW_MS or s:ratio "lua" < 2 or lag < FEW_LAG_MS then return false end
+  return not cores or not before or (cores - before) * 1000 >= GROWN * (lua - s.usual.lua) * rps
 end
 
 local function blocker(f)
