@@ -7,7 +7,7 @@ return {
     },
     {
       name = "ReloadRefused", severity = "warning", on = "engine", signal = "reload_refused", above = 0,
-      annotations = { summary = "the newest files are not in force; GET generations says which line is wrong" },
+      annotations = { summary = "the newest files are not in force; GET generations says which line is wrong, or why they were taken back" },
     },
     {
       name = "ScriptQuarantined", severity = "critical", on = "engine", signal = "quarantined", above = 0,

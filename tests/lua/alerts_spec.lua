@@ -697,6 +697,18 @@ describe("a file of policies", function()
   end)
 end)
 
+describe("the shipped policies of the engine", function()
+  it("speak of files that were refused, and of those that were taken back", function()
+    for _, one in ipairs(compile(assert(loadfile "rules/alerts/engine.lua")()).policies) do
+      if one.name == "ReloadRefused" then
+        assert.matches("which line is wrong, or why they were taken back$", one.annotations.summary)
+        return
+      end
+    end
+    error "there is no ReloadRefused"
+  end)
+end)
+
 describe("a test over the history", function()
   it("says how often it would have fired, and flapped", function()
     local p = compile({ policies = { slow { for_ = 60 } } }).policies[1]
