@@ -9,8 +9,13 @@
 #include "sys/cpus.h"
 #include "sys/process_info.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Configuration as `run` would read it; problems are collected. */
@@ -108,6 +113,68 @@ static int doctor_memory(const struct config *c)
     return bad;
 }
 
+/* Makes a file if there is none, and takes it away again; 0 or errno. What is no regular file is only asked for. */
+static int try_file(const char *path)
+{
+    struct stat st;
+    bool is_new = stat(path, &st) < 0;
+    if (!is_new && !S_ISREG(st.st_mode))
+        return S_ISDIR(st.st_mode) ? EISDIR : access(path, W_OK) < 0 ? errno : 0;
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return errno;
+    close(fd);
+    if (is_new)
+        unlink(path);
+    return 0;
+}
+
+/* Makes the folders to `path` that are missing, as `run` does; `made` has a byte for each end of one. */
+static void make_folders(const char *path, char made[PATH_MAX])
+{
+    char part[PATH_MAX];
+    for (size_t i = 1; i <= strlen(path); i++)
+        if (path[i] == '/' || !path[i]) {
+            snprintf(part, sizeof part, "%.*s", (int)i, path);
+            made[i] = mkdir(part, 0755) == 0;
+        }
+}
+
+static void remove_folders(const char *path, const char made[PATH_MAX])
+{
+    char part[PATH_MAX];
+    for (size_t i = strlen(path); i > 0; i--)
+        if (made[i]) {
+            snprintf(part, sizeof part, "%.*s", (int)i, path);
+            rmdir(part);
+        }
+}
+
+static int doctor_state(const char *folder)
+{
+    char made[PATH_MAX] = {0}, file[PATH_MAX + 16], why[256];
+    int err = ENAMETOOLONG;
+    if (strlen(folder) < PATH_MAX) {
+        make_folders(folder, made);
+        snprintf(file, sizeof file, "%s/doctor-%d", folder, (int)getpid());
+        err = try_file(file);
+        snprintf(file, sizeof file, "%s/lock", folder);
+        if (!err && access(file, F_OK) == 0)
+            err = try_file(file);
+        remove_folders(folder, made);
+    }
+    snprintf(why, sizeof why, "%s; let its user write there, or choose another with --state", strerror(err));
+    return row(!err, "state", folder, why);
+}
+
+static int doctor_access_log(const char *path)
+{
+    char why[256];
+    int err = *path && strcmp(path, "-") != 0 ? try_file(path) : 0;
+    snprintf(why, sizeof why, "%s; make its folder, let its user write there, or name another in access_log", strerror(err));
+    return row(!err, "access log", *path ? path : "(none)", why);
+}
+
 int doctor_run(const struct options *o)
 {
     struct problems problems = {0};
@@ -131,6 +198,8 @@ int doctor_run(const struct options *o)
         const char *rules = c.key[CONFIG_RULES].text;
         bad += row(access(rules, R_OK) == 0 || c.key[CONFIG_RULES].origin == ORIGIN_DEFAULT, "rules", rules,
                    "there is no such folder");
+        bad += doctor_state(c.key[CONFIG_STATE].text);
+        bad += doctor_access_log(c.key[CONFIG_ACCESS_LOG].text);
         bad += doctor_memory(&c);
     }
     config_done(&c);

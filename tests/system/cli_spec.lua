@@ -1,5 +1,6 @@
 --- The commands that ask a running engine, completion, the manual page.
 local engine = require "tests.support.engine"
+local files = require "tests.support.files"
 local json = require "dkjson"
 local loop = require "tests.support.loop"
 local process = require "tests.support.process"
@@ -123,6 +124,32 @@ describe("the command line", function()
     local code, _, text = process.run { command = "/bin/sh", args = { "-c", engine.program() .. " man > /dev/full" } }
     assert.equal(1, code)
     assert.matches("stdout cannot be written: No space left", text)
+  end)
+
+  it("finds a state folder or an access log that cannot be used, and leaves nothing behind", function()
+    local folder = files.temporary "perilune-doctor"
+    local function doctor(state, log)
+      local code, out = engine.run { cwd = folder, args = { "doctor", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--state", state },
+        env = { PERILUNE_ACCESS_LOG = log } }
+      assert.equal(out:find "BAD" and 1 or 0, code)
+      return out
+    end
+    local out = doctor("a/b/state", folder .. "/access.log")
+    assert.matches("ok   state +a/b/state\n", out)
+    assert.matches("ok   access log +[^\n]+/access.log\n", out)
+    assert.is_nil(files.read(folder .. "/access.log"))
+    assert.is_nil(require "luv".fs_stat(folder .. "/a"))
+    out = doctor("/proc/x", "/nonexistent/dir/a.log")
+    assert.matches("BAD  state +/proc/x %- No such file or directory; let its user write there, or choose another with %-%-state\n", out)
+    assert.matches("BAD  access log +/nonexistent/dir/a.log %- No such file or directory; make its folder", out)
+    files.write(folder .. "/file", "kept")
+    assert.matches("BAD  state +file %- Not a directory", doctor("file", ""))
+    assert.matches("BAD  access log +%. %- Is a directory", doctor("state", "."))
+    assert.matches("ok   access log +%-\n", doctor("state", "-"))
+    assert.matches("ok   access log +%(none%)\n", doctor("state", ""))
+    doctor("state", folder .. "/file")
+    assert.equal("kept", files.read(folder .. "/file"))
+    files.remove(folder)
   end)
 
   it("completes in bash", function()
