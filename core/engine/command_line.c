@@ -25,7 +25,7 @@ const struct flag command_flags[] = {
     FLAG("--facts", "FILE", facts, "rules test: a snapshot, as GET suggestions/facts gives it (default: the golden fixtures)"),
     CHOICE("--class", "CLASS", "database cache asynchronous architecture compression concurrency resources", rule_class, "rules new: database, cache, asynchronous, architecture, compression, concurrency, resources"),
     CHOICE("--on", "KIND", "route pool upstream statement host", rule_on, "rules new: what it is asked for: route, pool, upstream, statement or host"),
-    CHOICE("-o", "KIND", "table json", shape, "top, suggest, config diff, alerts, bench: table (default) or json"),
+    CHOICE("-o", "KIND", "table json", shape, "top, suggest, config, alerts, rules ls, doctor, bench: table (default) or json"),
     FLAG("--reason", "TEXT", reason, "suggest dismiss, config reset: why"),
     FLAG("--connections", "N", bench.connections, "bench: connections (default 10)"),
     FLAG("--rate", "N", bench.rate, "bench: requests a second that come whether or not the last are answered (default: a closed loop)"),

@@ -203,3 +203,8 @@ void options_help(const char *command)
            "Exit codes: 0 done, 1 failed while running or in a test, or no engine answers, 2 wrong usage,\n"
            "configuration or script, or the engine refused, 3 --fail-on holds or a benchmark is not valid, 4 the log has no known format.\n");
 }
+
+bool options_want_json(const struct options *options)
+{
+    return options->shape && strcmp(options->shape, "json") == 0;
+}

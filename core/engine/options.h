@@ -58,3 +58,6 @@ void options_man(void);
 
 /* Prints the help of a command (NULL: of the program) to stdout. */
 void options_help(const char *command);
+
+/* Whether -o asks for JSON. */
+bool options_want_json(const struct options *options);

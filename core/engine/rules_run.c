@@ -71,6 +71,8 @@ static void bind_bench(lua_State *L, void *user)
     set_settings(L, b->board);
     lua_pushstring(L, b->options->words[0]);
     lua_setfield(L, -2, "what");
+    lua_pushboolean(L, options_want_json(b->options));
+    lua_setfield(L, -2, "json");
     if (b->options->facts) {
         struct str text = buf_str(&b->facts);
         lua_pushlstring(L, text.len ? text.p : "", text.len);

@@ -2,6 +2,7 @@
 local engine = require "tests.support.engine"
 local files = require "tests.support.files"
 local json = require "dkjson"
+local json = require "dkjson"
 local loop = require "tests.support.loop"
 local process = require "tests.support.process"
 
@@ -150,6 +151,27 @@ describe("the command line", function()
     doctor("state", folder .. "/file")
     assert.equal("kept", files.read(folder .. "/file"))
     files.remove(folder)
+  end)
+
+  it("has JSON for programs where it has a table", function()
+    local function of(...)
+      local code, out, err = engine.run { args = { "-o", "json", ... } }
+      assert.equal(0, code, err)
+      return assert(json.decode(out), out)
+    end
+    local by = {}
+    for _, one in ipairs(of("config", "show", "--set", "stats.slow_ms=7")) do by[one.name] = one end
+    assert.same({ name = "stats.slow_ms", value = "7", unit = "ms", origin = "flag" }, by["stats.slow_ms"])
+    assert.equal("default", by.workers.origin)
+    local rules = of("rules", "ls")
+    assert.is_true(#rules >= 30 and rules[1].class ~= nil and type(rules[1].executable) == "boolean")
+    local code, out = engine.run { args = { "doctor", "-o", "json", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0" } }
+    local fine = true
+    for _, one in ipairs(assert(json.decode(out), out)) do
+      assert.same({ "boolean", "string", "string" }, { type(one.ok), type(one.what), type(one.value) })
+      fine = fine and one.ok
+    end
+    assert.equal(fine and 0 or 1, code)
   end)
 
   it("completes in bash", function()

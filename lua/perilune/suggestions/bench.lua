@@ -158,11 +158,20 @@ local function on_facts(list, all)
   say("%d rules, %d raised, %d failed", #list, raised, failed)
 end
 
+local function listed(list)
+  local out = core.json.array()
+  for i, rule in ipairs(list) do
+    out[i] = { id = rule.id, class = rule.class, on = rule.on, executable = rule.set ~= nil, semantic = rule.semantic and true or false }
+  end
+  return out
+end
+
 --- Does what core.bench asks for, and tells how many rules failed.
 function M.run()
   local all = rules.read()
   local list = chosen(all)
   if bench.what == "ls" then
+    if bench.json then return say("%s", core.json.encode(listed(list))) end
     for _, rule in ipairs(list) do say("%-24s %-13s %-10s %-11s %s", rule.id, rule.class, rule.on, rule.set and "executable" or "advice", rule.semantic and "semantic" or "") end
   elseif bench.facts then on_facts(list, all)
   else
