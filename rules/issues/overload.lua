@@ -3,7 +3,12 @@ local function more_load(host, t)
   return host:above("connections", t.load_ratio, 4) and host:above("rps", 1.2, 5) or host:above("rps", t.load_ratio, 5)
 end
 
--- Without more of it, requests queue for their turn because a limit lets few in, or for a reason that is not load.
+-- Where no more is asked for, requests queue for their turn because more clients are served slower, because a limit lets few in,
+-- or for a reason that is not load.
+local function more_clients(host, t)
+  return host:above("connections", t.load_ratio, 4)
+end
+
 local function more_refused(host)
   return host:above("limited", 2, 1)
 end
@@ -27,7 +32,7 @@ return {
         local more = more_load(host, t)
         if s.kind == "host" then return more and 1 or 0.45 end
         local queued = s:excess "queue" + s:excess "elsewhere"
-        if not more then return more_refused(host) and queued * 0.45 or 0 end -- too little to inhibit anything
+        if not more then return (more_clients(host, t) or more_refused(host)) and queued * 0.45 or 0 end -- too little to inhibit anything
         -- With many more clients than before, whatever is behind them queues as well.
         return host:above("connections", 2, 4) and 0.95 or queued
       end,
@@ -35,7 +40,7 @@ return {
         local host = s.host or s
         local load = ("%s connections (usually %s) ask %s times a second (usually %s)"):format(
           host:show "connections", host:show_usual "connections", host:show "rps", host:show_usual "rps")
-        if more_load(host, t) then return load .. ": requests wait for their turn" end
+        if more_load(host, t) or more_clients(host, t) then return load .. ": requests wait for their turn" end
         if s.kind == "host" or more_refused(host) then return "limits refuse requests or let them wait, and there are no more than usual" end
         return load .. ", and before there were more: some still wait for their turn"
       end,

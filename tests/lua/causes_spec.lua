@@ -121,6 +121,13 @@ describe("the rules of issues", function()
       assert.matches("before there were more", book:list()[1].cause_text)
     end)
 
+    it("name more clients that are served slower, so that they ask no more in all", function()
+      pass(30, { rps = 50, connections = 44, worker_cpu = 0.9 }, { mean_ms = 20, p95_ms = 30, queue = 19 }, {})
+      local issue = book:list()[1]
+      assert.equal("overload.queueing", issue.code)
+      assert.equal("44.0 connections (usually 4.0) ask 50.0 times a second (usually 63.0): requests wait for their turn", issue.cause_text)
+    end)
+
     it("say that limits refuse what is no more than usual", function()
       pass(30, { limited = 20 }, {}, {})
       local issue = book:list()[1]
