@@ -3,8 +3,8 @@
 
 #include "base/clock.h"
 #include "base/err.h"
-#include "ml/changepoint.h"
 #include "ml/kmeans.h"
+#include "replay/steps.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -118,45 +118,54 @@ static double error_share(const struct bucket *b)
 
 static double log_mean(const struct bucket *b)
 {
-    return b->timed ? log(b->seconds / (double)b->timed + 1e-4) : NAN;
+    return log(b->seconds / (double)b->timed + 1e-4);
 }
 
 struct signal {
     const char *what, *unit;
     double (*of)(const struct bucket *b);
-    bool is_log;
+    bool share;
+    double least; /* below that nobody acts */
 };
 
-/* A fifth, or one request in a hundred: below that nobody acts. */
-static bool matters(const struct signal *g, double before, double after)
+/* The mean of few requests says less; beyond the usual number it is the service that varies, not the requests. */
+static void limit_weights(struct step_unit *units, size_t n, double *scratch)
 {
-    return fabs(after - before) >= (g->is_log ? log(1.2) : .01);
+    for (size_t i = 0; i < n; i++)
+        scratch[i] = units[i].weight;
+    qsort(scratch, n, sizeof *scratch, ascending);
+    for (size_t i = 0; i < n; i++)
+        units[i].weight = fmin(units[i].weight, scratch[n / 2]);
 }
 
-static int find_changes(struct findings *f, const struct timeline *s, const struct signal *g, double *values, size_t *index)
+static int find_changes(struct findings *f, const struct timeline *s, const struct signal *g, double *scratch)
 {
-    struct changepoint found[CHANGES_MOST];
-    struct changepoint_report report;
-    size_t n = 0;
-    for (size_t i = 0; i < s->used; i++) {
-        double v = s->buckets[i].requests ? g->of(&s->buckets[i]) : NAN;
-        if (!isfinite(v))
+    struct step found[CHANGES_MOST];
+    size_t n = 0, count = 0;
+    struct step_unit *units = calloc(s->used, sizeof *units);
+    size_t *index = calloc(s->used, sizeof *index);
+    int code = units && index ? 0 : ERR_NOMEM;
+    for (size_t i = 0; !code && i < s->used; i++) {
+        const struct bucket *b = &s->buckets[i];
+        uint64_t weight = g->share ? b->requests : b->timed;
+        if (!weight)
             continue;
-        values[n] = v;
+        units[n] = (struct step_unit){(double)weight, g->of(b)};
         index[n++] = i;
     }
-    if (changepoint_find(values, n, NULL, found, CHANGES_MOST, &report) != 0)
-        return ERR_NOMEM;
-    for (size_t i = 0; i < report.count && i < CHANGES_MOST; i++) {
-        double before = found[i].mean_before, after = found[i].mean_after;
-        if (!matters(g, before, after))
-            continue;
+    if (!code && n && !g->share)
+        limit_weights(units, n, scratch);
+    if (!code)
+        code = steps_find(units, n, g->share, g->least, found, CHANGES_MOST, &count);
+    for (size_t i = 0; i < count; i++) {
+        double before = found[i].before, after = found[i].after;
         f->changes[f->change_count++] = (struct change){
             .at_s = timeline_time(s, index[found[i].at]), .what = g->what, .unit = g->unit,
-            .before = g->is_log ? 1000 * exp(before) : 100 * fabs(before),
-            .after = g->is_log ? 1000 * exp(after) : 100 * fabs(after)};
+            .before = g->share ? 100 * before : 1000 * exp(before), .after = g->share ? 100 * after : 1000 * exp(after)};
     }
-    return 0;
+    free(units);
+    free(index);
+    return code;
 }
 
 /* ---- patterns ---- */
@@ -317,24 +326,22 @@ static void hint_routes(struct findings *f, const struct routes *r)
 
 int findings_make(struct findings *f, const struct timeline *s, const struct routes *r)
 {
-    static const struct signal latency = {"mean latency", "ms", log_mean, true};
-    static const struct signal errors = {"share of 5xx", "%", error_share, false};
+    const struct signal latency = {"mean latency", "ms", log_mean, false, log(1.2)};
+    static const struct signal errors = {"share of 5xx", "%", error_share, true, .01};
     *f = (struct findings){0};
     if (!s->used)
         return 0;
     double *values = calloc(TIMELINE_BUCKETS, sizeof *values);
-    size_t *index = calloc(TIMELINE_BUCKETS, sizeof *index);
-    int code = values && index ? 0 : ERR_NOMEM;
+    int code = values ? 0 : ERR_NOMEM;
     if (!code)
         find_bursts(f, s, values);
     if (!code)
-        code = find_changes(f, s, &latency, values, index);
+        code = find_changes(f, s, &latency, values);
     if (!code)
-        code = find_changes(f, s, &errors, values, index);
+        code = find_changes(f, s, &errors, values);
     if (!code)
         code = find_patterns(f, s);
     free(values);
-    free(index);
     hint_bursts(f);
     hint_changes(f);
     hint_routes(f, r);

@@ -1,7 +1,7 @@
 /* findings.h - what the counts of a log say: error bursts, changes, patterns, and what to look at first.
  *
  * A burst is a run of time units (10 s, or a bucket where that is wider) whose 5xx are far above what the usual
- * share would give by chance (mean + 4 sqrt(mean) + 2). Changes come from changepoint.h, patterns from kmeans.h
+ * share would give by chance (mean + 4 sqrt(mean) + 2). Changes come from steps.h, patterns from kmeans.h
  * over minutes of (log rps, log latency, error share).
  *
  * Threads: one.
