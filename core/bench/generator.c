@@ -354,8 +354,10 @@ static void arrive(struct generator *g)
         g->planned++;
         bool counted = counts(g, g->next_ns);
         g->r->scheduled += counted;
-        if (!wait_in_line(g, g->next_ns))
+        if (!wait_in_line(g, g->next_ns)) {
             g->r->dropped += counted;
+            g->r->starved += counted && !g->idle_count;
+        }
         g->next_exact_ns += (g->o->poisson ? -log(1 - random_unit(&g->random)) : 1) * 1e9 / g->o->rate;
         g->next_ns = (uint64_t)g->next_exact_ns;
     }
@@ -466,6 +468,7 @@ static void close_books(struct generator *g, double cpu_before, uint64_t asked_n
         if (!counts(g, intended))
             continue;
         g->r->dropped++;
+        g->r->starved += intended <= g->starved_ns;
         record_response(g, intended); /* it was never served */
     }
     uint64_t stop_ns = asked_ns < g->end_ns ? asked_ns : g->end_ns;

@@ -54,7 +54,8 @@ struct bench_opts {
 struct bench_result {
     uint64_t scheduled; /* open loop: should have been sent */
     uint64_t sent, answered, late /* sent more than 1 ms after its time */, dropped /* never sent */;
-    uint64_t queued; /* of those that were late: because no connection was free */
+    uint64_t queued;  /* of those that were late: because no connection was free */
+    uint64_t starved; /* of those that were dropped: for the same reason */
     uint64_t timeouts, refused /* connections */, broken /* connections or answers */;
     uint64_t status[6]; /* by hundreds; [0] others */
     uint64_t unexpected; /* status */

@@ -48,11 +48,17 @@ static double below(double ms, uint64_t most_ns)
     return fmin(ms, (double)most_ns / 1e6);
 }
 
+static bool too_many(uint64_t unsent, uint64_t asked)
+{
+    return unsent > 1 && (double)unsent > UNSENT_MOST * (double)asked;
+}
+
 struct bench_figures bench_judge(const struct bench_opts *opts, const struct bench_result *r)
 {
     struct bench_figures f = {.valid = true, .steady = -1};
     uint64_t failed = r->dropped + r->timeouts + r->broken + r->unexpected + r->unmatched, asked = r->scheduled ? r->scheduled : 1;
-    uint64_t unsent = r->dropped + r->late - r->queued;
+    uint64_t unsent = r->dropped - r->starved + r->late - r->queued;
+    f.answered = r->answered;
     f.per_second = r->seconds > 0 ? (double)r->answered / r->seconds : 0;
     f.p50_ms = below(quantile_ms(r->response, .5), r->max_response_ns);
     f.p90_ms = below(quantile_ms(r->response, .9), r->max_response_ns);
@@ -72,7 +78,10 @@ struct bench_figures bench_judge(const struct bench_opts *opts, const struct ben
     }
     if (!r->answered)
         doubt(&f, "nothing was answered");
-    if (opts->rate > 0 && unsent > 1 && (double)unsent > UNSENT_MOST * (double)asked)
+    if (opts->rate > 0 && too_many(r->starved, asked))
+        doubt(&f, "%llu of %llu requests found no free connection: use more --connections, or the service is too slow for this rate", (ull)r->starved,
+              (ull)asked);
+    if (opts->rate > 0 && too_many(unsent, asked))
         doubt(&f, "the generator was the limit: %llu of %llu requests were sent late or not at all although a connection was free", (ull)unsent,
               (ull)asked);
     if (opts->rate > 0 && f.cpu_share > bench_cpu_most)
@@ -92,20 +101,27 @@ struct bench_range bench_range(double *values, unsigned n)
     return (struct bench_range){values[n / 2], values[0], values[n - 1]};
 }
 
-static struct bench_range range_of(const struct bench_report *r, size_t offset)
+/* False: nothing was answered, so there is no time to show. */
+static bool range_of(const struct bench_report *r, size_t offset, struct bench_range *out)
 {
     double values[REPORT_REPEATS];
+    unsigned n = 0;
     for (unsigned i = 0; i < r->count; i++)
-        memcpy(&values[i], (const char *)&r->runs[i] + offset, sizeof(double));
-    return bench_range(values, r->count);
+        if (r->runs[i].answered || offset == offsetof(struct bench_figures, per_second))
+            memcpy(&values[n++], (const char *)&r->runs[i] + offset, sizeof(double));
+    if (n)
+        *out = bench_range(values, n);
+    return n;
 }
 
 /* ---- for people ---- */
 
 static void row(FILE *out, const struct bench_report *r, const char *name, const char *unit, size_t offset)
 {
-    struct bench_range range = range_of(r, offset);
-    if (r->count > 1)
+    struct bench_range range;
+    if (!range_of(r, offset, &range))
+        fprintf(out, "  %-22s %10s\n", name, "-");
+    else if (r->count > 1)
         fprintf(out, "  %-22s %10.2f %-4s (%.2f to %.2f)\n", name, range.median, unit, range.min, range.max);
     else
         fprintf(out, "  %-22s %10.2f %s\n", name, range.median, unit);
@@ -137,8 +153,9 @@ void bench_report_table(FILE *out, const struct bench_report *r)
     row(out, r, "response max", "ms", offsetof(struct bench_figures, max_ms));
     row(out, r, "service p50", "ms", offsetof(struct bench_figures, service_p50_ms));
     row(out, r, "service p99", "ms", offsetof(struct bench_figures, service_p99_ms));
-    fprintf(out, "  requests: %llu scheduled, %llu sent, %llu answered, %llu late (%llu for want of a connection), %llu dropped\n", (ull)l->scheduled,
-            (ull)l->sent, (ull)l->answered, (ull)l->late, (ull)l->queued, (ull)l->dropped);
+    fprintf(out, "  requests: %llu scheduled, %llu sent, %llu answered, %llu late (%llu for want of a connection), "
+            "%llu dropped (%llu for want of a connection)\n", (ull)l->scheduled, (ull)l->sent, (ull)l->answered, (ull)l->late, (ull)l->queued,
+            (ull)l->dropped, (ull)l->starved);
     fprintf(out, "  status: %llu 2xx, %llu 3xx, %llu 4xx, %llu 5xx; %llu unexpected, %llu of another length than the first\n", (ull)l->status[2],
             (ull)l->status[3], (ull)l->status[4], (ull)l->status[5], (ull)l->unexpected, (ull)l->differing);
     if (r->opts->expect_body.len)
@@ -167,8 +184,11 @@ static void put_text(FILE *out, const char *text)
 
 static void put_range(FILE *out, const struct bench_report *r, const char *name, size_t offset)
 {
-    struct bench_range range = range_of(r, offset);
-    fprintf(out, "\"%s\": {\"median\": %.4f, \"min\": %.4f, \"max\": %.4f}", name, range.median, range.min, range.max);
+    struct bench_range range;
+    if (range_of(r, offset, &range))
+        fprintf(out, "\"%s\": {\"median\": %.4f, \"min\": %.4f, \"max\": %.4f}", name, range.median, range.min, range.max);
+    else
+        fprintf(out, "\"%s\": null", name);
 }
 
 static void put_sketch(FILE *out, const char *name, const uint32_t *counts)
@@ -202,20 +222,29 @@ static void put_capacity(FILE *out, const struct bench_report *r)
     fprintf(out, "]}");
 }
 
+static void put_times(FILE *out, const struct bench_figures *f)
+{
+    if (!f->answered) {
+        fputs(", \"response_ms\": null, \"service_ms\": null", out);
+        return;
+    }
+    fprintf(out, ", \"response_ms\": {\"p50\": %.4f, \"p90\": %.4f, \"p95\": %.4f, \"p99\": %.4f, \"p999\": %.4f, \"max\": %.4f}",
+            f->p50_ms, f->p90_ms, f->p95_ms, f->p99_ms, f->p999_ms, f->max_ms);
+    fprintf(out, ", \"service_ms\": {\"p50\": %.4f, \"p95\": %.4f, \"p99\": %.4f, \"max\": %.4f}", f->service_p50_ms, f->service_p95_ms,
+            f->service_p99_ms, f->service_max_ms);
+}
+
 static void put_last(FILE *out, const struct bench_report *r)
 {
     const struct bench_result *l = r->last;
     const struct bench_figures *f = &r->runs[r->count - 1];
-    fprintf(out, ", \"scheduled\": %llu, \"sent\": %llu, \"answered\": %llu, \"late\": %llu, \"queued\": %llu, \"dropped\": %llu", (ull)l->scheduled,
-            (ull)l->sent, (ull)l->answered, (ull)l->late, (ull)l->queued, (ull)l->dropped);
+    fprintf(out, ", \"scheduled\": %llu, \"sent\": %llu, \"answered\": %llu, \"late\": %llu, \"queued\": %llu, \"dropped\": %llu, \"starved\": %llu",
+            (ull)l->scheduled, (ull)l->sent, (ull)l->answered, (ull)l->late, (ull)l->queued, (ull)l->dropped, (ull)l->starved);
     fprintf(out, ", \"timeouts\": %llu, \"refused\": %llu, \"broken\": %llu, \"unexpected\": %llu, \"unmatched\": %llu, \"differing\": %llu, \"bytes\": %llu", (ull)l->timeouts,
             (ull)l->refused, (ull)l->broken, (ull)l->unexpected, (ull)l->unmatched, (ull)l->differing, (ull)l->bytes);
     fprintf(out, ", \"status\": {\"1xx\": %llu, \"2xx\": %llu, \"3xx\": %llu, \"4xx\": %llu, \"5xx\": %llu}, \"seconds\": %.3f", (ull)l->status[1],
             (ull)l->status[2], (ull)l->status[3], (ull)l->status[4], (ull)l->status[5], l->seconds);
-    fprintf(out, ", \"response_ms\": {\"p50\": %.4f, \"p90\": %.4f, \"p95\": %.4f, \"p99\": %.4f, \"p999\": %.4f, \"max\": %.4f}", f->p50_ms, f->p90_ms,
-            f->p95_ms, f->p99_ms, f->p999_ms, f->max_ms);
-    fprintf(out, ", \"service_ms\": {\"p50\": %.4f, \"p95\": %.4f, \"p99\": %.4f, \"max\": %.4f}", f->service_p50_ms, f->service_p95_ms, f->service_p99_ms,
-            f->service_max_ms);
+    put_times(out, f);
     fprintf(out, ", \"generator\": {\"cpu_s\": %.4f, \"cpu_share\": %.4f}, \"steady\": %s", l->cpu_s, f->cpu_share,
             f->steady < 0 ? "null" : f->steady ? "true" : "false");
     fprintf(out, ", \"sketch\": {\"scale\": %d, \"low_exponent\": %d, ", SKETCH_SCALE, SKETCH_LOW_EXPONENT);

@@ -14,6 +14,7 @@ enum { REPORT_REASONS = 4, REPORT_REASON = 160, REPORT_REPEATS = 100 };
 struct bench_figures { /* of one run */
     double per_second, p50_ms, p90_ms, p95_ms, p99_ms, p999_ms, max_ms;                         /* response */
     double service_p50_ms, service_p95_ms, service_p99_ms, service_max_ms;
+    uint64_t answered;    /* 0: the times are those of what never was, and not shown */
     double failed_share;  /* of all that should have been sent */
     double cpu_share;     /* of the generator */
     int steady;           /* 1, 0; -1: too few answers to tell */
@@ -29,9 +30,9 @@ struct bench_range {
     double median, min, max;
 };
 
-/* Judges a run: it is invalid when the generator was the limit (what it sent late although a
- * connection was free, or never, passes 0.1 %, or it took more than 80 % of a core at a given
- * rate), or when nothing was answered. */
+/* Judges a run: it is invalid when the generator was the limit (what it sent late or never although a
+ * connection was free passes 0.1 %, or it took more than 80 % of a core at a given rate), when as many
+ * found no free connection until the end, or when nothing was answered. */
 struct bench_figures bench_judge(const struct bench_opts *opts, const struct bench_result *r);
 
 /* The middle one of n values and the extremes; sorts them. */

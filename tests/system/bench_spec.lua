@@ -101,6 +101,21 @@ describe("perilune bench", function()
     end, 60000)
   end)
 
+  it("says when no connection was free, and shows no times of what was never answered", function()
+    loop.run(function()
+      local mute = peer.start { answer = function() loop.sleep(3000) return { body = "late" } end }
+      local args = { "bench", "http://" .. mute.address .. "/", "--rate", "500", "--connections", "2", "--duration", "1", "--warmup", "0.5" }
+      local code, out = engine.run { args = args, timeout_ms = 60000 }
+      assert.equal(3, code)
+      assert.matches("NOT VALID: 500 of 500 requests found no free connection: use more %-%-connections", out)
+      assert.falsy(out:find("the generator was the limit", 1, true), out)
+      assert.matches("response p50 +%-\n", out)
+      local again, r = bench(unpack(args, 2))
+      assert.same({ 3, 0, 500, 500, json.null }, { again, r.answered, r.dropped, r.starved, r.response_ms or json.null })
+      mute:stop(true)
+    end, 60000)
+  end)
+
   it("sends the same arrivals for the same seed", function()
     loop.run(function()
       local function scheduled(seed)
