@@ -95,9 +95,10 @@ static void count_answer(struct conn *c)
     record(g, c->intended_ns, c->sent_ns);
     g->r->answered++;
     g->r->status[hundreds >= 1 && hundreds <= 5 ? hundreds : 0]++;
-    if (g->o->expect_status ? status != g->o->expect_status : status >= 400)
+    if (g->o->expect_status ? status != g->o->expect_status : status >= 400) {
+        g->r->unexpected_status = g->r->unexpected_status ? g->r->unexpected_status : status;
         g->r->unexpected++;
-    else if (c->matched < g->o->expect_body.len)
+    } else if (c->matched < g->o->expect_body.len)
         g->r->unmatched++;
     uint64_t *length = &g->lengths[c->request];
     if (!*length)

@@ -59,6 +59,7 @@ struct bench_result {
     uint64_t timeouts, refused /* connections */, broken /* connections or answers */;
     uint64_t status[6]; /* by hundreds; [0] others */
     uint64_t unexpected; /* status */
+    int unexpected_status; /* the first of them; 0: none */
     uint64_t unmatched;  /* without expect_body in it, of those with the right status */
     uint64_t differing;  /* length of the body other than that of the first answer to the same request */
     uint64_t bytes;

@@ -53,6 +53,19 @@ static bool too_many(uint64_t unsent, uint64_t asked)
     return unsent > 1 && (double)unsent > UNSENT_MOST * (double)asked;
 }
 
+static void judge_answers(struct bench_figures *f, const struct bench_opts *opts, const struct bench_result *r)
+{
+    uint64_t wrong = r->unexpected + r->unmatched;
+    bool asked = opts->expect_status || opts->expect_body.len;
+    if (!r->answered)
+        doubt(f, "nothing was answered");
+    else if (r->unexpected && (asked || wrong == r->answered))
+        doubt(f, "%llu of %llu answers were not what was expected: %llu had another status, the first of them %d", (ull)wrong, (ull)r->answered,
+              (ull)r->unexpected, r->unexpected_status);
+    else if (r->unmatched) /* --expect-body was given */
+        doubt(f, "%llu of %llu answers were not what was expected: without the body that --expect-body names", (ull)wrong, (ull)r->answered);
+}
+
 struct bench_figures bench_judge(const struct bench_opts *opts, const struct bench_result *r)
 {
     struct bench_figures f = {.valid = true, .steady = -1};
@@ -76,8 +89,7 @@ struct bench_figures bench_judge(const struct bench_opts *opts, const struct ben
         double first = quantile_ms(r->half[0], .95), second = quantile_ms(r->half[1], .95);
         f.steady = fabs(second - first) <= STEADY * fmax(first, second);
     }
-    if (!r->answered)
-        doubt(&f, "nothing was answered");
+    judge_answers(&f, opts, r);
     if (opts->rate > 0 && too_many(r->starved, asked))
         doubt(&f, "%llu of %llu requests found no free connection: use more --connections, or the service is too slow for this rate", (ull)r->starved,
               (ull)asked);

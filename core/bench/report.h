@@ -32,7 +32,8 @@ struct bench_range {
 
 /* Judges a run: it is invalid when the generator was the limit (what it sent late or never although a
  * connection was free passes 0.1 %, or it took more than 80 % of a core at a given rate), when as many
- * found no free connection until the end, or when nothing was answered. */
+ * found no free connection until the end, when nothing was answered, or when no answer was what was expected;
+ * with expectations of its own also when any was not. */
 struct bench_figures bench_judge(const struct bench_opts *opts, const struct bench_result *r);
 
 /* The middle one of n values and the extremes; sorts them. */
