@@ -31,7 +31,7 @@ static uint64_t total(const uint32_t *counts)
     return sum;
 }
 
-static void doubt(struct bench_figures *f, const char *format, ...)
+void bench_doubt(struct bench_figures *f, const char *format, ...)
 {
     va_list args;
     f->valid = false;
@@ -58,12 +58,12 @@ static void judge_answers(struct bench_figures *f, const struct bench_opts *opts
     uint64_t wrong = r->unexpected + r->unmatched;
     bool asked = opts->expect_status || opts->expect_body.len;
     if (!r->answered)
-        doubt(f, "nothing was answered");
+        bench_doubt(f, "nothing was answered");
     else if (r->unexpected && (asked || wrong == r->answered))
-        doubt(f, "%llu of %llu answers were not what was expected: %llu had another status, the first of them %d", (ull)wrong, (ull)r->answered,
-              (ull)r->unexpected, r->unexpected_status);
+        bench_doubt(f, "%llu of %llu answers were not what was expected: %llu had another status, the first of them %d", (ull)wrong, (ull)r->answered,
+                    (ull)r->unexpected, r->unexpected_status);
     else if (r->unmatched) /* --expect-body was given */
-        doubt(f, "%llu of %llu answers were not what was expected: without the body that --expect-body names", (ull)wrong, (ull)r->answered);
+        bench_doubt(f, "%llu of %llu answers were not what was expected: without the body that --expect-body names", (ull)wrong, (ull)r->answered);
 }
 
 struct bench_figures bench_judge(const struct bench_opts *opts, const struct bench_result *r)
@@ -91,13 +91,13 @@ struct bench_figures bench_judge(const struct bench_opts *opts, const struct ben
     }
     judge_answers(&f, opts, r);
     if (opts->rate > 0 && too_many(r->starved, asked))
-        doubt(&f, "%llu of %llu requests found no free connection: use more --connections, or the service is too slow for this rate", (ull)r->starved,
-              (ull)asked);
+        bench_doubt(&f, "%llu of %llu requests found no free connection: use more --connections, or the service is too slow for this rate",
+                    (ull)r->starved, (ull)asked);
     if (opts->rate > 0 && too_many(unsent, asked))
-        doubt(&f, "the generator was the limit: %llu of %llu requests were sent late or not at all although a connection was free", (ull)unsent,
-              (ull)asked);
+        bench_doubt(&f, "the generator was the limit: %llu of %llu requests were sent late or not at all although a connection was free", (ull)unsent,
+                    (ull)asked);
     if (opts->rate > 0 && f.cpu_share > bench_cpu_most)
-        doubt(&f, "the generator took %.0f %% of a core: ask for a lower rate, or from another machine", f.cpu_share * 100);
+        bench_doubt(&f, "the generator took %.0f %% of a core: ask for a lower rate, or from another machine", f.cpu_share * 100);
     return f;
 }
 
@@ -139,14 +139,23 @@ static void row(FILE *out, const struct bench_report *r, const char *name, const
         fprintf(out, "  %-22s %10.2f %s\n", name, range.median, unit);
 }
 
+static void print_step(FILE *out, const struct bench_step *s)
+{
+    if (s->p99_ms < 0)
+        fprintf(out, "  %10.0f/s  p99 -", s->rate);
+    else
+        fprintf(out, "  %10.0f/s  p99 %.2f ms", s->rate, s->p99_ms);
+    fprintf(out, "%s%s\n", s->why[0] ? "  too much: " : "", s->why);
+}
+
 static void print_capacity(FILE *out, const struct bench_report *r)
 {
     for (unsigned i = 0; i < r->step_count; i++)
-        fprintf(out, "  %10.0f/s  p99 %.2f ms\n", r->steps[2 * i], r->steps[2 * i + 1]);
+        print_step(out, &r->steps[i]);
     if (r->capacity > 0)
         fprintf(out, "capacity: %.0f requests/s with p99 within %.0f ms\n", r->capacity, r->slo_ms);
     else
-        fprintf(out, "capacity: not even the lowest rate kept p99 within %.0f ms\n", r->slo_ms);
+        fprintf(out, "capacity: none, not even the lowest rate was borne with p99 within %.0f ms\n", r->slo_ms);
 }
 
 void bench_report_table(FILE *out, const struct bench_report *r)
@@ -226,11 +235,26 @@ static void put_environment(FILE *out, const char *version)
             u.release, u.machine, sysconf(_SC_NPROCESSORS_ONLN), load[0], (ull)clock_unix_ms());
 }
 
+static void put_step(FILE *out, const struct bench_step *s)
+{
+    fprintf(out, "{\"rate\": %.1f, \"p99_ms\": ", s->rate);
+    if (s->p99_ms < 0)
+        fputs("null", out);
+    else
+        fprintf(out, "%.3f", s->p99_ms);
+    fprintf(out, ", \"borne\": %s", s->why[0] ? "false, \"reason\": " : "true");
+    if (s->why[0])
+        put_text(out, s->why);
+    fputc('}', out);
+}
+
 static void put_capacity(FILE *out, const struct bench_report *r)
 {
     fprintf(out, ", \"capacity\": {\"requests_per_second\": %.1f, \"slo_p99_ms\": %.3f, \"steps\": [", r->capacity, r->slo_ms);
-    for (unsigned i = 0; i < r->step_count; i++)
-        fprintf(out, "%s{\"rate\": %.1f, \"p99_ms\": %.3f}", i ? ", " : "", r->steps[2 * i], r->steps[2 * i + 1]);
+    for (unsigned i = 0; i < r->step_count; i++) {
+        fputs(i ? ", " : "", out);
+        put_step(out, &r->steps[i]);
+    }
     fprintf(out, "]}");
 }
 

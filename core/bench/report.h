@@ -9,7 +9,7 @@
 
 #include <stdio.h>
 
-enum { REPORT_REASONS = 4, REPORT_REASON = 160, REPORT_REPEATS = 100 };
+enum { REPORT_REASONS = 5, REPORT_REASON = 160, REPORT_REPEATS = 100 };
 
 struct bench_figures { /* of one run */
     double per_second, p50_ms, p90_ms, p95_ms, p99_ms, p999_ms, max_ms;                         /* response */
@@ -36,8 +36,16 @@ struct bench_range {
  * with expectations of its own also when any was not. */
 struct bench_figures bench_judge(const struct bench_opts *opts, const struct bench_result *r);
 
+/* One more reason why a run may not be believed. */
+__attribute__((format(printf, 2, 3))) void bench_doubt(struct bench_figures *f, const char *format, ...);
+
 /* The middle one of n values and the extremes; sorts them. */
 struct bench_range bench_range(double *values, unsigned n);
+
+struct bench_step { /* of --find-capacity: a rate that was tried */
+    double rate, p99_ms;     /* p99 below 0: nothing was answered */
+    char why[REPORT_REASON]; /* it was not borne; empty: it was */
+};
 
 struct bench_report {
     const char *target, *version;
@@ -45,9 +53,9 @@ struct bench_report {
     const struct bench_result *last;
     const struct bench_figures *runs; /* `count` of them, in order */
     unsigned count;
-    const double *steps;              /* --find-capacity: rates that were tried, with p99 behind each; NULL: it was not */
+    const struct bench_step *steps;   /* --find-capacity, in the order of trying; NULL: it was not asked for */
     unsigned step_count;
-    double capacity, slo_ms;          /* 0: not even the lowest rate kept it */
+    double capacity, slo_ms;          /* 0: not even the lowest rate was borne */
 };
 
 void bench_report_table(FILE *out, const struct bench_report *r);

@@ -16,6 +16,8 @@ enum { STEPS_MOST = 24, DOUBLINGS = 14, BISECTIONS = 5, PORTS_MOST = 4096 };
 
 static const double STEP_S = 3, FAILED_MOST = 0.001, FIRST_RATE = 50;
 
+typedef unsigned long long ull;
+
 static volatile sig_atomic_t stopped;
 
 struct run {
@@ -25,8 +27,10 @@ struct run {
     struct bench_result result;
     struct bench_figures figures[REPORT_REPEATS];
     unsigned count;
-    double steps[2 * STEPS_MOST];
+    struct bench_step steps[STEPS_MOST];
     unsigned step_count;
+    struct bench_result borne; /* --find-capacity: what the highest rate that was borne came to */
+    struct bench_figures borne_figures;
     double capacity, slo_ms;
     char target[1100];
 };
@@ -163,6 +167,21 @@ static bool run_once(struct run *r, const struct bench_opts *opts, struct bench_
     return true;
 }
 
+/* Why a rate is not borne; empty when it is. */
+static void judge_step(const struct run *r, const struct bench_figures *f, char why[REPORT_REASON])
+{
+    why[0] = 0;
+    if (f->failed_share > FAILED_MOST && r->result.unexpected)
+        snprintf(why, REPORT_REASON, "%.1f %% failed, the first unexpected status was %d", 100 * f->failed_share, r->result.unexpected_status);
+    else if (f->failed_share > FAILED_MOST)
+        snprintf(why, REPORT_REASON, "%.1f %% failed: %llu dropped, %llu timeouts, %llu broken off, %llu with another body", 100 * f->failed_share,
+                 (ull)r->result.dropped, (ull)r->result.timeouts, (ull)r->result.broken, (ull)r->result.unmatched);
+    else if (f->p99_ms > r->slo_ms)
+        snprintf(why, REPORT_REASON, "p99 is above %g ms", r->slo_ms);
+    else if (f->cpu_share > bench_cpu_most)
+        snprintf(why, REPORT_REASON, "the generator took %.0f %% of a core", f->cpu_share * 100);
+}
+
 /* Whether a rate is borne. What was sent late counts from when it should have been, so lateness alone does not matter. */
 static bool step(struct run *r, double rate, bool *reached)
 {
@@ -177,9 +196,14 @@ static bool step(struct run *r, double rate, bool *reached)
         return false;
     r->opts.rate = rate;
     r->figures[0] = f;
-    r->steps[2 * r->step_count] = rate;
-    r->steps[2 * r->step_count++ + 1] = f.p99_ms;
-    return f.p99_ms <= r->slo_ms && f.failed_share <= FAILED_MOST && f.cpu_share <= bench_cpu_most;
+    struct bench_step *s = &r->steps[r->step_count++];
+    *s = (struct bench_step){.rate = rate, .p99_ms = f.answered ? f.p99_ms : -1};
+    judge_step(r, &f, s->why);
+    if (s->why[0])
+        return false;
+    r->borne = r->result;
+    r->borne_figures = f;
+    return true;
 }
 
 /* Doubles the rate until it is too much, then halves what is between. */
@@ -206,6 +230,13 @@ static bool find_capacity(struct run *r)
     }
     r->capacity = low;
     r->count = 1;
+    if (low > 0) { /* what is reported is the run that is the result */
+        r->result = r->borne;
+        r->figures[0] = r->borne_figures;
+        r->opts.rate = low;
+    } else {
+        bench_doubt(&r->figures[0], "the lowest rate was not borne: %s", r->steps[0].why);
+    }
     return true;
 }
 
@@ -231,7 +262,7 @@ static int print(const struct run *r)
     }
     (shape && strcmp(shape, "json") == 0 ? bench_report_json : bench_report_table)(out, &report);
     bool written = !ferror(out) && (out == stdout ? fflush(out) : fclose(out)) == 0;
-    return !written ? 1 : r->step_count ? 0 : r->figures[r->count - 1].valid ? 0 : BENCH_INVALID;
+    return !written ? 1 : r->figures[r->count - 1].valid ? 0 : BENCH_INVALID;
 }
 
 int bench_command_run(const struct options *options)

@@ -10,5 +10,5 @@
 enum { BENCH_INVALID = 3 };
 
 /* 0; 1: the server cannot be reached or the report not written; 2: wrong usage; BENCH_INVALID:
- * the result may not be believed. */
+ * the result may not be believed, or no rate was borne. */
 int bench_command_run(const struct options *options);

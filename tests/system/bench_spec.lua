@@ -146,10 +146,29 @@ describe("perilune bench", function()
     loop.run(function()
       -- 4 connections to a handler of 20 ms bear 200/s and no more
       local code, r = bench(url "/slow", "--find-capacity", "--slo", "200", "--connections", "4", "--duration", "1.5")
-      assert.equal(0, code)
+      assert.equal(r.valid and 0 or 3, code)
       assert.is_true(r.capacity.requests_per_second >= 50 and r.capacity.requests_per_second < 260, json.encode(r.capacity))
       assert.is_true(#r.capacity.steps >= 3)
+      assert.equal(r.capacity.requests_per_second, r.rate) -- the run that is shown is that of the result
+      for _, step in ipairs(r.capacity.steps) do
+        assert.equal(step.rate <= r.rate, step.borne, json.encode(r.capacity))
+        assert.equal(step.borne, not step.reason)
+        assert.truthy(step.borne or step.reason == "p99 is above 200 ms" or step.reason:match "^[%d.]+ %% failed: %d+ dropped", step.reason)
+      end
     end, 120000)
+  end)
+
+  it("says why a service bears no rate at all", function()
+    loop.run(function()
+      local args = { "bench", url "/nowhere", "--find-capacity", "--duration", "1", "--warmup", "0" }
+      local code, out = engine.run { args = args, timeout_ms = 60000 }
+      assert.equal(3, code, out)
+      assert.matches("50/s  p99 [%d.]+ ms  too much: 100.0 %% failed, the first unexpected status was 404\n", out)
+      assert.matches("NOT VALID: the lowest rate was not borne: 100.0 %% failed", out)
+      local again, r = bench(unpack(args, 2))
+      assert.same({ 3, false, 0, false }, { again, r.valid, r.capacity.requests_per_second, r.capacity.steps[1].borne })
+      assert.matches("404$", r.capacity.steps[1].reason)
+    end, 60000)
   end)
 
   it("repeats, and tells the spread", function()
