@@ -10,6 +10,7 @@ void entry_init(struct entry *e)
     e->bytes = 0;
     e->at_s = 0;
     e->seconds = -1;
+    e->asked = false;
     e->scratch_used = 0;
 }
 
@@ -204,12 +205,14 @@ bool entry_set(struct entry *e, enum field field, struct str s)
     case FIELD_TIME:
         return read_time(s, &e->at_s) && e->at_s >= 0;
     case FIELD_REQUEST:
+        e->asked = true;
         read_request(s, e);
         return true;
     case FIELD_METHOD:
         e->method = is_method(s) ? s : (struct str){NULL, 0};
         return true;
     case FIELD_PATH:
+        e->asked = true;
         e->path = path_of(s);
         return true;
     case FIELD_STATUS:

@@ -25,6 +25,7 @@ struct entry {
     uint64_t bytes;
     int64_t at_s;            /* unix time */
     double seconds;          /* below 0: not in the line */
+    bool asked;              /* the line says what was asked for, whatever that is */
     size_t scratch_used;
     char scratch[ENTRY_SCRATCH]; /* where escaped text is written in plain */
 };

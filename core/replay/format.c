@@ -87,7 +87,7 @@ bool format_known(unsigned index, struct format *out)
 
 bool format_suits(const struct format *f, const struct entry *e)
 {
-    return f->keys != haproxy || e->seconds >= 0;
+    return e->asked && (f->keys != haproxy || e->seconds >= 0);
 }
 
 static enum field field_of(const struct format_key *keys, struct str name)
@@ -207,10 +207,9 @@ static bool take_value(const struct format *f, struct entry *e, struct json_valu
     return entry_set(e, field, v.text);
 }
 
-static bool complete(unsigned seen)
+static bool answered(unsigned seen)
 {
-    return (seen & 1U << FIELD_TIME) && (seen & 1U << FIELD_STATUS) &&
-           (seen & (1U << FIELD_REQUEST | 1U << FIELD_PATH));
+    return (seen & 1U << FIELD_TIME) && (seen & 1U << FIELD_STATUS);
 }
 
 static bool read_json(const struct format *f, struct str line, struct entry *out, size_t *bad)
@@ -223,7 +222,7 @@ static bool read_json(const struct format *f, struct str line, struct entry *out
         if (!take_value(f, out, v, &seen))
             return *bad = (size_t)(v.text.p >= line.p && v.text.p < j.end ? v.text.p - line.p : j.p - line.p), false;
     *bad = (size_t)(j.p - line.p);
-    return !j.failed && complete(seen);
+    return !j.failed && answered(seen); /* of a request that could not be read there is no path: its keys are left out */
 }
 
 static bool read_ltsv(const struct format *f, struct str line, struct entry *out, size_t *bad)
@@ -243,7 +242,7 @@ static bool read_ltsv(const struct format *f, struct str line, struct entry *out
         p = tab ? tab + 1 : end;
     }
     *bad = line.len;
-    return complete(seen);
+    return answered(seen) && out->asked;
 }
 
 bool format_read(const struct format *f, struct str line, struct entry *out, size_t *bad)

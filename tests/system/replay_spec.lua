@@ -195,6 +195,17 @@ describe("replay", function()
     assert.truthy(err:find("line 4", 1, true), err)
   end)
 
+  it("takes JSON lines of requests that could not be read, but tells no format by them", function()
+    local refused = [[{"time_iso8601":"2026-11-23T10:00:0%d.000Z","remote_addr":"127.0.0.1","status":400,"body_bytes_sent":0,"request_time":0.001}]]
+    local read = [[{"time_iso8601":"2026-11-23T10:00:00.000Z","request_method":"GET","request_uri":"/a","status":200,"request_time":0.002}]]
+    local code, out = replay(table.concat({ read, refused:format(1), refused:format(2) }, "\n"), "--report", "json")
+    assert.equal(0, code)
+    assert.truthy(out:find('"format": "nginx-json", "lines": 3, "bad": 0', 1, true), out)
+    assert.truthy(out:find('"route": "(no path)", "requests": 2', 1, true), out)
+    assert.equal(4, (replay((refused:format(1) .. "\n"):rep(30))))
+    assert.equal(0, (replay(refused:format(1) .. "\n", "--format", "nginx-json")))
+  end)
+
   --- Runs a shell command in a folder that holds a.log and b.log.gz, ten lines each. $P is the program.
   local function shell(command)
     local code, out, err
