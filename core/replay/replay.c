@@ -310,7 +310,7 @@ static int replay(struct replay *r, const struct replay_opts *o, report_fn *put,
     progress_start(&r->progress);
     code = read_files(r, &files);
     globfree(&files);
-    if (code > 1)
+    if (code > 1 || (code && !r->lines)) /* nothing was read: there is nothing to report */
         return code;
     code |= write_report(r, o, put);
     bool passed = false;

@@ -17,6 +17,15 @@ const char *report_time(int64_t at_s, char out[32])
     return out;
 }
 
+const char *report_ms(const struct route *one, double q, char out[REPORT_MS])
+{
+    if (one->timed)
+        snprintf(out, REPORT_MS, "%.1f", route_quantile_ms(one, q));
+    else
+        snprintf(out, REPORT_MS, "-");
+    return out;
+}
+
 void report_span(const struct report *r, int64_t *from_s, int64_t *to_s)
 {
     *from_s = r->series->first_s;
@@ -59,13 +68,13 @@ static void put_hints(FILE *out, const struct report *r, const char *title)
 static void put_routes(FILE *out, const struct report *r, bool md)
 {
     const char *bar = md ? "| " : "";
+    char p50[REPORT_MS], p95[REPORT_MS], p99[REPORT_MS];
     fprintf(out, "%s%10s %s%7s %s%9s %s%9s %s%9s %s%7s %s route%s\n", bar, "requests", bar, "share", bar, "p50 ms", bar, "p95 ms", bar,
             "p99 ms", bar, "5xx %", bar, md ? " |\n|---:|---:|---:|---:|---:|---:|---|" : "");
     for (unsigned i = 0; i < r->routes->count && i < REPORT_ROUTES; i++) {
         const struct route *one = &r->routes->list[i];
-        fprintf(out, "%s%10llu %s%6.1f%% %s%9.1f %s%9.1f %s%9.1f %s%7.2f %s ", bar, (ull)one->requests, bar, 100 * report_share(r, one),
-                bar, route_quantile_ms(one, .5), bar, route_quantile_ms(one, .95), bar, route_quantile_ms(one, .99), bar,
-                100 * route_errors(one), bar);
+        fprintf(out, "%s%10llu %s%6.1f%% %s%9s %s%9s %s%9s %s%7.2f %s ", bar, (ull)one->requests, bar, 100 * report_share(r, one),
+                bar, report_ms(one, .5, p50), bar, report_ms(one, .95, p95), bar, report_ms(one, .99, p99), bar, 100 * route_errors(one), bar);
         put_name(out, one);
         fputs(md ? " |\n" : "\n", out);
     }

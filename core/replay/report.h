@@ -12,7 +12,7 @@
 
 #include <stdio.h>
 
-enum { REPORT_ROUTES = 20 };
+enum { REPORT_ROUTES = 20, REPORT_MS = 32 };
 
 struct report {
     const struct format *format; /* its name is NULL for an empty log */
@@ -30,4 +30,5 @@ report_fn report_terminal, report_md, report_html, report_json;
 /* For all kinds. */
 double report_share(const struct report *r, const struct route *one); /* of time, or of requests where no line has one */
 const char *report_time(int64_t at_s, char out[32]);
+const char *report_ms(const struct route *one, double q, char out[REPORT_MS]); /* "-" when nothing of it was timed */
 void report_span(const struct report *r, int64_t *from_s, int64_t *to_s);

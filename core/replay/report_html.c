@@ -108,12 +108,13 @@ static void put_chart(FILE *out, const struct report *r, enum chart kind, const 
 
 static void put_routes(FILE *out, const struct report *r)
 {
+    char p50[REPORT_MS], p95[REPORT_MS], p99[REPORT_MS];
     fprintf(out, "<h2>Routes</h2><p>Share is of the %s.</p><table><tr><th>requests<th>share<th>p50 ms<th>p95 ms<th>p99 ms<th>5xx %%<th>route</tr>\n",
             r->routes->total.timed ? "total time" : "requests: the log has no request time");
     for (unsigned i = 0; i < r->routes->count && i < 5 * REPORT_ROUTES; i++) {
         const struct route *one = &r->routes->list[i];
-        fprintf(out, "<tr><td>%llu<td>%.1f %%<td>%.1f<td>%.1f<td>%.1f<td>%.2f<td>", (ull)one->requests, 100 * report_share(r, one),
-                route_quantile_ms(one, .5), route_quantile_ms(one, .95), route_quantile_ms(one, .99), 100 * route_errors(one));
+        fprintf(out, "<tr><td>%llu<td>%.1f %%<td>%s<td>%s<td>%s<td>%.2f<td>", (ull)one->requests, 100 * report_share(r, one),
+                report_ms(one, .5, p50), report_ms(one, .95, p95), report_ms(one, .99, p99), 100 * route_errors(one));
         put_text(out, one->name, one->name_len);
         fputs("</tr>\n", out);
     }

@@ -59,6 +59,16 @@ describe("replay", function()
     assert.falsy(err:find("\27", 1, true))
   end)
 
+  it("shows no times of a log that has none", function()
+    local text = LINE:format(0, 0, 1, 200) .. "\n"
+    local _, out = replay(text)
+    assert.matches("1 +100.0%% +%- +%- +%- +0.00 +GET /users/:id", out)
+    _, out = replay(text, "--report", "md")
+    assert.matches("| +1 | +100.0%% | +%- | +%- | +%- | +0.00 |", out)
+    _, out = replay(text, "--report", "html")
+    assert.matches("<td>100.0 %%<td>%-<td>%-<td>%-<td>0.00<td>", out)
+  end)
+
   it("ends with 4 and a caret when no format fits", function()
     local code, _, err = replay("1.2.3.4 - x {\n")
     assert.equal(4, code)
@@ -237,8 +247,11 @@ describe("replay", function()
     local code, _, err = shell "$P replay a.log nothing*.log"
     assert.equal(1, code)
     assert.truthy(err:find("nothing*.log: No such file", 1, true), err)
-    code, _, err = shell "$P replay ."
-    assert.equal(1, code, err)
+    local out
+    for _, path in ipairs { ".", "nothing.log", "nothing.log --report json --output out", "nothing.log --report html" } do
+      code, out, err = shell("$P replay " .. path .. "; code=$?; test ! -e out && exit $code")
+      assert.same({ 1, "" }, { code, out }, err)
+    end
     code, _, err = shell "head -c 60 b.log.gz > c.gz; $P replay a.log c.gz"
     assert.equal(1, code)
     assert.truthy(err:find("c.gz: the gz file is cut short", 1, true), err)
