@@ -205,15 +205,22 @@ end
 
 local function level_of(value, amber, red) return value and (value >= red and "red" or value >= amber and "amber") or "green" end
 
+-- How many requests the window has, and how many of them were answered with 5xx: the totals are of all time.
+local function sums(stats)
+  local requests, failed = 0, 0
+  for _, route in ipairs(stats.routes) do requests, failed = requests + route.requests, failed + route.status["5xx"] end
+  return requests, failed
+end
+
 local function tiles(stats, machine, trouble)
   local latency, cpu, memory = stats.latency_ms, machine.cpu and machine.cpu.share, machine.memory and machine.memory.share
-  local some = stats.requests_total > 0
+  local requests, failed = sums(stats)
+  local some = requests > 0
   return array {
-    tile("traffic", "Requests", stats.requests_per_second, "/s", ("%d in the last %.0f s"):format(stats.requests_total, stats.span_s)),
+    tile("traffic", "Requests", stats.requests_per_second, "/s", ("%d in the last %.0f s"):format(requests, stats.span_s)),
     tile("p95", "Latency p95", some and latency.p95 or nil, "ms", some and ("p50 %.1f, p99 %.1f ms"):format(latency.p50, latency.p99) or "nothing measured", trouble),
-    tile("errors", "Errors", some and stats.error_rate * 100 or nil, "%", some and ("%d answers of 5xx"):format(math.floor(stats.error_rate * stats.requests_total + 0.5)) or
-      "nothing measured", level_of(stats.error_rate, ERRORS_AMBER, ERRORS_RED)),
-    tile("in_flight", "In flight", stats.in_flight, "", ("%d aborted by clients"):format(stats.aborted_total)),
+    tile("errors", "Errors", some and stats.error_rate * 100 or nil, "%", some and ("%d answers of 5xx"):format(failed) or "nothing measured", level_of(stats.error_rate, ERRORS_AMBER, ERRORS_RED)),
+    tile("in_flight", "In flight", stats.in_flight, "", ("%d aborted by clients since the start"):format(stats.aborted_total)),
     tile("cpu", "CPU", cpu and cpu * 100, "%", machine.cpu and machine.cpu.usable_cpus and ("%.1f of %.0f CPUs"):format(machine.cpu.used_cpus or 0, machine.cpu.usable_cpus) or "",
       level_of(cpu, CPU_AMBER, CPU_RED)),
     tile("memory", "Memory", memory and memory * 100, "%", machine.memory and machine.memory.used_bytes and

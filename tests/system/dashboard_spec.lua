@@ -106,6 +106,18 @@ describe("the dashboard's document", function()
     end)
   end)
 
+  it("counts in its tiles what the window has, not what there ever was", function()
+    loop.run(function()
+      local data
+      loop.wait_until(function()
+        data = served:admin_get("~/dashboard?window=1").json.data
+        return data.tiles[1].detail:find "^0 in the last"
+      end, 8000, "a window without requests")
+      assert.same({ "nothing measured", "nothing measured" }, { data.tiles[2].detail, data.tiles[3].detail })
+      assert.equal("20 answers of 5xx", served:admin_get("~/dashboard?window=all").json.data.tiles[3].detail)
+    end)
+  end)
+
   it("tells of a refused reload with its line, until it is put right", function()
     loop.run(function()
       served:write_rule("routes/broken.lua", "local p = require 'perilune'\nlocal = 1\n")
