@@ -290,6 +290,17 @@ local function setting(name)
   end
 end
 
+--- Whether the If-Match of a request, if it has one, lets through what has this ETag: "*", or a list that has it.
+local function if_match(req, etag)
+  local asked = req.headers["if-match"]
+  if not asked then return true end
+  for one in asked:gmatch "[^,]+" do
+    one = one:match "^%s*(.-)%s*$"
+    if one == "*" or one == etag then return true end
+  end
+  return false
+end
+
 local windows = { all = 0 }
 
 --- The window a request asks for in seconds (0: since the start), 60 by default; or nil and the
@@ -306,7 +317,7 @@ end
 
 return {
   app = app, open_app = open_app, guard = guard, envelope = envelope, problem = problem, window = window, body = body, setting = setting,
-  paged = paged, page = page, declared = function() return core.declared end, audit = audit.read,
+  paged = paged, page = page, if_match = if_match, declared = function() return core.declared end, audit = audit.read,
   path = function(name) return base .. name end,
   control = control, stats = stats, upstreams = core.upstreams, pools = core.pools, decode = core.json.decode,
   compression = core.compression, cache = core.cache, task_stats = core.task_stats, machine = core.machine, limits = core.limits,

@@ -68,7 +68,7 @@ describe("the configuration over the API", function()
     loop.run(function()
       local served = start()
       local tag = served:admin_get("~/config").headers.etag
-      assert.matches('^"g%d+"$', tag)
+      assert.matches('^"g%d+%-%d+%-%x+"$', tag)
       local function change(value) return send(served, "PATCH", "config", { settings = { ["server.fields"] = value } }, { ["If-Match"] = tag }) end
       local results = loop.all { function() return change(50) end, function() return change(60) end }
       local codes = { results[1].status, results[2].status }
@@ -77,6 +77,24 @@ describe("the configuration over the API", function()
       assert.equal(412, change(70).status)
       assert.not_equal(tag, served:admin_get("~/config").headers.etag)
       assert.is_true(one(served, "server.fields").value == 50 or one(served, "server.fields").value == 60)
+      served:stop()
+    end, 40000)
+  end)
+
+  it("knows after a restart that somebody else was first", function()
+    loop.run(function()
+      local served = start()
+      local tag = served:admin_get("~/config").headers.etag
+      assert.equal(200, patch(served, { ["server.fields"] = 50 }).status)
+      served:restart()
+      assert.equal(1, served:admin_get("~/config").json.meta.generation)
+      local function change(value, match) return send(served, "PATCH", "config", { settings = { ["server.fields"] = value } }, { ["If-Match"] = match }).status end
+      assert.equal(412, change(60, tag))
+      local now = served:admin_get("~/config").headers.etag
+      served:restart() -- nothing was changed
+      assert.equal(412, change(70, '"g1", ' .. tag))
+      assert.equal(200, change(70, '"g1", ' .. now .. " , " .. tag))
+      assert.equal(200, change(80, "*"))
       served:stop()
     end, 40000)
   end)

@@ -6,7 +6,8 @@
 -- GET config/journal?limit= : who changed what, when and why, the newest first
 --
 -- A change is journaled before it is in force, kept over a restart, and goes below a flag and above the file. An ETag tells the
--- generation: with If-Match a change is refused when somebody else was first.
+-- generation, the newest change and the values, for generations are counted anew after a restart: with If-Match a change is
+-- refused when somebody else was first.
 local admin = require "perilune.admin"
 local p = require "perilune"
 local overlay = require "perilune.overlay"
@@ -14,12 +15,6 @@ local app = admin.app()
 
 local JOURNAL = "settings"
 local LIMIT = 50
-
-local function etag() return ('"g%d"'):format(admin.stats.generation().active) end
-
-local function answer(data, status, more)
-  return status or 200, p.json.encode(admin.envelope(data, nil, more)), { ["Content-Type"] = "application/json", ETag = etag() }
-end
 
 local function settings()
   local by_name, names = {}, {}
@@ -34,6 +29,23 @@ local function history()
     if type(entry) == "table" and entry.seq then entries[#entries + 1] = entry end
   end
   return entries
+end
+
+-- The value without a trial.
+local function stable(info)
+  if info.on_trial then return info.stable end
+  return info.value
+end
+
+local function etag()
+  local entries, values = history(), {}
+  for i, one in ipairs(admin.stats.settings()) do values[i] = ("%s=%s"):format(one.name, tostring(stable(one))) end
+  local digest = admin.control.digest(table.concat(values, "\n")):sub(1, 16)
+  return ('"g%d-%d-%s"'):format(admin.stats.generation().active, #entries > 0 and entries[#entries].seq or 0, digest)
+end
+
+local function answer(data, status, more)
+  return status or 200, p.json.encode(admin.envelope(data, nil, more)), { ["Content-Type"] = "application/json", ETag = etag() }
 end
 
 local function invalid(errors)
@@ -56,8 +68,7 @@ local busy = false
 -- One change at a time, from looking whether what was read still stands to its end.
 local function alone(req, fn)
   while busy do p.sleep(0.01) end
-  local asked = req.headers["if-match"]
-  if asked and asked ~= "*" and asked ~= etag() then
+  if not admin.if_match(req, etag()) then
     return admin.problem(412, "changed", ("the configuration is %s by now; read it again and decide"):format(etag()), { ETag = etag() })
   end
   busy = true

@@ -78,8 +78,7 @@ local function shown(sug, status) return answer(status or 200, show(sug), { ETag
 local function asked_for(req)
   local sug = t.book:find(req.params.id)
   if not sug then return nil, { admin.problem(404, "unknown_suggestion", "there is no suggestion of this id; see GET suggestions") } end
-  local wanted = req.headers["if-match"]
-  if wanted and wanted ~= "*" and wanted ~= ('"%d"'):format(sug.etag) then
+  if not admin.if_match(req, ('"%d"'):format(sug.etag)) then
     return nil, { admin.problem(412, "changed", "this suggestion has changed; read it again and decide") }
   end
   return sug
