@@ -303,6 +303,13 @@ end
 
 local windows = { all = 0 }
 
+local STEP_MOST = 86400
+
+--- The step for a time of so many seconds that was asked for without one: about so many steps, none longer than the longest.
+local function default_step(seconds, steps, least)
+  return math.min(STEP_MOST, math.max(least or 1, math.ceil(seconds / steps)))
+end
+
 --- The window a request asks for in seconds (0: since the start), 60 by default; or nil and the
 -- answer that says what is wrong.
 local function window(req)
@@ -317,7 +324,7 @@ end
 
 return {
   app = app, open_app = open_app, guard = guard, envelope = envelope, problem = problem, window = window, body = body, setting = setting,
-  paged = paged, page = page, if_match = if_match, declared = function() return core.declared end, audit = audit.read,
+  paged = paged, page = page, if_match = if_match, default_step = default_step, declared = function() return core.declared end, audit = audit.read,
   path = function(name) return base .. name end,
   control = control, stats = stats, upstreams = core.upstreams, pools = core.pools, decode = core.json.decode,
   compression = core.compression, cache = core.cache, task_stats = core.task_stats, machine = core.machine, limits = core.limits,

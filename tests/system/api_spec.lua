@@ -260,3 +260,18 @@ describe("the record of changes", function()
     end)
   end)
 end)
+
+describe("a time without a step", function()
+  it("is of a day at most, and refused where that is not enough", function()
+    with({}, function(served)
+      for _, path in ipairs { "trends", "dashboard/latency", "patterns" } do
+        local year = ask(served, "GET", path .. "?from=-70000000")
+        assert.same({ 200, 86400 }, { year.status, year.json.data.step_s }, path)
+        local long = ask(served, "GET", path .. "?from=-1000000000")
+        assert.same({ 400, "too_many_steps" }, { long.status, long.json.code }, path)
+        long = ask(served, "GET", path .. "?from=-7000000000&to=-6990000000&step=86400")
+        assert.same({ 400, "bad_range" }, { long.status, long.json.code }, path)
+      end
+    end)
+  end)
+end)

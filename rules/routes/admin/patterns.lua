@@ -43,7 +43,7 @@ app:get(admin.path "patterns", {
   if not from or not to or from >= to or from < 0 then
     return admin.problem(400, "bad_range", "from and to are unix seconds, or seconds before now as in from=-86400, the earlier first")
   end
-  local step = q.step and tonumber(q.step) or math.max(10, math.ceil((to - from) / STEPS))
+  local step = q.step and tonumber(q.step) or admin.default_step(to - from, STEPS, 10)
   if not step or step < 1 or step > 86400 or step ~= math.floor(step) then return admin.problem(400, "bad_step", "step is a whole number of seconds, 1 to 86400") end
   if (to - from) / step > STEPS_MOST then
     return admin.problem(400, "too_many_steps", ("that are more than %d steps: ask for a shorter time or a longer step"):format(STEPS_MOST))

@@ -8,7 +8,7 @@ local p = require "perilune"
 local ml = require "perilune.ml"
 local app = admin.app()
 
-local STEPS_MOST = 2000
+local STEPS_MOST, STEPS = 2000, 300
 local FORECAST_FROM = 30 -- steps of history
 local FORECAST_OF = 600  -- the newest are looked at
 local AHEAD_MOST = 60
@@ -59,11 +59,11 @@ app:get(admin.path "trends", {
   local now, query = os.time(), req.query
   local from, to = time(query.from, now - 900, now), time(query.to, now, now)
   local step = tonumber(query.step or 0)
-  if not from or not to or from >= to then
+  if not from or not to or from >= to or from < 0 then
     return admin.problem(400, "bad_range", "from and to are unix seconds, or seconds before now as in from=-3600, the earlier first")
   end
   if not step or step < 0 or step > 86400 or step ~= math.floor(step) then return admin.problem(400, "bad_step", "step is a whole number of seconds, 1 to 86400") end
-  if step == 0 then step = math.max(1, math.ceil((to - from) / 300)) end
+  if step == 0 then step = admin.default_step(to - from, STEPS) end
   if (to - from) / step > STEPS_MOST then
     return admin.problem(400, "too_many_steps", ("that are more than %d steps: ask for a shorter time or a longer step"):format(STEPS_MOST))
   end
