@@ -64,6 +64,26 @@ describe("the configuration over the API", function()
     end, 40000)
   end)
 
+  it("goes back to the file's value, and says so", function()
+    loop.run(function()
+      local served = start { config = "return { settings = { ['server.fields'] = 60 } }" }
+      assert.same({ 60, "file" }, { one(served, "server.fields").value, one(served, "server.fields").origin })
+      local function told(got) return { got.status, got.json.data.changes[1].from, got.json.data.changes[1].to } end
+      patch(served, { ["server.fields"] = 70 })
+      patch(served, { ["server.fields"] = 80 })
+      local none = { ["server.fields"] = json.null }
+      assert.same({ 200, 80, 60 }, told(patch(served, none, "?dry_run=true")))
+      assert.same({ 200, 80, 60 }, told(send(served, "POST", "config/reset?dry_run=true", {})))
+      assert.same({ 200, 80, 60 }, told(patch(served, none)))
+      assert.same({ 80, 60 }, { journal(served)[1].changes[1].from, journal(served)[1].changes[1].to })
+      assert.equal(60, one(served, "server.fields").value)
+      patch(served, { ["server.fields"] = 90 })
+      assert.same({ 200, 90, 60 }, told(send(served, "POST", "config/reset", { name = "server.fields" })))
+      assert.same({ 90, 60 }, { journal(served)[1].changes[1].from, journal(served)[1].changes[1].to })
+      served:stop()
+    end, 40000)
+  end)
+
   it("lets one of two who read the same be first", function()
     loop.run(function()
       local served = start()

@@ -63,6 +63,17 @@ local function wrong(info, value)
   if value < info.min or value > info.max then return ("'%s' is out of bounds: %s"):format(info.name, range) end
 end
 
+-- What each setting had when the API first set it: by the journal, for what is below the API's value is not asked for.
+local function beneath()
+  local values = {}
+  for _, entry in ipairs(history()) do
+    for _, one in ipairs(entry.changes or {}) do
+      if one.api_from == p.json.null then values[one.name] = one.from end
+    end
+  end
+  return values
+end
+
 local busy = false
 
 -- One change at a time, from looking whether what was read still stands to its end.
@@ -82,15 +93,19 @@ end
 local function change(values, reason, dry_run, more)
   local known, changes = settings(), p.json.array()
   local before = overlay.read().settings or {}
-  local order = {}
+  local order, own = {}, beneath()
   for name in pairs(values) do order[#order + 1] = name end
   table.sort(order)
   for _, name in ipairs(order) do
     local to = values[name]
     if before[name] == nil then before[name] = p.json.null end
     if to ~= before[name] then
-      changes[#changes + 1] = { name = name, from = known[name].value, to = to == p.json.null and known[name].default or to,
-        api_from = before[name], api_to = to, needs_restart = not known[name].live or nil }
+      local info, will_be = known[name], to
+      if to == p.json.null then
+        will_be = own[name]
+        if info.origin ~= "api" then will_be = stable(info) elseif will_be == nil then will_be = info.default end
+      end
+      changes[#changes + 1] = { name = name, from = stable(info), to = will_be, api_from = before[name], api_to = to, needs_restart = not info.live or nil }
     end
   end
   local entry = { changes = changes, reason = reason, dry_run = dry_run or nil }
@@ -114,7 +129,10 @@ local function change(values, reason, dry_run, more)
     return admin.problem(refusal and 422 or 503, refusal and "refused" or "not_kept", refused, nil, { problems = refusal and refusal.problems })
   end
   local now = settings()
-  for _, one in ipairs(changes) do one.value, one.origin = now[one.name].value, now[one.name].origin end
+  for _, one in ipairs(changes) do
+    one.value, one.origin = now[one.name].value, now[one.name].origin
+    if one.api_to == p.json.null and not one.needs_restart then one.to = stable(now[one.name]) end -- the file may have changed since
+  end
   return answer(entry)
 end
 
