@@ -448,6 +448,18 @@ describe("alerts", function()
       local refused = send("POST", "alerts/test", body)
       assert.same(want, { refused.status, refused.json.code }, refused.body)
     end
+    for from, want in pairs { [-1e9] = 200, [5] = 200, [-1e10] = 400 } do -- what is before all history is left out
+      local long = send("POST", "alerts/test", { from = from })
+      assert.equal(want, long.status, long.body)
+      if want == 200 then assert.is_true(long.json.data.from > os.date("!%Y-%m-%dT%H:%M:%SZ", os.time() - 90000), long.json.data.from) end
+    end
+    local once = 'return { policies = { { name = "X", on = "route", value = function() while true do end end, above = 1, severity = "warning" } } }'
+    for _, text in ipairs { "while true do end", once } do
+      local endless = send("POST", "alerts/test", { text = text })
+      assert.same({ 422, "bad_policy" }, { endless.status, endless.json.code }, endless.body)
+      assert.matches("script.cpu_ms", endless.json.detail, 1, true)
+    end
+    assert.equal(200, send("POST", "alerts/test", {}).status)
     assert.equal(400, served:admin_get("~/alerts?state=on").status)
     assert.equal(400, served:admin_get("~/alerts?limit=0").status)
     local listed = get "alerts?limit=1"

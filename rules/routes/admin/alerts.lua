@@ -22,6 +22,9 @@ local app = admin.app()
 local LIMIT, LIMIT_MOST = 500, 5000
 local TTL_MOST, SILENCES_MOST, STEPS, STEPS_MOST, TEXT_MOST = 366 * 86400, 1000, 720, 20000, 256 * 1024
 
+local START_S = 10 -- how long a test waits for those before it
+local INTERRUPTED = "its run was interrupted: it used more CPU time (script.cpu_ms) or memory (script.memory_bytes) than a script may"
+
 local desk = desks.open()
 desks.set(desk)
 
@@ -245,35 +248,30 @@ local function chosen(asked)
   return out
 end
 
+-- When the history begins, s: an hour ago where it is shorter.
+local function oldest(now)
+  local days = admin.watch.series(nil, 0, now * 1000, 86400).at_ms
+  return math.min(now - 3600, days[1] and math.floor(days[1] / 1000) or now)
+end
+
 -- From when to when, in which steps; or nil and the answer.
 local function span_of(asked)
   local now = math.floor(desks.now())
   local from, to = asked.from or -3600, asked.to or 0
   from, to = from <= 0 and now + from or from, to <= 0 and now + to or to
+  if from >= 0 and from < to then from = math.min(math.max(from, oldest(now)), math.max(from, to - 1)) end -- before that there is nothing
   if not (from >= 0 and from < to and to <= now + 86400) then
     return nil, { admin.problem(400, "bad_range", "from and to are unix seconds, or seconds before now as in from=-3600, the earlier first") }
   end
-  local step = asked.step or math.max(desk.settings.window_s, math.ceil((to - from) / STEPS))
+  local step = asked.step or admin.default_step(to - from, STEPS, desk.settings.window_s)
   if (to - from) / step > STEPS_MOST then
     return nil, { admin.problem(400, "too_many_steps", ("that are more than %d steps: ask for a shorter time or a longer step"):format(STEPS_MOST)) }
   end
-  return { from = from, to = to, step = math.min(86400, step) }
+  return { from = from, to = to, step = step }
 end
 
-app:post(admin.path "alerts/test", {
-  summary = "How often policies would have fired, by the history",
-  body = {
-    policy = { type = "string", hint = "the name of a policy" }, text = { type = "string", hint = "the text of a file like those of rules/alerts/" },
-    name = { type = "string", pattern = "^[%w%._%-/]+$", hint = "what that file is called, for messages" },
-    from = { type = "number", hint = "unix seconds, or seconds before now, as -3600" }, to = { type = "number", hint = "unix seconds, or seconds before now" },
-    step = { type = "integer", min = 1, max = 86400, hint = "a whole number of seconds, 1 to 86400" },
-  },
-  body_optional = true,
-  answers = { [200] = { from = "time|null", to = "time|null", step_s = "integer", fired = "integer", flaps = "integer", text = "string", policies = { "PolicyTest" } } },
-  errors = { [400] = "bad_range too_many_steps", [404] = "unknown_policy", [422] = "invalid_fields bad_policy" },
-}, function(req)
-  local asked = req.input
-  book()
+-- What a test answers.
+local function test(asked)
   local list, wrong = chosen(asked)
   if not list then return unpack(wrong) end
   local span, bad = span_of(asked)
@@ -287,6 +285,58 @@ app:post(admin.path "alerts/test", {
   end
   return admin.envelope { from = time(span.from), to = time(span.to), step_s = span.step, fired = total.fired, flaps = total.flaps, text = replay.words(total),
     policies = results }
+end
+
+-- What a file's text does is done in a run of its own, for one that is interrupted takes all of its run with it.
+local waiting = {}
+local working
+
+app:every(0.1, "tests alert policies", function()
+  if working then working.interrupted, working = true, nil end -- the run before this one has not come to its end
+  while waiting[1] do
+    working = table.remove(waiting, 1)
+    working.began = true
+    working.results = { pcall(working.fn) }
+    working = nil
+  end
+end)
+
+-- fn(), where it may be interrupted: its results as pcall has them; or false and why.
+local function apart(fn)
+  local job, until_s = { fn = fn }, p.now() + START_S
+  waiting[#waiting + 1] = job
+  while not job.results and not job.interrupted do
+    p.sleep(0.01)
+    if not job.began and p.now() > until_s then
+      for i, one in ipairs(waiting) do
+        if one == job then table.remove(waiting, i) end
+      end
+      return nil
+    end
+  end
+  if job.interrupted then return false, INTERRUPTED end
+  return unpack(job.results, 1, 4)
+end
+
+app:post(admin.path "alerts/test", {
+  summary = "How often policies would have fired, by the history",
+  body = {
+    policy = { type = "string", hint = "the name of a policy" }, text = { type = "string", hint = "the text of a file like those of rules/alerts/" },
+    name = { type = "string", pattern = "^[%w%._%-/]+$", hint = "what that file is called, for messages" },
+    from = { type = "number", hint = "unix seconds, or seconds before now, as -3600" }, to = { type = "number", hint = "unix seconds, or seconds before now" },
+    step = { type = "integer", min = 1, max = 86400, hint = "a whole number of seconds, 1 to 86400" },
+  },
+  body_optional = true,
+  answers = { [200] = { from = "time|null", to = "time|null", step_s = "integer", fired = "integer", flaps = "integer", text = "string", policies = { "PolicyTest" } } },
+  errors = { [400] = "bad_range too_many_steps", [404] = "unknown_policy", [422] = "invalid_fields bad_policy", [503] = "not_tested" },
+}, function(req)
+  local asked = req.input
+  book()
+  local done, first, second, third = apart(function() return test(asked) end)
+  if done == nil then return admin.problem(503, "not_tested", "others are tested; ask again", { ["Retry-After"] = "5" }) end
+  if not done and first == INTERRUPTED then return admin.problem(422, "bad_policy", first) end
+  if not done then error(first, 0) end
+  return first, second, third
 end)
 
 return app
