@@ -41,6 +41,8 @@ static int refuse(lua_State *L, const char *what, const char *word)
     return 3;
 }
 
+/* resize(name, min or nil, max or nil): true; or nil, why, and the field that is wrong or "unknown_pool". A min that
+ * was not asked for goes down with max. */
 static int lua_resize(lua_State *L)
 {
     const char *name = luaL_checkstring(L, 1);
@@ -52,9 +54,11 @@ static int lua_resize(lua_State *L)
         double max = luaL_optnumber(L, 3, pool_stable_max(p));
         double min = luaL_optnumber(L, 2, pool_stable_min(p) < max ? pool_stable_min(p) : max);
         if (!(max >= info->min && max <= info->max && max == (uint32_t)max))
-            return refuse(L, "max is a whole number from 1 to 10000", "bad_max");
-        if (!(min >= 0 && min <= max && min == (uint32_t)min))
-            return refuse(L, "min is a whole number from 0 to max", "bad_min");
+            return refuse(L, "'max_size' is a whole number from 1 to 10000", "max_size");
+        if (!(min >= 0 && min <= info->max && min == (uint32_t)min))
+            return refuse(L, "'min_size' is a whole number from 0 to 10000", "min_size");
+        if (min > max)
+            return refuse(L, lua_pushfstring(L, "'min_size' is above 'max_size', which is %d", (int)max), "min_size");
         pool_set_bounds(p, (uint32_t)min, (uint32_t)max);
         lua_pushboolean(L, 1);
         return 1;

@@ -64,6 +64,11 @@ describe("a pool made over the API", function()
     assert.same({ 201, "redis", 3, "up" }, { made.status, made.json.data.pool_type, made.json.data.max, made.json.data.health })
     assert.equal("true", run(served, [[local r = require("perilune.redis")("sessions") r:set("a", 1) return r:get("a") == "1"]]))
     assert.equal(409, ask(served, "POST", nil, { pool_id = "sessions", pool_type = "database" }).status)
+    for _, asked in ipairs { { min_size = 50 }, { min_size = 6, max_size = 5 } } do
+      local refused = ask(served, "PATCH", "new_db_pool", asked)
+      assert.same({ 422, "invalid_fields", "/min_size" }, { refused.status, refused.json.code, pointers(refused)[1] })
+      assert.matches("'min_size' is above 'max_size', which is " .. (asked.max_size or 15), refused.json.detail, 1, true)
+    end
     assert.equal(200, ask(served, "PATCH", "new_db_pool", { max_size = 4, min_size = 1 }).status)
     assert.equal(200, ask(served, "PATCH", "main", { max_size = 7 }).status)
     local opened = ask(served, "GET", "new_db_pool").json.data.opened
@@ -153,6 +158,11 @@ describe("a pool made over the API", function()
     assert.matches("did you mean 'min_size'", r.json.errors[1].detail)
     assert.same({ "/pool_id", "/pool_type" }, pointers(ask(served, "POST", nil, {})))
     assert.same({ "/min_size" }, pointers(ask(served, "POST", nil, { pool_id = "a", pool_type = "database", max_size = 2, min_size = 3 })))
+    for kind, most in pairs { database = 20, redis = 20 } do -- what is not named is as the settings say
+      r = ask(served, "POST", nil, { pool_id = "a", pool_type = kind, min_size = 50 })
+      assert.same({ 422, "invalid_fields", ("'min_size' is above 'max_size', which is %d"):format(most) }, { r.status, r.json.code, r.json.detail })
+      assert.same({ "/min_size" }, pointers(r))
+    end
     for dsn, word in pairs { ["postgresql://x/y?service=z"] = "service", ["host=a replication=true"] = "replication" } do
       r = ask(served, "POST", nil, { pool_id = "a", pool_type = "database", dsn = dsn })
       assert.equal(422, r.status)

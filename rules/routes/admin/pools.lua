@@ -1,7 +1,8 @@
 -- GET    resources/pools      : every pool of connections, all workers together
 -- POST   resources/pools      : {"pool_id": "reports", "pool_type": "database", "max_size": 15} makes one; it survives restarts
 -- GET    resources/pools/:id  : one of them
--- PATCH  resources/pools/:id  : {"max_size": 15, "idle_timeout_ms": 60000} takes effect at once, and is kept; connections stay
+-- PATCH  resources/pools/:id  : {"max_size": 15, "idle_timeout_ms": 60000} takes effect at once, and is kept; connections stay.
+--                               A min_size that is not named goes down with max_size
 -- DELETE resources/pools/:id  : ends one that the API made: at once with ?force=true, else when its connections have done
 -- GET    resources/pools/:id/statements : what its statements cost, the most expensive first
 --
@@ -54,6 +55,10 @@ local function find(id)
   end
 end
 
+local function wrong(field, detail)
+  return admin.problem(422, "invalid_fields", detail, nil, { errors = p.json.array { { pointer = "/" .. field, detail = detail } } })
+end
+
 local function missing()
   return admin.problem(404, "unknown_pool", "there is no pool of this id; see GET resources/pools")
 end
@@ -90,10 +95,8 @@ app:post(admin.path "resources/pools", {
   errors = { [409] = "pool_exists", [422] = "invalid_fields pool_refused", [503] = "not_kept not_open" },
 }, function(req)
   local asked = req.input
-  if asked.min_size and asked.max_size and asked.min_size > asked.max_size then
-    return admin.problem(422, "invalid_fields", "'min_size' is above 'max_size'", nil,
-      { errors = p.json.array { { pointer = "/min_size", detail = "'min_size' is above 'max_size'" } } })
-  end
+  local max = asked.max_size or admin.setting(asked.pool_type == "redis" and "pool.redis.max" or "pool.db.max")
+  if (asked.min_size or 0) > max then return wrong("min_size", ("'min_size' is above 'max_size', which is %d"):format(max)) end
   local id = asked.pool_id
   if find(id) or kept(id, overlay.read()) then
     return admin.problem(409, "pool_exists", "there is a pool of this id already; PATCH changes it")
@@ -172,7 +175,10 @@ app:patch(admin.path "resources/pools/:id", {
   if not pool then return missing() end
   local asked = req.input
   local done, what, word = pools.resize(id, asked.min_size, asked.max_size)
-  if not done then return admin.problem(word == "unknown_pool" and 404 or 422, word, what) end
+  if not done then
+    if word == "unknown_pool" then return missing() end
+    return wrong(word, what)
+  end
   local now = find(id)
   if not now or not next(asked) then return admin.envelope(now or pool) end
   local record, why = overlay.change(function(values)
