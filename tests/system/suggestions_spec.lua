@@ -69,6 +69,18 @@ describe("the rules of suggestions", function()
       return false
     end
 
+    it("are asked for by what there is", function()
+      loop.run(function()
+        for _, query in ipairs { "state=OPENN", "priority=bogus", "class=bogus", "state=" } do
+          local refused = served:admin_get("~/suggestions?" .. query)
+          assert.same({ 400, "bad_" .. query:match "^%w+" }, { refused.status, refused.json.code })
+        end
+        for _, query in ipairs { "state=open", "state=all", "state=SUCCEEDED", "priority=P1", "class=database" } do
+          assert.equal(200, served:admin_get("~/suggestions?" .. query).status, query)
+        end
+      end, 30000)
+    end)
+
     it("are live when they are dropped in, refused when they are wrong, and quarantined when they raise", function()
       loop.run(function()
         served:write_rule("suggestions/probe.lua", PROBE:format("probe", "return true", ""))
@@ -111,5 +123,19 @@ describe("the rules of suggestions", function()
         assert.is_true(seen.look_ms < 50, tostring(seen.look_ms))
       end, 90000)
     end)
+  end)
+
+  it("are not said to be all there is while it is learnt what is usual", function()
+    loop.run(function()
+      local one = engine.start { args = { "--set", "analysis.window=10", "--set", "analysis.min_samples=10" },
+        rules = { ["routes/app.lua"] = "local app = require('perilune').app()\napp:get('/', function() return 'ok' end)\nreturn app\n" } }
+      local function learning() return one:admin_get("~/issues").json.data.learning end
+      loop.wait_until(function() return learning().ready >= 1 end, 40000, "the host is known")
+      one:get "/"
+      loop.wait_until(function() return learning().things >= 2 end, 10000, "a route is seen")
+      local answer = one:admin_get("~/suggestions").json.data.answer
+      assert.same({ false, "NOT_ENOUGH_DATA" }, { learning().done, answer })
+      one:stop()
+    end, 60000)
   end)
 end)

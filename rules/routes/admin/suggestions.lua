@@ -86,9 +86,9 @@ end
 
 -- NOT_ENOUGH_DATA and OPTIMIZED are answers, too.
 local function verdict(list)
-  local kept = admin.keep.get "analyzer"
-  local learning = #admin.watch.things() < 2 or not kept
-  for _, thing in ipairs(admin.watch.things()) do learning = learning or (thing.kind == "host" and not thing.knows) end
+  local things = admin.watch.things()
+  local learning = #things < 2 or not admin.keep.get "analyzer"
+  for _, thing in ipairs(things) do learning = learning or not thing.knows end -- as GET issues has it
   for _, sug in ipairs(list) do
     if sug.state ~= "SNOOZED" then return "SUGGESTIONS" end
   end
@@ -101,6 +101,11 @@ local orders = {
   newest = function(a, b) return a.raised_ms > b.raised_ms or (a.raised_ms == b.raised_ms and a.id > b.id) end,
 }
 
+local STATES = { "open", "all", "OPEN", "BLOCKED", "SNOOZED", "QUEUED", "RUNNING", "ACKNOWLEDGED", "SUCCEEDED", "FAILED", "DONE", "DISMISSED", "EXPIRED", "SUPERSEDED" }
+local PRIORITIES = { "P1", "P2", "P3", "P4" }
+
+local function one_of(values) return { type = "string", values = values, hint = "one of " .. table.concat(values, ", ") } end
+
 local function touches(sug, route)
   for _, name in ipairs(sug.routes or {}) do
     if name == route or name:match "^%S+ (.*)$" == route then return true end
@@ -110,12 +115,11 @@ end
 
 app:get(admin.path "suggestions", {
   summary = "What to change, what that would gain, and what became of it",
-  query = admin.paged({ state = { type = "string", most = 100, hint = "'open', 'all' or a state as suggestions have it" }, class = { type = "string", most = 100, hint = "a class of suggestions" },
-    priority = { type = "string", most = 100, hint = "a priority as suggestions have it" }, route = { type = "string", hint = "a route as GET signals names it" },
+  query = admin.paged({ state = one_of(STATES), class = one_of(rules.classes), priority = one_of(PRIORITIES), route = { type = "string", hint = "a route as GET signals names it" },
     order = { type = "string", values = { "rank", "roi", "newest" }, hint = "rank, roi or newest" } }, LIMIT, LIMIT_MOST),
   answers = { [200] = { answer = "=SUGGESTIONS|NOT_ENOUGH_DATA|OPTIMIZED", suggestions = { "Suggestion" }, total = "integer", next_cursor = "string|null", frozen = "object|null",
     quarantined = "object|null" } },
-  errors = { [400] = "bad_limit bad_cursor bad_order" },
+  errors = { [400] = "bad_limit bad_cursor bad_order bad_state bad_class bad_priority" },
 }, function(req)
   local q, open, all = req.asked, t.book:ranked(), {}
   for _, sug in ipairs(open) do all[#all + 1] = sug end
