@@ -81,6 +81,24 @@ describe("the rules of suggestions", function()
       end, 30000)
     end)
 
+    it("are not needed for a trial, which is refused with each name that is wrong, and its bounds", function()
+      loop.run(function()
+        local function refused(changes)
+          local got = served:admin_request { method = "POST", path = "/api/v1/performance-optimization/trials", json = { changes = changes } }
+          assert.same({ 422, "invalid_fields" }, { got.status, got.json.code }, got.body)
+          local list = {}
+          for i, one in ipairs(got.json.errors) do list[i] = one.pointer .. ": " .. one.detail end
+          return list
+        end
+        assert.same({ "/changes/compression.level: 'compression.level' is a whole number from 0 to 12" }, refused { ["compression.level"] = 50 })
+        assert.same({ "/changes/compression.levle: 'compression.levle' is no setting that can be on trial, did you mean 'compression.level'?",
+          "/changes/server.fields: 'server.fields' is no setting that can be on trial" }, refused { ["compression.levle"] = 5, ["server.fields"] = 50 })
+        assert.same({ "/changes/compression.level: 'compression.level' is a whole number from 0 to 12" }, refused { ["compression.level"] = 5.5 })
+        assert.same({ "/changes/compression.level: 'compression.level' is a whole number from 0 to 12" }, refused { ["compression.level"] = true })
+        assert.same({ "/changes: 'changes' names at least one setting" }, refused(setmetatable({}, { __jsontype = "object" })))
+      end, 30000)
+    end)
+
     it("are live when they are dropped in, refused when they are wrong, and quarantined when they raise", function()
       loop.run(function()
         served:write_rule("suggestions/probe.lua", PROBE:format("probe", "return true", ""))

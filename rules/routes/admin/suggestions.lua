@@ -385,6 +385,31 @@ app:get(admin.path "trials/:id", {
   return answer(200, show_trial(one))
 end)
 
+-- What can be on trial: settings of a group, and the bounds of pools.
+local function names_for_trial()
+  local names = {}
+  for _, one in ipairs(admin.stats.settings()) do
+    if one.group then names[#names + 1] = one.name end
+  end
+  for _, pool in ipairs(admin.pools.list()) do
+    names[#names + 1], names[#names + 2] = ("pool.%s.max"):format(pool.id), ("pool.%s.min"):format(pool.id)
+  end
+  return names
+end
+
+-- Why a trial cannot set this, or nil. `now` is what t.env.read() gave.
+local function not_for_trial(name, now, to)
+  if not now or not now.group then
+    local near = not now and admin.nearest(name, names_for_trial())
+    return ("'%s' is no setting that can be on trial%s"):format(name, near and (", did you mean '%s'?"):format(near) or "")
+  end
+  if type(now.stable) == "boolean" then return type(to) ~= "boolean" and ("'%s' is true or false"):format(name) or nil end
+  local whole = now.type == "integer"
+  if type(to) ~= "number" or not (to >= now.min and to <= now.max) or whole and to ~= math.floor(to) then
+    return ("'%s' is %s from %s to %s"):format(name, whole and "a whole number" or "a number", now.min, now.max)
+  end
+end
+
 app:post(admin.path "trials", {
   summary = "Begins a trial without a suggestion",
   body = {
@@ -398,17 +423,21 @@ app:post(admin.path "trials", {
   errors = { [404] = "unknown_route", [409] = "cannot_begin", [422] = "invalid_fields" },
 }, function(req)
   local asked = req.input
-  local list, group, settle = {}, nil, 1
-  for name, to in pairs(asked.changes) do
-    local now = t.env.read(name)
-    if not now or not now.group then return admin.problem(422, "invalid_fields", ("'%s' is no setting that can be on trial"):format(tostring(name))) end
-    if type(to) ~= type(now.stable) or type(to) == "number" and (to < now.min or to > now.max) then
-      return admin.problem(422, "invalid_fields", ("'%s' is out of bounds"):format(name))
+  local list, group, settle, errors, names = {}, nil, 1, p.json.array(), {}
+  for name in pairs(asked.changes) do names[#names + 1] = tostring(name) end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    local to, now = asked.changes[name], t.env.read(name)
+    local wrong = not_for_trial(name, now, to)
+    if wrong then
+      errors[#errors + 1] = { pointer = "/changes/" .. name:gsub("~", "~0"):gsub("/", "~1"), detail = wrong }
+    else
+      list[#list + 1] = { name = name, from = now.stable, to = to }
+      group, settle = now.group, math.max(settle, now.settle_s)
     end
-    list[#list + 1] = { name = name, from = now.stable, to = to }
-    group, settle = now.group, math.max(settle, now.settle_s)
   end
-  if #list == 0 then return admin.problem(422, "invalid_fields", "'changes' names at least one setting") end
+  if #names == 0 then errors[1] = { pointer = "/changes", detail = "'changes' names at least one setting" } end
+  if #errors > 0 then return admin.problem(422, "invalid_fields", errors[1].detail, nil, { errors = errors }) end
   local spec = { changes = list, group = group, settle_s = settle, metric = asked.metric or "mean_ms", direction = asked.direction, by = "operator",
     title = asked.reason, reason = asked.reason, seed = math.random(2 ^ 31), pairs = admin.setting "trials.pairs" }
   if asked.route then
