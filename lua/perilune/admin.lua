@@ -81,7 +81,7 @@ local function who(req)
   if actor then return actor, role end
   note_stranger(req, given)
   if given then slow_down() end
-  return nil, { problem(401, "unauthorized", "a bearer token is needed", { ["WWW-Authenticate"] = "Bearer" }) }
+  return nil, { problem(401, "unauthorized", given and "the bearer token is not one that this engine knows" or "a bearer token is needed", { ["WWW-Authenticate"] = "Bearer" }) }
 end
 
 local function judge_role(role, needed)

@@ -172,6 +172,8 @@ describe("tokens", function()
       local read, operate, root = "a-token-to-read-with", "a-token-to-operate", "a-token-for-all-of-it"
       assert.equal(401, by(nil, "GET", "stats").status)
       assert.equal(401, by("wrong", "GET", "stats").status)
+      assert.equal("a bearer token is needed", by(nil, "GET", "stats").json.detail)
+      assert.equal("the bearer token is not one that this engine knows", by("wrong", "GET", "stats").json.detail)
       assert.equal("Bearer", by(nil, "GET", "stats").headers["www-authenticate"])
       for _, token in ipairs { read, operate, root, "the-next-token-for-all" } do assert.equal(200, by(token, "GET", "stats").status, token) end
       local change = { settings = { ["server.fields"] = 50 } }
