@@ -116,6 +116,10 @@ local function judge(req, declared, mutates)
     if not asked then return judged(status, code, detail, errors) end
     req.asked = asked
   end
+  local coding = mutates and req.headers["content-encoding"]
+  if coding and coding:lower() ~= "identity" then
+    return { problem(415, "wrong_encoding", "bodies of this API are not compressed: send them without Content-Encoding", { ["Accept-Encoding"] = "identity" }) }
+  end
   local content_type = req.headers["content-type"] or req.body and req.body ~= "" and "none is named" or nil
   if mutates and content_type and not content_type:lower():find "^application/json%s*$" and not content_type:lower():find "^application/json%s*;" then
     return judged(415, "wrong_type", "bodies of this API are application/json: send Content-Type: application/json")

@@ -277,3 +277,15 @@ describe("a time without a step", function()
     end)
   end)
 end)
+
+describe("a body", function()
+  it("is refused where it says that it is compressed", function()
+    with({}, function(served)
+      local function change(coding) return ask(served, "PATCH", "config", { json = { settings = { ["server.fields"] = 50 } }, headers = { ["Content-Encoding"] = coding } }) end
+      local got = change "gzip"
+      assert.same({ 415, "wrong_encoding", "identity" }, { got.status, got.json.code, got.headers["accept-encoding"] })
+      assert.equal("default", ask(served, "GET", "config/server.fields").json.data.origin)
+      assert.equal(200, change("identity").status)
+    end)
+  end)
+end)
