@@ -289,3 +289,16 @@ describe("a body", function()
     end)
   end)
 end)
+
+describe("the path of a benchmark", function()
+  it("has no broken escape", function()
+    with({}, function(served)
+      for _, path in ipairs { "/%zz", "/a%2", "/%", "/x?y=%g0" } do
+        local got = ask(served, "POST", "benchmark", { json = { endpoint = path, iterations = 1, concurrent_requests = 1 } })
+        assert.same({ 422, "invalid_fields" }, { got.status, got.json.code }, path)
+        assert.equal("/endpoint", got.json.errors[1].pointer)
+      end
+      assert.equal(202, ask(served, "POST", "benchmark", { json = { endpoint = "/%2F?x=%20", iterations = 1, concurrent_requests = 1 } }).status)
+    end)
+  end)
+end)
