@@ -319,6 +319,11 @@ describe("the dashboard", function()
       page:wait [[/compression\.level/.test(document.querySelector("#settings .list").textContent)]]
       page:eval [[document.querySelector('#settings button[aria-label^="Undo change"]').click()]]
       loop.wait_until(function() return served:admin_get "~/config/compression.level".json.data.value ~= 4 end, 10000, "the value of before")
+      -- two changes made two generations, of which one is in force
+      local active = served:admin_get("~/generations").json.data.active
+      page:wait(([[document.querySelector("#generations h4")?.textContent.startsWith("Generation %d active")]]):format(active), "the newest generation")
+      assert.is_true(page:eval [[document.querySelectorAll("#generations article").length]] >= 2)
+      assert.equal(1, page:eval [[[...document.querySelectorAll("#generations .badge")].filter((b) => b.textContent === "active").length]])
       quiet()
     end, 60000)
   end)

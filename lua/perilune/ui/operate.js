@@ -86,12 +86,14 @@ export class Generations {
   set(g) {
     say(this.note, `generation ${g.active} in force in ${g.workers.current} of ${g.workers.total} workers`);
     const restorable = g.restorable.filter((n) => n !== g.active);
-    keyed(this.list, g.history.map((r) => ({ ...r, restorable: restorable.includes(r.generation) && r.result !== "refused" })), (r) => `${r.at_unix_ms} ${r.generation} ${r.result}`, (r) => this.card(r),
+    const now = g.history.find((r) => r.generation === g.active && r.result !== "refused"); // the newest that brought it in force
+    keyed(this.list, g.history.map((r) => ({ ...r, now: r === now, restorable: restorable.includes(r.generation) && r.result !== "refused" })), (r) => `${r.at_unix_ms} ${r.generation} ${r.result}`, (r) => this.card(r),
       "The scripts are those of the start: nothing was reloaded yet.");
   }
 
   card(r) {
-    return h("article", { class: "card slim" }, h("h4", {}, r.result === "refused" ? "Refused" : `Generation ${r.generation}`, " ", badge(words(r.result), RESULTS[r.result]), " ", h("span", { class: "muted" }, `${clock(r.at)}, ${r.cause}`)),
+    const badges = [r.now && badge("active", "green"), r.result !== "active" && badge(words(r.result), RESULTS[r.result])];
+    return h("article", { class: "card slim" }, h("h4", {}, r.result === "refused" ? "Refused" : `Generation ${r.generation}`, " ", badges, " ", h("span", { class: "muted" }, `${clock(r.at)}, ${r.cause}`)),
       r.problems.length > 0 && h("ul", { class: "problems" }, r.problems.map((p) => h("li", {}, h("code", {}, p.line ? `${p.file}:${p.line}` : p.file), " ", p.message))),
       r.restorable && h("div", { class: "actions" }, h("button", { type: "button", data: { focus: "restore" }, onclick: () => this.restore(r.generation) }, `Restore generation ${r.generation}`)));
   }
