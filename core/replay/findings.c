@@ -128,35 +128,52 @@ struct signal {
     double least; /* below that nobody acts */
 };
 
-/* The mean of few requests says less; beyond the usual number it is the service that varies, not the requests. */
-static void limit_weights(struct step_unit *units, size_t n, double *scratch)
+static uint64_t weight_of(const struct bucket *b, const struct signal *g)
 {
-    for (size_t i = 0; i < n; i++)
-        scratch[i] = units[i].weight;
+    return g->share ? b->requests : b->timed;
+}
+
+/* The least that a unit should count. The log of a mean of few requests lies lower and wider than that of many: units of
+ * the usual number keep a quiet night from looking like a fast one. A share needs none, its cost knows the counts. */
+static uint64_t enough(const struct timeline *s, const struct signal *g, double *scratch)
+{
+    size_t n = 0;
+    for (size_t i = 0; !g->share && i < s->used; i++)
+        if (weight_of(&s->buckets[i], g))
+            scratch[n++] = (double)weight_of(&s->buckets[i], g);
+    if (!n)
+        return 1;
     qsort(scratch, n, sizeof *scratch, ascending);
-    for (size_t i = 0; i < n; i++)
-        units[i].weight = fmin(units[i].weight, scratch[n / 2]);
+    return (uint64_t)scratch[n / 2];
+}
+
+static size_t make_units(const struct timeline *s, const struct signal *g, uint64_t least, struct step_unit *units, size_t *index)
+{
+    struct bucket sum = {0};
+    size_t n = 0;
+    for (size_t i = 0; i < s->used; i++) {
+        if (!weight_of(&s->buckets[i], g))
+            continue;
+        if (!weight_of(&sum, g))
+            index[n] = i;
+        bucket_join(&sum, &s->buckets[i]);
+        if (weight_of(&sum, g) < least)
+            continue;
+        units[n++] = (struct step_unit){g->share ? (double)sum.requests : 1, g->of(&sum)};
+        sum = (struct bucket){0};
+    }
+    return n;
 }
 
 static int find_changes(struct findings *f, const struct timeline *s, const struct signal *g, double *scratch)
 {
     struct step found[CHANGES_MOST];
-    size_t n = 0, count = 0;
+    size_t count = 0;
     struct step_unit *units = calloc(s->used, sizeof *units);
     size_t *index = calloc(s->used, sizeof *index);
     int code = units && index ? 0 : ERR_NOMEM;
-    for (size_t i = 0; !code && i < s->used; i++) {
-        const struct bucket *b = &s->buckets[i];
-        uint64_t weight = g->share ? b->requests : b->timed;
-        if (!weight)
-            continue;
-        units[n] = (struct step_unit){(double)weight, g->of(b)};
-        index[n++] = i;
-    }
-    if (!code && n && !g->share)
-        limit_weights(units, n, scratch);
     if (!code)
-        code = steps_find(units, n, g->share, g->least, found, CHANGES_MOST, &count);
+        code = steps_find(units, make_units(s, g, enough(s, g, scratch), units, index), g->share, g->least, found, CHANGES_MOST, &count);
     for (size_t i = 0; i < count; i++) {
         double before = found[i].before, after = found[i].after;
         f->changes[f->change_count++] = (struct change){

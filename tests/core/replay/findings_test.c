@@ -21,6 +21,7 @@ static double uniform(void)
 struct load {
     double share, later; /* of 5xx; the latter from the middle on */
     double (*seconds)(int second);
+    bool quiet; /* a tenth of the requests until the middle */
 };
 
 static unsigned changes_of(const struct load *load, uint64_t from_seed, struct findings *out)
@@ -30,7 +31,7 @@ static unsigned changes_of(const struct load *load, uint64_t from_seed, struct f
     assert_non_null(t);
     seed = from_seed * 7919;
     for (int second = 0; second < SECONDS; second++)
-        for (int i = 0; i < PER_SECOND; i++) {
+        for (int i = 0; i < (load->quiet && second < SECONDS / 2 ? 1 : PER_SECOND); i++) {
             bool error = uniform() < (second < SECONDS / 2 ? load->share : load->later);
             timeline_add(t, BEGIN + second, error, load->seconds ? load->seconds(second) : -1);
         }
@@ -45,14 +46,14 @@ static void invents_no_change_of_a_steady_share(void **state)
     struct findings f;
     for (uint64_t i = 1; i <= 6; i++)
         for (size_t k = 0; k < sizeof shares / sizeof *shares; k++)
-            assert_int_equal(changes_of(&(struct load){shares[k], shares[k], NULL}, i, &f), 0);
+            assert_int_equal(changes_of(&(struct load){shares[k], shares[k], NULL, false}, i, &f), 0);
 }
 
 static void finds_the_one_step_of_a_share(void **state)
 {
     struct findings f;
     for (uint64_t i = 1; i <= 6; i++) {
-        assert_int_equal(changes_of(&(struct load){.02, .12, NULL}, i, &f), 1);
+        assert_int_equal(changes_of(&(struct load){.02, .12, NULL, false}, i, &f), 1);
         assert_true(llabs(f.changes[0].at_s - (BEGIN + SECONDS / 2)) <= 15);
         assert_true(fabs(f.changes[0].before - 2) < .5 && fabs(f.changes[0].after - 12) < 1);
     }
@@ -63,6 +64,12 @@ static double two_speeds(int second)
 {
     (void)second;
     return uniform() < .02 ? .9 : .03;
+}
+
+static double long_tail(int second)
+{
+    (void)second;
+    return .05 * exp(1.2 * sqrt(-2 * log(1 - uniform())) * cos(6.283185307 * uniform()));
 }
 
 static double whole_ms(int second)
@@ -80,8 +87,9 @@ static void invents_no_change_of_a_steady_latency(void **state)
 {
     struct findings f;
     for (uint64_t i = 1; i <= 6; i++) {
-        assert_int_equal(changes_of(&(struct load){0, 0, two_speeds}, i, &f), 0);
-        assert_int_equal(changes_of(&(struct load){0, 0, whole_ms}, i, &f), 0);
+        assert_int_equal(changes_of(&(struct load){0, 0, two_speeds, false}, i, &f), 0);
+        assert_int_equal(changes_of(&(struct load){0, 0, whole_ms, false}, i, &f), 0);
+        assert_int_equal(changes_of(&(struct load){0, 0, long_tail, true}, i, &f), 0);
     }
 }
 
@@ -89,7 +97,7 @@ static void finds_the_one_step_of_a_latency(void **state)
 {
     struct findings f;
     for (uint64_t i = 1; i <= 6; i++) {
-        assert_int_equal(changes_of(&(struct load){0, 0, twice_as_slow}, i, &f), 1);
+        assert_int_equal(changes_of(&(struct load){0, 0, twice_as_slow, false}, i, &f), 1);
         assert_true(llabs(f.changes[0].at_s - (BEGIN + SECONDS / 2)) <= 15);
     }
 }
