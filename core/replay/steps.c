@@ -126,7 +126,7 @@ static void keep(struct step *out, size_t most, size_t *count, struct step one)
 int steps_find(const struct step_unit *units, size_t n, bool shares, double least, struct step *out, size_t most, size_t *count)
 {
     *count = 0;
-    if (n < 2 * SEGMENT || !most)
+    if (n / 2 < SEGMENT || !most)
         return 0;
     struct series *s = calloc(1, sizeof *s);
     if (!s)
