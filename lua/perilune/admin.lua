@@ -81,7 +81,8 @@ local function who(req)
   if actor then return actor, role end
   note_stranger(req, given)
   if given then slow_down() end
-  return nil, { problem(401, "unauthorized", given and "the bearer token is not one that this engine knows" or "a bearer token is needed", { ["WWW-Authenticate"] = "Bearer" }) }
+  local why = given and "the bearer token is not one that this engine knows" or "a bearer token is needed"
+  return nil, { problem(401, "unauthorized", why, { ["WWW-Authenticate"] = "Bearer" }) }
 end
 
 local function judge_role(role, needed)
@@ -118,7 +119,8 @@ local function judge(req, declared, mutates)
   end
   local coding = mutates and req.headers["content-encoding"]
   if coding and coding:lower() ~= "identity" then
-    return { problem(415, "wrong_encoding", "bodies of this API are not compressed: send them without Content-Encoding", { ["Accept-Encoding"] = "identity" }) }
+    local why = "bodies of this API are not compressed: send them without Content-Encoding"
+    return { problem(415, "wrong_encoding", why, { ["Accept-Encoding"] = "identity" }) }
   end
   local content_type = req.headers["content-type"] or req.body and req.body ~= "" and "none is named" or nil
   if mutates and content_type and not content_type:lower():find "^application/json%s*$" and not content_type:lower():find "^application/json%s*;" then

@@ -91,7 +91,9 @@ app:post(admin.path "benchmark", {
   for name, range in pairs(bounds) do
     if asked[name] and not (asked[name] >= range[1] and asked[name] <= range[2]) then return invalid(name, ("'%s' is %s"):format(name, fields[name].hint)) end
   end
-  if asked.endpoint:gsub("%%%x%x", ""):find("%", 1, true) then return invalid("endpoint", "'endpoint' has a '%' without two hexadecimal digits behind it") end
+  if asked.endpoint:gsub("%%%x%x", ""):find("%", 1, true) then
+    return invalid("endpoint", "'endpoint' has a '%' without two hexadecimal digits behind it")
+  end
   if asked.poisson and not asked.rate and not asked.find_capacity then return invalid("poisson", "'poisson' needs a 'rate': in a closed loop requests come when the last was answered") end
   local headers, wrong, detail = fields_of(asked.headers)
   if not headers then return invalid("headers/" .. wrong:gsub("~", "~0"):gsub("/", "~1"), detail) end

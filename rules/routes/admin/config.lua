@@ -105,7 +105,8 @@ local function change(values, reason, dry_run, more)
         will_be = own[name]
         if info.origin ~= "api" then will_be = stable(info) elseif will_be == nil then will_be = info.default end
       end
-      changes[#changes + 1] = { name = name, from = stable(info), to = will_be, api_from = before[name], api_to = to, needs_restart = not info.live or nil }
+      changes[#changes + 1] = { name = name, from = stable(info), to = will_be, api_from = before[name], api_to = to,
+        needs_restart = not info.live or nil }
     end
   end
   local entry = { changes = changes, reason = reason, dry_run = dry_run or nil }

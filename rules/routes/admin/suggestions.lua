@@ -101,7 +101,8 @@ local orders = {
   newest = function(a, b) return a.raised_ms > b.raised_ms or (a.raised_ms == b.raised_ms and a.id > b.id) end,
 }
 
-local STATES = { "open", "all", "OPEN", "BLOCKED", "SNOOZED", "QUEUED", "RUNNING", "ACKNOWLEDGED", "SUCCEEDED", "FAILED", "DONE", "DISMISSED", "EXPIRED", "SUPERSEDED" }
+local STATES = { "open", "all", "OPEN", "BLOCKED", "SNOOZED", "QUEUED", "RUNNING", "ACKNOWLEDGED", "SUCCEEDED", "FAILED",
+  "DONE", "DISMISSED", "EXPIRED", "SUPERSEDED" }
 local PRIORITIES = { "P1", "P2", "P3", "P4" }
 
 local function one_of(values) return { type = "string", values = values, hint = "one of " .. table.concat(values, ", ") } end
