@@ -308,6 +308,12 @@ static void record_refusal(struct conn *c, int status, size_t bytes)
     exchange_free(ex);
 }
 
+/* What RFC 9110 15.5.6 and RFC 6585 4 want beside a status; refused before any route is known, 405 is for CONNECT and TRACE. */
+static const char *refusal_field(int status)
+{
+    return status == 405 ? "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" : status == 429 ? "Retry-After: 1\r\n" : "";
+}
+
 /* Texts of refusals are our own: nothing in them has to be escaped. */
 static const char *refusal_code(int status)
 {
@@ -358,7 +364,7 @@ void conn_refuse(struct conn *c, int status, const char *what, const char *rfc)
     buf_printf(&c->stream.out,
                "HTTP/1.1 %d %.*s\r\nContent-Type: application/problem+json\r\nDate: %.29s\r\n"
                "%sContent-Length: %d\r\nConnection: close\r\n\r\n%s",
-               status, STR_ARG(reason), c->server->io->date, status == 429 ? "Retry-After: 1\r\n" : "", length, text);
+               status, STR_ARG(reason), c->server->io->date, refusal_field(status), length, text);
     linger(c);
 }
 

@@ -247,6 +247,8 @@ describe("routes", function()
       end
     end
     assert.truthy(e:request({ method = "POST", path = "/hello" }).headers.allow:find("GET, HEAD", 1, true))
+    local trace = e:request { method = "TRACE", path = "/hello" }
+    assert.same({ 405, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" }, { trace.status, trace.headers.allow })
   end))
 
   it("that do not exist are 404, as a problem document", serving({}, function(e)
