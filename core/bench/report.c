@@ -2,6 +2,7 @@
 #include "bench/report.h"
 
 #include "base/clock.h"
+#include "base/json_text.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -192,17 +193,6 @@ void bench_report_table(FILE *out, const struct bench_report *r)
 
 /* ---- for programs ---- */
 
-static void put_text(FILE *out, const char *text)
-{
-    fputc('"', out);
-    for (const char *p = text; *p; p++)
-        if ((unsigned char)*p < 32 || (unsigned char)*p > 126)
-            fprintf(out, "\\u%04x", (unsigned char)*p);
-        else
-            fprintf(out, *p == '"' || *p == '\\' ? "\\%c" : "%c", *p);
-    fputc('"', out);
-}
-
 static void put_range(FILE *out, const struct bench_report *r, const char *name, size_t offset)
 {
     struct bench_range range;
@@ -244,7 +234,7 @@ static void put_step(FILE *out, const struct bench_step *s)
         fprintf(out, "%.3f", s->p99_ms);
     fprintf(out, ", \"borne\": %s", s->why[0] ? "false, \"reason\": " : "true");
     if (s->why[0])
-        put_text(out, s->why);
+        json_text(out, s->why);
     fputc('}', out);
 }
 
@@ -294,12 +284,12 @@ void bench_report_json(FILE *out, const struct bench_report *r)
 {
     const struct bench_figures *f = &r->runs[r->count - 1];
     fputs("{\"target\": ", out);
-    put_text(out, r->target);
+    json_text(out, r->target);
     fprintf(out, ", \"mode\": \"%s\", \"connections\": %u, \"rate\": %.1f, \"poisson\": %s, \"valid\": %s, \"reasons\": [",
             r->opts->rate > 0 ? "open" : "closed", r->opts->connections, r->opts->rate, r->opts->poisson ? "true" : "false", f->valid ? "true" : "false");
     for (unsigned i = 0; i < f->reason_count; i++) {
         fputs(i ? ", " : "", out);
-        put_text(out, f->reason[i]);
+        json_text(out, f->reason[i]);
     }
     fprintf(out, "], \"repeats\": %u, ", r->count);
     put_range(out, r, "requests_per_second", offsetof(struct bench_figures, per_second));

@@ -393,6 +393,11 @@ local function bench()
 end
 
 local commands = { suggest = suggest, config = config, alerts = alerts }
+local WORDS = { suggest = { ls = 1, show = 2, dismiss = 2, rollback = 2 }, config = { diff = 1, export = 1, reset = 2 }, alerts = { ls = 1, test = 1 } }
 if core.command == "top" then return top() end
 if core.command == "bench" then return bench() end
+local most = WORDS[core.command][core.words[1]]
+if most and core.words[most + 1] then
+  return select(2, fail(2, "'%s' is one word too many for %s %s", core.words[most + 1], core.command, core.words[1]))
+end
 return commands[core.command][core.words[1]](core.words)
