@@ -381,5 +381,9 @@ describe("figures", function()
     assert.matches("^application/openmetrics%-text", r.headers["content-type"])
     assert.matches("\n# EOF\n$", r.body)
     assert.is_nil(e:admin_get("/metrics").body:find("# EOF", 1, true))
+    for accept, kind in pairs { ["application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1"] = "application/openmetrics%-text",
+      ["application/openmetrics-text;q=0.2, text/plain"] = "text/plain", ["application/openmetrics-text;q=0, */*"] = "text/plain" } do
+      assert.matches("^" .. kind, e:admin_request({ path = "/metrics", headers = { Accept = accept } }).headers["content-type"])
+    end
   end)
 end)

@@ -5,8 +5,19 @@ local desk = require "perilune.alerts.desk"
 local prometheus = require "perilune.prometheus"
 local app = admin.app()
 
+-- How much a type is wanted (RFC 9110 12.5.1); 0 where it is not named.
+local function wanted(accept, kind)
+  local most = 0
+  for entry in accept:lower():gmatch "[^,]+" do
+    if entry:match "^%s*([^;%s]+)" == kind then most = math.max(most, tonumber(entry:match ";%s*q=([%d.]+)") or 1) end
+  end
+  return most
+end
+
 local function metrics(req)
-  local openmetrics = (req.headers["accept"] or ""):find("application/openmetrics-text", 1, true) ~= nil
+  local accept = req.headers["accept"] or ""
+  local openmetrics = wanted(accept, "application/openmetrics-text")
+  openmetrics = openmetrics > 0 and openmetrics >= wanted(accept, "text/plain")
   local text, content_type = prometheus.render({
     stats = admin.stats.stats(60), histograms = admin.stats.histograms(), generation = admin.stats.generation(),
     counters = admin.stats.counters(),
