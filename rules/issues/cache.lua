@@ -10,7 +10,7 @@ return {
       name = "cache", on = "host", type = "CACHE_EFFICIENCY",
       when = function(s, t) return dropped(s, t) end,
       severity = function(s) return (s.usual.cache_hit_ratio or 0) - (s.now.cache_hit_ratio or 0) end,
-      title = function(s) return ("the cache answers %s of its requests, usually %s"):format(s:show "cache_hit_ratio", s:show_usual "cache_hit_ratio") end,
+      title = function(s) return ("the cache answers %s of its requests%s"):format(s:show "cache_hit_ratio", s:usually "cache_hit_ratio") end,
     },
   },
   causes = {

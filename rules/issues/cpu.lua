@@ -43,7 +43,7 @@ return {
       says = function(s)
         local hot = s.hottest
         if not hot then return "no route's handler stands out" end
-        return ("%s runs for %s a request, usually %s, and others wait meanwhile"):format(hot.name, hot:show "lua", hot:show_usual "lua")
+        return ("%s runs for %s a request%s; others wait meanwhile"):format(hot.name, hot:show "lua", hot:usually "lua")
       end,
     },
     { -- stretches what is measured in any phase, though not by much

@@ -47,7 +47,7 @@ return {
       end,
       says = function(s)
         local pool = slower(s, "database")
-        return pool and ("statements of %s take %s, usually %s"):format(pool.name, pool:show "use_ms", pool:show_usual "use_ms")
+        return pool and ("statements of %s take %s%s"):format(pool.name, pool:show "use_ms", pool:usually "use_ms")
           or ("a request spends %s in the database%s"):format(s:show "db", s:usually "db")
       end,
     },

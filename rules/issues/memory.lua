@@ -30,12 +30,12 @@ return {
     {
       code = "memory.lua", of = "memory_growth", type = "MEMORY_LEAK", target = "host",
       score = function(s, t) return leaking(s, t, "lua_bytes") and 0.9 or 0 end,
-      says = function(s) return ("tables or strings of a script are kept for ever: the Lua heaps hold %s, usually %s"):format(s:show "lua_bytes", s:show_usual "lua_bytes") end,
+      says = function(s) return ("tables or strings of a script are kept for ever: the Lua heaps hold %s%s"):format(s:show "lua_bytes", s:usually "lua_bytes") end,
     },
     {
       code = "memory.process", of = "memory_growth", type = "MEMORY_LEAK", target = "host",
       score = function(s, t) return leaking(s, t, "lua_bytes") and 0.1 or 0.8 end,
-      says = function(s) return ("the workers hold %s outside of Lua, usually %s"):format(s:show "rss_bytes", s:show_usual "rss_bytes") end,
+      says = function(s) return ("the workers hold %s outside of Lua%s"):format(s:show "rss_bytes", s:usually "rss_bytes") end,
     },
     {
       code = "mem.pressure", of = "memory_pressure", type = "MEMORY_LEAK", target = "host",
