@@ -333,7 +333,7 @@ describe("perilune bench", function()
         assert.same({ 2, nil }, { code, r }, case[1])
         assert.matches(case[1], err, 1, true)
       end
-      code, r, err = bench(url "/digits", "--state", served.state, "--compare", "compression.level=1,2")
+      code, _, err = bench(url "/digits", "--state", served.state, "--compare", "compression.level=1,2")
       assert.equal(2, code)
       assert.matches("takes a path", err)
     end, 120000)

@@ -2,7 +2,6 @@
 local engine = require "tests.support.engine"
 local files = require "tests.support.files"
 local json = require "dkjson"
-local json = require "dkjson"
 local loop = require "tests.support.loop"
 local process = require "tests.support.process"
 

@@ -76,7 +76,7 @@ end
 --- What the block with this value measured: a result of `perilune bench`. False: it measured nothing.
 function M.add(c, value, result)
   local ms = result and result.response_ms
-  if not ms or result.answered == 0 or not (ms.p95 > 0) then return false end
+  if not ms or result.answered == 0 or ms.p95 <= 0 then return false end
   c.blocks[#c.blocks + 1] = { value = value, p50_ms = ms.p50, p95_ms = ms.p95, p99_ms = ms.p99, requests_per_second = result.requests_per_second.median,
     failed = result.unexpected + result.timeouts + result.broken + result.dropped, valid = result.valid }
   return true
