@@ -79,7 +79,7 @@ describe("the access log", function()
       assert.equal(200, first.status)
       assert.equal(10, first.body_bytes_sent)
       assert.equal('a "b" \239\191\189', first.http_user_agent)
-      assert.is_true(second.request_time >= 0.02)
+      assert.is_true(second.request_time >= 0.015) -- a timer counts from when the turn of the loop began
       assert.is_true(type(second.phases_ms) == "table")
       assert.equal(404, third.status)
       local code, out = engine.run { args = { "replay", "--report", "json", folder .. "/access.log" } }

@@ -281,6 +281,7 @@ local function test(asked)
   local results = p.json.array()
   for i, policy in ipairs(list) do
     results[i] = try(policy, span, things)
+    p.sleep(0) -- the limit of CPU time is for one of them
     total.fired, total.flaps = total.fired + results[i].fired, total.flaps + results[i].flaps
   end
   return admin.envelope { from = time(span.from), to = time(span.to), step_s = span.step, fired = total.fired, flaps = total.flaps, text = replay.words(total),
@@ -298,6 +299,7 @@ app:every(0.1, "tests alert policies", function()
     working.began = true
     working.results = { pcall(working.fn) }
     working = nil
+    p.sleep(0) -- each has the limit of CPU time for itself
   end
 end)
 
@@ -332,6 +334,7 @@ app:post(admin.path "alerts/test", {
 }, function(req)
   local asked = req.input
   book()
+  if not asked.text then return test(asked) end
   local done, first, second, third = apart(function() return test(asked) end)
   if done == nil then return admin.problem(503, "not_tested", "others are tested; ask again", { ["Retry-After"] = "5" }) end
   if not done and first == INTERRUPTED then return admin.problem(422, "bad_policy", first) end
