@@ -57,7 +57,7 @@ const struct flag command_flags[] = {
 const struct command_name command_names[] = {
     {"run", COMMAND_RUN, "serve, proxy and measure until SIGTERM; SIGHUP reloads"},
     {"check", COMMAND_CHECK, "load configuration and scripts as a reload would; exit 0, or 2 with every error"},
-    {"doctor", COMMAND_DOCTOR, "look at limits, ports and folders, and say what to do"},
+    {"doctor", COMMAND_DOCTOR, "look at limits, ports, folders, databases and the clock, and say what to do"},
     {"config", COMMAND_CONFIG, "config show [--origin]: every setting; diff | export | reset [NAME]: of a running engine"},
     {"bench", COMMAND_BENCH, "bench URL or /PATH [--rate N [--poisson]] [--find-capacity] [--compare NAME=A,B]: latency from when a request should have been sent, and its validity"},
     {"replay", COMMAND_REPLAY, "replay [FILE.. or -]: what an access log (plain or gz) says about a service"},

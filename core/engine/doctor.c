@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/timex.h>
+#include <time.h>
 #include <unistd.h>
 
 static bool in_json;
@@ -125,6 +127,42 @@ static int doctor_access_log(const char *path)
     return row(!err, "access log", *path ? path : "(none)", why);
 }
 
+/* The pools of the configuration: whether somebody answers. */
+static int doctor_stores(const struct config *c)
+{
+    char what[64], where[PG_WHY], place[REDIS_WHY], why[PG_WHY], because[REDIS_WHY], advice[PG_WHY + 64];
+    int bad = 0;
+    for (size_t i = 0; i < c->database_count; i++) {
+        const char *wrong = pg_ping(c->databases[i].dsn, why);
+        pg_dsn_show(c->databases[i].dsn, where, sizeof where);
+        snprintf(what, sizeof what, "postgres %s", c->databases[i].name);
+        snprintf(advice, sizeof advice, "%s; start it, or correct its address", wrong ? wrong : "");
+        bad += row(!wrong, what, where, advice);
+    }
+    for (size_t i = 0; i < c->redis_count; i++) {
+        const char *wrong = redis_ping(c->redises[i].url, because);
+        redis_url_show(c->redises[i].url, place, sizeof place);
+        snprintf(what, sizeof what, "redis %s", c->redises[i].name);
+        snprintf(advice, sizeof advice, "%s; start it, or correct its address", wrong ? wrong : "");
+        bad += row(!wrong, what, place, advice);
+    }
+    return bad;
+}
+
+/* Of the kernel, adjtimex(2). A clock that nobody disciplines may still be right; one from before this program is not. */
+static int doctor_clock(void)
+{
+    static const time_t program = 1767225600; /* 2026-01-01 */
+    struct timex state = {0};
+    char text[128], when[32];
+    time_t now = time(NULL);
+    struct tm utc;
+    bool kept = adjtimex(&state) != TIME_ERROR && !(state.status & STA_UNSYNC);
+    strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
+    snprintf(text, sizeof text, "%s, %s", when, kept ? "synchronised" : "not known to be synchronised (chrony or systemd-timesyncd would)");
+    return row(now > program, "clock", text, "it is older than this program; set it, or certificates and histories are wrong");
+}
+
 int doctor_run(const struct options *o)
 {
     struct problems problems = {0};
@@ -151,7 +189,7 @@ int doctor_run(const struct options *o)
                    "there is no such folder");
         bad += doctor_state(c.key[CONFIG_STATE].text);
         bad += doctor_access_log(c.key[CONFIG_ACCESS_LOG].text);
-        bad += doctor_memory(&c);
+        bad += doctor_memory(&c) + doctor_clock() + doctor_stores(&c);
     }
     if (in_json)
         printf("]\n");

@@ -111,6 +111,23 @@ static void read_failure(const PGconn *pq, struct pg_error *out)
     pg_error_set(out, state, "%.*s", (int)len, message);
 }
 
+const char *pg_ping(const char *dsn, char why[PG_WHY])
+{
+    char timeout[8];
+    snprintf(timeout, sizeof timeout, "%d", PG_PING_S);
+    const char *const names[] = {"dbname", "connect_timeout", NULL}, *const values[] = {dsn, timeout, NULL};
+    PGconn *pq = PQconnectdbParams(names, values, 1);
+    bool ok = pq && PQstatus(pq) == CONNECTION_OK;
+    if (!ok) {
+        struct pg_error error = {0};
+        if (pq)
+            read_failure(pq, &error);
+        snprintf(why, PG_WHY, "%s", pq ? error.message : "out of memory");
+    }
+    PQfinish(pq);
+    return ok ? NULL : why;
+}
+
 static bool wait_socket(const PGconn *pq, PostgresPollingStatusType what, uint64_t until_ms, const _Atomic bool *stopping)
 {
     for (;;) {

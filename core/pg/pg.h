@@ -47,6 +47,10 @@ struct pg_spec {
  * shows any part of it but a keyword. */
 const char *pg_dsn_wrong(const char *dsn, char why[PG_WHY]);
 
+/* Logs in and leaves again, waiting at most PG_PING_S: NULL, or why that failed. Blocks; for `perilune doctor`. */
+enum { PG_PING_S = 3 };
+const char *pg_ping(const char *dsn, char why[PG_WHY]);
+
 /* "user@host:port/database", without secrets. */
 void pg_dsn_show(const char *dsn, char *out, size_t size);
 

@@ -45,6 +45,11 @@ struct redis_spec {
 /* Judges an address: NULL when it can be used, else what is wrong, without any part of it. */
 const char *redis_url_wrong(const char *url, char why[REDIS_WHY]);
 
+/* Asks for a PONG, waiting at most REDIS_PING_S for each step: NULL, or why there was none. A server that wants to know who
+ * asks is there. Blocks; for `perilune doctor`. */
+enum { REDIS_PING_S = 3 };
+const char *redis_ping(const char *url, char why[REDIS_WHY]);
+
 /* "user@host:port/database", without secrets. */
 void redis_url_show(const char *url, char *out, size_t size);
 

@@ -533,6 +533,14 @@ describe("a server", function()
       assert.equal(0, code)
       assert.matches("postgres%.main +app@127%.0%.0%.1:%d+/postgres", out)
       assert.is_nil((out .. served:log()):find("secret", 1, true))
+      local function doctor(url)
+        local _, said = engine.run { args = { "doctor", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0" }, env = { DATABASE_URL = url } }
+        assert.is_nil(said:find("secret", 1, true))
+        return said
+      end
+      assert.matches("ok   postgres main +app@127%.0%.0%.1:%d+/postgres\n", doctor(pg.url))
+      assert.matches("BAD  postgres main +app@[%d.]+:%d+/postgres %- [^\n]*authentication failed[^\n]*; start it, or correct", doctor((pg.url:gsub("secret", "secret2"))))
+      assert.matches("BAD  postgres main +x@127%.0%.0%.1:1/x %- [^\n]*Connection refused; start it", doctor "postgresql://x:secret@127.0.0.1:1/x")
       served:stop()
       local bad, text, err = engine.run { args = { "config", "show" }, env = { DATABASE_URL = "postgresql://app:secret@[x" } }
       assert.equal(2, bad)

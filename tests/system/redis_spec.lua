@@ -285,6 +285,12 @@ describe("a Redis", function()
       assert.same({ "OK" }, run(other, [[return redis:set("k", 1)]]))
       assert.matches("db3:keys=1", own:cli("info", "keyspace"))
       assert.is_nil((other:log() .. other:admin_get("~/resources/pools").raw):find("p@ss", 1, true))
+      for address, text in pairs { [url] = "ok   redis redis +[^\n]*%?db=3\n", [server.url] = "ok   redis redis +127%.0%.0%.1:%d+/0\n",
+        ["redis://127.0.0.1:1"] = "BAD  redis redis +127%.0%.0%.1:1/0 %- Connection refused; start it" } do
+        local _, said = engine.run { args = { "doctor", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0" }, env = { REDIS_URL = address } }
+        assert.matches(text, said)
+        assert.is_nil(said:find("p@ss", 1, true))
+      end
     end)
     other:stop()
     own:stop()
