@@ -132,6 +132,8 @@ static bool take_options(struct run *r)
     struct url url;
     r->opts = (struct bench_opts){.connections = 10, .stop = &stopped};
     r->slo_ms = 100;
+    if (o->bench.pairs || o->bench.block)
+        return wrong(o->bench.pairs ? "--pairs" : "--block", o->bench.pairs ? o->bench.pairs : o->bench.block, "goes with --compare, which has blocks");
     bool ok = whole_target(r);
     ok = ok && take_count("--connections", o->bench.connections, 1, BENCH_CONNECTIONS, &r->opts.connections)
          && take_number("--rate", o->bench.rate, 0.1, 1e7, &r->opts.rate) && take_number("--iterations", o->bench.iterations, 1, 1e12, &iterations)

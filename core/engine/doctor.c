@@ -127,24 +127,27 @@ static int doctor_access_log(const char *path)
     return row(!err, "access log", *path ? path : "(none)", why);
 }
 
+/* `wrong`: why nobody answers, or NULL. */
+static int store(const char *kind, const char *name, const char *where, const char *wrong)
+{
+    char what[64], advice[PG_WHY + REDIS_WHY];
+    snprintf(what, sizeof what, "%s %s", kind, name);
+    snprintf(advice, sizeof advice, "%s; start it, or correct its address", wrong ? wrong : "");
+    return row(!wrong, what, where, advice);
+}
+
 /* The pools of the configuration: whether somebody answers. */
 static int doctor_stores(const struct config *c)
 {
-    char what[64], where[PG_WHY], place[REDIS_WHY], why[PG_WHY], because[REDIS_WHY], advice[PG_WHY + 64];
+    char database[PG_WHY], why_database[PG_WHY], redis[REDIS_WHY], why_redis[REDIS_WHY];
     int bad = 0;
     for (size_t i = 0; i < c->database_count; i++) {
-        const char *wrong = pg_ping(c->databases[i].dsn, why);
-        pg_dsn_show(c->databases[i].dsn, where, sizeof where);
-        snprintf(what, sizeof what, "postgres %s", c->databases[i].name);
-        snprintf(advice, sizeof advice, "%s; start it, or correct its address", wrong ? wrong : "");
-        bad += row(!wrong, what, where, advice);
+        pg_dsn_show(c->databases[i].dsn, database, sizeof database);
+        bad += store("postgres", c->databases[i].name, database, pg_ping(c->databases[i].dsn, why_database));
     }
     for (size_t i = 0; i < c->redis_count; i++) {
-        const char *wrong = redis_ping(c->redises[i].url, because);
-        redis_url_show(c->redises[i].url, place, sizeof place);
-        snprintf(what, sizeof what, "redis %s", c->redises[i].name);
-        snprintf(advice, sizeof advice, "%s; start it, or correct its address", wrong ? wrong : "");
-        bad += row(!wrong, what, place, advice);
+        redis_url_show(c->redises[i].url, redis, sizeof redis);
+        bad += store("redis", c->redises[i].name, redis, redis_ping(c->redises[i].url, why_redis));
     }
     return bad;
 }

@@ -232,7 +232,7 @@ describe("perilune bench", function()
     loop.run(function()
       for _, case in ipairs {
         { 2, "a URL", "" }, { 2, "a number from 0.1", url "/", "--rate", "fast" }, { 2, "whole number", url "/", "--connections", "1.5" },
-        { 2, "plain address", "https://localhost/" }, { 2, "a %-%-rate", url "/", "--poisson" }, { 2, "Name: value", url "/", "--header", "x" },
+        { 2, "plain address", "https://localhost/" }, { 2, "a %-%-rate", url "/", "--poisson" }, { 2, "Name: value", url "/", "--header", "x" }, { 2, "goes with %-%-compare", url "/", "--pairs", "5" },
         { 2, "no engine runs here", "/hello", "--state", served.folder }, { 1, "cannot be reached", "http://127.0.0.1:1/" },
       } do
         local args = { unpack(case, 3) }
