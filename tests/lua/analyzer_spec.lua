@@ -1,16 +1,5 @@
 --- The book of issues in simulated time, and its last resort: no clock, no engine.
-local core = { json = { array = function(t) return t or {} end }, nearest = function() end, modules = function()
-  return { "issues.unusual", "issues.latency" }
-end }
-
-local loaded = {}
-local function load(path, ...) return assert(loadfile(path))(...) end
-local function need(name)
-  if name:match "^issues%." then return load("rules/" .. name:gsub("%.", "/") .. ".lua") end
-  if name == "builtin.thresholds" or name == "thresholds" then return load "rules/thresholds.lua" end
-  if not loaded[name] then loaded[name] = load("lua/" .. name:gsub("%.", "/") .. ".lua", core, need) end
-  return loaded[name]
-end
+local need = require "tests.support.analyzer" { "issues.unusual", "issues.latency" }
 
 local analyzer, rules = need "perilune.analyzer", need "perilune.analyzer.rules"
 

@@ -1,15 +1,5 @@
 --- What the shipped rules of rules/issues/ say of a thing, in simulated time: no clock, no engine.
-local FILES = { "issues.errors", "issues.latency", "issues.overload", "issues.cpu", "issues.database", "issues.cache", "issues.memory" }
-local core = { json = { array = function(t) return t or {} end }, nearest = function() end, modules = function() return FILES end }
-
-local loaded = {}
-local function load(path, ...) return assert(loadfile(path))(...) end
-local function need(name)
-  if name:match "^issues%." then return load("rules/" .. name:gsub("%.", "/") .. ".lua") end
-  if name == "builtin.thresholds" or name == "thresholds" then return load "rules/thresholds.lua" end
-  if not loaded[name] then loaded[name] = load("lua/" .. name:gsub("%.", "/") .. ".lua", core, need) end
-  return loaded[name]
-end
+local need = require "tests.support.analyzer" { "issues.errors", "issues.latency", "issues.overload", "issues.cpu", "issues.database", "issues.cache", "issues.memory" }
 
 local analyzer, rules = need "perilune.analyzer", need "perilune.analyzer.rules"
 
