@@ -31,7 +31,19 @@ static void cancel_sleep(struct fiber *f)
     uv_close((uv_handle_t *)f->wait.op, on_sleep_closed);
 }
 
-/* sleep(seconds): lets other requests run meanwhile. */
+/*
+ * The loop counts whole milliseconds and rounds the present down, so a timer set by it may fire up to one too soon.
+ * Here the moment to wake is rounded up instead: a sleep may be longer than asked, never shorter.
+ */
+static uint64_t timeout_ms(const uv_loop_t *loop, double seconds)
+{
+    if (seconds == 0)
+        return 0;
+    uint64_t due_ms = (uv_hrtime() + (uint64_t)(seconds * 1e9) + 999999) / 1000000;
+    return due_ms - uv_now(loop);
+}
+
+/* sleep(seconds): lets other requests run meanwhile, for no less than so long; sleep(0) for one turn of the loop. */
 static int lua_sleep(lua_State *L)
 {
     double seconds = luaL_checknumber(L, 1);
@@ -44,7 +56,7 @@ static int lua_sleep(lua_State *L)
     op->fiber = f;
     uv_timer_init(&f->script->io->loop, &op->timer);
     uv_update_time(&f->script->io->loop);
-    uv_timer_start(&op->timer, on_sleep_over, (uint64_t)(seconds * 1000 + 0.5), 0);
+    uv_timer_start(&op->timer, on_sleep_over, timeout_ms(&f->script->io->loop, seconds), 0);
     return fiber_wait(L, f, cancel_sleep, op);
 }
 

@@ -11,6 +11,15 @@ local p = require "perilune"
 local app = p.app()
 app:get("/hello", function() return "hello" end)
 app:get("/slow/:ms", function(req) p.sleep(tonumber(req.params.ms) / 1000) return req.params.ms end)
+app:get("/shortest-sleep", function()
+  local shortest = math.huge
+  for _ = 1, 40 do
+    local asleep = p.now()
+    p.sleep(0.0205)
+    shortest = math.min(shortest, p.now() - asleep)
+  end
+  return tostring(shortest)
+end)
 app:post("/echo", function(req) return req.body end)
 app:put("/echo", function(req) return req.body .. req.body end)
 app:post("/deaf", function() return "not interested" end)
@@ -141,6 +150,13 @@ describe("a connection", function()
       assert.equal(400, assert(c:read_response()).status, part)
       c:close()
     end
+  end))
+end)
+
+describe("p.sleep", function()
+  it("never wakes too soon", serving({}, function(e)
+    local shortest = tonumber(e:get("/shortest-sleep").body)
+    assert.is_true(shortest >= 0.0205, shortest)
   end))
 end)
 
