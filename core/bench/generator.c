@@ -72,6 +72,9 @@ static void record_response(struct generator *g, uint64_t intended_ns)
     unsigned bucket = sketch_index(response);
     g->r->response[bucket]++;
     g->r->half[second][bucket]++;
+    g->r->response_sum_ns += (double)response;
+    if (g->o->blocks)
+        bench_blocks_at(g->o->blocks, intended_ns - g->measure_ns)->response[bucket]++;
     if (response > g->r->max_response_ns)
         g->r->max_response_ns = response;
 }
@@ -94,6 +97,8 @@ static void count_answer(struct conn *c)
         return;
     record(g, c->intended_ns, c->sent_ns);
     g->r->answered++;
+    if (g->o->blocks)
+        bench_blocks_at(g->o->blocks, c->intended_ns - g->measure_ns)->answered++;
     g->r->status[hundreds >= 1 && hundreds <= 5 ? hundreds : 0]++;
     if (g->o->expect_status ? status != g->o->expect_status : status >= 400) {
         g->r->unexpected_status = g->r->unexpected_status ? g->r->unexpected_status : status;
@@ -475,6 +480,8 @@ static void close_books(struct generator *g, double cpu_before, uint64_t asked_n
     uint64_t stop_ns = asked_ns < g->end_ns ? asked_ns : g->end_ns;
     g->r->seconds = stop_ns > g->measure_ns ? (double)(stop_ns - g->measure_ns) / 1e9 : 0;
     g->r->cpu_s = cpu_s() - cpu_before;
+    if (g->o->blocks)
+        bench_blocks_end(g->o->blocks, g->r->seconds);
 }
 
 static bool prepare(struct generator *g)

@@ -20,6 +20,7 @@
 #pragma once
 
 #include "base/str.h"
+#include "bench/blocks.h"
 #include "stats/sketch.h"
 
 #include <signal.h>
@@ -49,6 +50,7 @@ struct bench_opts {
     uint64_t seed;
     int expect_status;       /* 0: any below 400 */
     volatile sig_atomic_t *stop; /* set: end early. May be NULL */
+    struct bench_blocks *blocks; /* where response times go by their second, too; empty ones. May be NULL */
 };
 
 struct bench_result {
@@ -65,6 +67,7 @@ struct bench_result {
     uint64_t bytes;
     double seconds, cpu_s;
     uint64_t max_response_ns, max_service_ns;
+    double response_sum_ns;
     uint32_t response[SKETCH_BUCKETS], service[SKETCH_BUCKETS];
     uint32_t half[2][SKETCH_BUCKETS]; /* response, by which half of the time it came in */
 };

@@ -1,50 +1,29 @@
-/* report.h - what a run of the generator says, and whether it may be believed.
+/* report.h - what a benchmark says, to people and to programs.
  *
  * Threads: one.
  */
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "bench/generator.h"
+#include "bench/judge.h"
+#include "bench/usl.h"
 
 #include <stdio.h>
 
-enum { REPORT_REASONS = 5, REPORT_REASON = 160, REPORT_REPEATS = 100 };
-
-struct bench_figures { /* of one run */
-    double per_second, p50_ms, p90_ms, p95_ms, p99_ms, p999_ms, max_ms;                         /* response */
-    double service_p50_ms, service_p95_ms, service_p99_ms, service_max_ms;
-    uint64_t answered;    /* 0: the times are those of what never was, and not shown */
-    double failed_share;  /* of all that should have been sent */
-    double cpu_share;     /* of the generator */
-    int steady;           /* 1, 0; -1: too few answers to tell */
-    bool valid;
-    unsigned reason_count;
-    char reason[REPORT_REASONS][REPORT_REASON]; /* why not */
-};
-
-/* Of a core: beyond it the generator is the limit. */
-extern const double bench_cpu_most;
-
-struct bench_range {
-    double median, min, max;
-};
-
-/* Judges a run: it is invalid when the generator was the limit (what it sent late or never although a
- * connection was free passes 0.1 %, or it took more than 80 % of a core at a given rate), when as many
- * found no free connection until the end, when nothing was answered, or when no answer was what was expected;
- * with expectations of its own also when any was not. */
-struct bench_figures bench_judge(const struct bench_opts *opts, const struct bench_result *r);
-
-/* One more reason why a run may not be believed. */
-__attribute__((format(printf, 2, 3))) void bench_doubt(struct bench_figures *f, const char *format, ...);
-
-/* The middle one of n values and the extremes; sorts them. */
-struct bench_range bench_range(double *values, unsigned n);
+enum { REPORT_REPEATS = 100 };
 
 struct bench_step { /* of --find-capacity: a rate that was tried */
-    double rate, p99_ms;     /* p99 below 0: nothing was answered */
-    char why[REPORT_REASON]; /* it was not borne; empty: it was */
+    double rate, per_second;
+    double mean_ms, p99_ms;  /* below 0: nothing was answered */
+    char why[JUDGE_REASON];  /* it was not borne; empty: it was */
+    bool telling;            /* nothing failed and the generator was not the limit: a point of the law */
+};
+
+struct bench_capacity { /* what --find-capacity came to */
+    double rate, slo_ms;            /* rate 0: not even the lowest was borne */
+    const struct bench_step *steps; /* in the order of trying */
+    unsigned count;
+    const struct usl *law;          /* NULL: too few of the steps tell */
 };
 
 struct bench_report {
@@ -53,10 +32,12 @@ struct bench_report {
     const struct bench_result *last;
     const struct bench_figures *runs; /* `count` of them, in order */
     unsigned count;
-    const struct bench_step *steps;   /* --find-capacity, in the order of trying; NULL: it was not asked for */
-    unsigned step_count;
-    double capacity, slo_ms;          /* 0: not even the lowest rate was borne */
+    const struct bench_intervals *intervals; /* of all runs together; NULL: too few blocks */
+    const struct bench_capacity *capacity;   /* NULL: it was not asked for */
 };
+
+/* Whether each of the runs may be believed. */
+bool bench_report_valid(const struct bench_report *r);
 
 void bench_report_table(FILE *out, const struct bench_report *r);
 void bench_report_json(FILE *out, const struct bench_report *r);

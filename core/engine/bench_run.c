@@ -27,11 +27,12 @@ struct run {
     struct bench_result result;
     struct bench_figures figures[REPORT_REPEATS];
     unsigned count;
+    struct bench_blocks blocks, all; /* of one run; of all of them */
     struct bench_step steps[STEPS_MOST];
-    unsigned step_count;
+    struct bench_capacity capacity;
     struct bench_result borne; /* --find-capacity: what the highest rate that was borne came to */
     struct bench_figures borne_figures;
-    double capacity, slo_ms;
+    double slo_ms;
     char target[1100];
 };
 
@@ -130,7 +131,7 @@ static bool take_options(struct run *r)
     const struct options *o = r->options;
     double iterations = 0, expect = 0, seed = 1;
     struct url url;
-    r->opts = (struct bench_opts){.connections = 10, .stop = &stopped};
+    r->opts = (struct bench_opts){.connections = 10, .stop = &stopped, .blocks = &r->blocks};
     r->slo_ms = 100;
     if (o->bench.pairs || o->bench.block)
         return wrong(o->bench.pairs ? "--pairs" : "--block", o->bench.pairs ? o->bench.pairs : o->bench.block, "goes with --compare, which has blocks");
@@ -161,27 +162,33 @@ static bool take_options(struct run *r)
 
 static bool run_once(struct run *r, const struct bench_opts *opts, struct bench_figures *f)
 {
+    bench_blocks_done(&r->blocks);
+    if (!bench_blocks_init(&r->blocks)) {
+        fprintf(stderr, "perilune: out of memory\n");
+        return false;
+    }
     if (!bench_run(opts, &r->result)) {
         fprintf(stderr, "perilune: %s cannot be reached: %s\n", r->target, strerror(errno));
         return false;
     }
     *f = bench_judge(opts, &r->result);
+    bench_blocks_append(&r->all, &r->blocks);
     return true;
 }
 
 /* Why a rate is not borne; empty when it is. */
-static void judge_step(const struct run *r, const struct bench_figures *f, char why[REPORT_REASON])
+static void judge_step(const struct run *r, const struct bench_figures *f, char why[JUDGE_REASON])
 {
     why[0] = 0;
     if (f->failed_share > FAILED_MOST && r->result.unexpected)
-        snprintf(why, REPORT_REASON, "%.1f %% failed, the first unexpected status was %d", 100 * f->failed_share, r->result.unexpected_status);
+        snprintf(why, JUDGE_REASON, "%.1f %% failed, the first unexpected status was %d", 100 * f->failed_share, r->result.unexpected_status);
     else if (f->failed_share > FAILED_MOST)
-        snprintf(why, REPORT_REASON, "%.1f %% failed: %llu dropped, %llu timeouts, %llu broken off, %llu with another body", 100 * f->failed_share,
+        snprintf(why, JUDGE_REASON, "%.1f %% failed: %llu dropped, %llu timeouts, %llu broken off, %llu with another body", 100 * f->failed_share,
                  (ull)r->result.dropped, (ull)r->result.timeouts, (ull)r->result.broken, (ull)r->result.unmatched);
     else if (f->p99_ms > r->slo_ms)
-        snprintf(why, REPORT_REASON, "p99 is above %g ms", r->slo_ms);
+        snprintf(why, JUDGE_REASON, "p99 is above %g ms", r->slo_ms);
     else if (f->cpu_share > bench_cpu_most)
-        snprintf(why, REPORT_REASON, "the generator took %.0f %% of a core", f->cpu_share * 100);
+        snprintf(why, JUDGE_REASON, "the generator took %.0f %% of a core", f->cpu_share * 100);
 }
 
 /* Whether a rate is borne. What was sent late counts from when it should have been, so lateness alone does not matter. */
@@ -198,9 +205,10 @@ static bool step(struct run *r, double rate, bool *reached)
         return false;
     r->opts.rate = rate;
     r->figures[0] = f;
-    struct bench_step *s = &r->steps[r->step_count++];
-    *s = (struct bench_step){.rate = rate, .p99_ms = f.answered ? f.p99_ms : -1};
+    struct bench_step *s = &r->steps[r->capacity.count++];
+    *s = (struct bench_step){.rate = rate, .per_second = f.per_second, .mean_ms = f.answered ? f.mean_ms : -1, .p99_ms = f.answered ? f.p99_ms : -1};
     judge_step(r, &f, s->why);
+    s->telling = f.failed_share <= FAILED_MOST && f.cpu_share <= bench_cpu_most;
     if (s->why[0])
         return false;
     r->borne = r->result;
@@ -230,7 +238,7 @@ static bool find_capacity(struct run *r)
         if (!reached)
             return false;
     }
-    r->capacity = low;
+    r->capacity = (struct bench_capacity){.rate = low, .slo_ms = r->slo_ms, .steps = r->steps, .count = r->capacity.count};
     r->count = 1;
     if (low > 0) { /* what is reported is the run that is the result */
         r->result = r->borne;
@@ -252,10 +260,29 @@ static bool repeat(struct run *r, unsigned repeats)
     return true;
 }
 
-static int print(const struct run *r)
+/* The steps in which nothing failed and the generator was not the limit; how late the others were says little. */
+static bool find_law(const struct run *r, struct usl *law)
 {
+    struct usl_point points[STEPS_MOST];
+    unsigned n = 0;
+    for (unsigned i = 0; i < r->capacity.count; i++) {
+        const struct bench_step *s = &r->steps[i];
+        if (s->mean_ms > 0 && s->per_second > 0 && s->telling)
+            points[n++] = (struct usl_point){s->per_second, s->mean_ms / 1e3};
+    }
+    return usl_fit(points, n, law);
+}
+
+static int print(struct run *r)
+{
+    struct bench_intervals intervals;
+    struct usl law;
+    bool searched = r->options->bench.find_capacity;
+    if (searched && find_law(r, &law))
+        r->capacity.law = &law;
+    bool known = !searched && bench_blocks_intervals(&r->all, r->opts.seed, &intervals);
     const struct bench_report report = {.target = r->target, .version = PERILUNE_VERSION, .opts = &r->opts, .last = &r->result, .runs = r->figures, .count = r->count,
-                                        .steps = r->step_count ? r->steps : NULL, .step_count = r->step_count, .capacity = r->capacity, .slo_ms = r->slo_ms};
+                                        .intervals = known ? &intervals : NULL, .capacity = searched ? &r->capacity : NULL};
     const char *path = r->options->replay.output, *shape = r->options->shape;
     FILE *out = path ? fopen(path, "w") : stdout;
     if (!out) {
@@ -264,7 +291,7 @@ static int print(const struct run *r)
     }
     (shape && strcmp(shape, "json") == 0 ? bench_report_json : bench_report_table)(out, &report);
     bool written = !ferror(out) && (out == stdout ? fflush(out) : fclose(out)) == 0;
-    return !written ? 1 : r->figures[r->count - 1].valid ? 0 : BENCH_INVALID;
+    return !written ? 1 : bench_report_valid(&report) ? 0 : BENCH_INVALID;
 }
 
 int bench_command_run(const struct options *options)
@@ -278,11 +305,15 @@ int bench_command_run(const struct options *options)
     r->options = options;
     sigaction(SIGINT, &end, NULL);
     sigaction(SIGTERM, &end, NULL);
-    if (take_options(r) && take_count("--repeats", options->bench.repeats, 1, REPORT_REPEATS, &repeats)) {
+    if (!bench_blocks_init(&r->all))
+        fprintf(stderr, "perilune: out of memory\n");
+    else if (take_options(r) && take_count("--repeats", options->bench.repeats, 1, REPORT_REPEATS, &repeats)) {
         bool done = options->bench.find_capacity ? find_capacity(r) : repeat(r, repeats);
         code = done ? print(r) : 1;
     }
     bench_requests_done(&r->requests);
+    bench_blocks_done(&r->blocks);
+    bench_blocks_done(&r->all);
     free(r);
     return code;
 }

@@ -4,6 +4,7 @@ local files = require "tests.support.files"
 local loop = require "tests.support.loop"
 local json = require "dkjson"
 local peer = require "tests.support.peer"
+local process = require "tests.support.process"
 local uv = require "luv"
 
 local API = "/api/v1/performance-optimization/"
@@ -149,10 +150,14 @@ describe("perilune bench", function()
       assert.equal(r.valid and 0 or 3, code)
       assert.is_true(r.capacity.requests_per_second >= 50 and r.capacity.requests_per_second < 260, json.encode(r.capacity))
       assert.is_true(#r.capacity.steps >= 3)
+      local law = r.capacity.law
+      assert.is_true(law.sigma >= 0 and law.kappa >= 0 and law.lambda > 0 and law.r2 <= 1, json.encode(law))
+      assert.is_true(law.most_per_second == 0 or law.most_per_second > 100, json.encode(law))
       assert.equal(r.capacity.requests_per_second, r.rate) -- the run that is shown is that of the result
       for _, step in ipairs(r.capacity.steps) do
         assert.equal(step.rate <= r.rate, step.borne, json.encode(r.capacity))
         assert.equal(step.borne, not step.reason)
+        assert.is_true(step.requests_per_second > 0 and step.mean_ms >= 20)
         assert.truthy(step.borne or step.reason == "p99 is above 200 ms" or step.reason:match "^[%d.]+ %% failed: %d+ dropped", step.reason)
       end
     end, 120000)
@@ -177,6 +182,34 @@ describe("perilune bench", function()
       local rate = r.requests_per_second
       assert.equal(3, r.repeats)
       assert.is_true(rate.min <= rate.median and rate.median <= rate.max and rate.min > 0)
+      assert.equal(json.null, rate.interval or json.null) -- a blink: nothing is known of how seconds differ
+    end, 60000)
+  end)
+
+  it("says how sure it is, from how its seconds differ", function()
+    loop.run(function()
+      local _, r = bench(url "/hello", "--rate", "200", "--duration", "6", "--warmup", "0.2", "--repeats", "2") -- valid or not: the machine may be busy
+      for _, name in ipairs { "requests_per_second", "p50_ms", "p95_ms", "p99_ms" } do
+        local low, high = unpack(r[name].interval)
+        assert.is_true(low > 0 and low <= high and r[name].min <= high and r[name].max >= low, name .. json.encode(r[name]))
+      end
+      assert.is_true(math.abs(r.requests_per_second.interval[1] - 200) < 10, json.encode(r.requests_per_second))
+      local _, out = engine.run { args = { "bench", url "/hello", "--rate", "200", "--duration", "11", "--warmup", "0" }, timeout_ms = 60000 }
+      assert.matches("response p99 +[%d.]+ ms +95 %%: [%d.]+ to [%d.]+\n", out)
+    end, 90000)
+  end)
+
+  it("believes no repetition of which one run was wrong", function()
+    loop.run(function()
+      local asked = 0
+      local improving = peer.start { answer = function()
+        asked = asked + 1
+        return { status = asked > 50 and 200 or 503, body = "x" }
+      end }
+      local code, r = bench(("http://%s/"):format(improving.address), "--iterations", "100", "--connections", "2", "--repeats", "3", "--expect-status", "200")
+      improving:stop(true)
+      assert.same({ 3, false, 1 }, { code, r.valid, #r.reasons })
+      assert.matches("^run 1 of 3: 50 of 100 answers were not what was expected", r.reasons[1])
     end, 60000)
   end)
 
@@ -337,6 +370,21 @@ describe("perilune bench", function()
       assert.same({ 2, nil }, { code, r })
       assert.matches("takes a path", err)
     end, 120000)
+  end)
+
+  it("lets go of a setting when the command that compares is interrupted", function()
+    loop.run(function()
+      local function level() return served:admin_get("~/config/compression.level").json.data end
+      local before = level().value
+      local command = process.start { command = engine.program(), args = { "bench", "/hello", "--state", served.state, "--block", "20", "--compare",
+        ("compression.level=%d,%d"):format(before + 1, before + 2) } }
+      loop.wait_until(function() return level().on_trial end, 20000, "a value to be in force")
+      command:kill "sigint"
+      assert.equal(1, command:wait(10000))
+      assert.matches("ended before its time; 'compression.level' is as it was", command:stderr())
+      loop.wait_until(function() return not level().on_trial end, 10000, "the setting to be let go of")
+      assert.equal(before, level().value)
+    end, 60000)
   end)
 
   it("lets go of a setting when a comparison is cancelled", function()
