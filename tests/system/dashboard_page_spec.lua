@@ -327,6 +327,30 @@ describe("the dashboard", function()
       quiet()
     end, 60000)
   end)
+
+  it("runs a benchmark, ends another, and says what was found", function()
+    loop.run(function()
+      open()
+      page:eval [[document.querySelector("#benchmarks summary").click()]]
+      page:eval [[(() => {
+        const values = ["/orders/1", "2", "1", "50"];
+        document.querySelectorAll("#benchmarks form input").forEach((input, i) => { input.value = values[i]; });
+      })()]]
+      click("Run", "#benchmarks")
+      page:wait([[document.querySelector("#benchmarks article .badge")?.textContent === "running"]], "it to run")
+      page:wait([[document.querySelector("#benchmarks article .badge")?.textContent === "done"]], "its end", 30000)
+      local said = text_of "#benchmarks article"
+      assert.matches("/orders/1", said)
+      assert.matches("[%d.]+ requests/s, p50 [%d.]+ m?s, p99 [%d.]+ m?s, open loop, 2 connections", said)
+      page:eval [[document.querySelectorAll("#benchmarks form input")[2].value = "60"]]
+      click("Run", "#benchmarks")
+      page:wait([[document.querySelector("#benchmarks article .badge")?.textContent === "running"]], "the second")
+      click("End", "#benchmarks")
+      page:wait([[document.querySelector("#benchmarks article .badge")?.textContent === "cancelled"]], "its end", 30000)
+      assert.equal(2, page:eval [[document.querySelectorAll("#benchmarks article").length]])
+      quiet()
+    end, 90000)
+  end)
 end)
 
 describe("the dashboard of an engine with a token", function()

@@ -5,6 +5,7 @@ import { Findings, Issues, Resources, Routes, Tiles } from "./panels.js";
 import { Heatmap, Traffic, forgetColors } from "./traffic.js";
 import { Suggestions, Trials } from "./loop.js";
 import { Alerts, Generations, Settings } from "./operate.js";
+import { Benchmarks } from "./benchmarks.js";
 
 const RANGES = { 300: "5 min", 900: "15 min", 3600: "1 h", 21600: "6 h", 86400: "24 h" };
 const RANGE = 300; // so that a new service is not a strip at the edge
@@ -163,6 +164,7 @@ freeze(view.frozenAt);
 try {
   parts.alerts = new Alerts($("alerts"), refresh);
   parts.generations = new Generations($("generations"), refresh);
+  parts.benchmarks = new Benchmarks($("benchmarks"));
   parts.settings = new Settings($("settings"));
   await document_();
   asked = Date.now();
@@ -176,5 +178,9 @@ listen(on, (state) => {
   link.className = "link " + state;
   say(link, state);
 });
-setInterval(() => { if (!view.frozenAt && !document.hidden) charts(); }, RELOAD_MS);
+setInterval(() => {
+  if (view.frozenAt || document.hidden) return;
+  charts();
+  parts.benchmarks?.load(); // one may have been started elsewhere
+}, RELOAD_MS);
 setInterval(() => performance.getEntriesByName("tick").length > 600 && performance.clearMeasures("tick"), RELOAD_MS);
