@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "http/timing.h"
 
-#include "http/conn.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
-
-enum { TIMING_NOBODY, TIMING_PRIVATE, TIMING_ALL };
 
 /* RFC 1918, RFC 4193, loopback, link-local. */
 static bool is_private(const char *address)
@@ -24,9 +21,8 @@ static bool is_private(const char *address)
     return a >> 24 == 127 || a >> 24 == 10 || a >> 20 == 0xac1 || a >> 16 == 0xc0a8 || a >> 16 == 0xa9fe;
 }
 
-bool timing_wanted(const struct exchange *ex)
+bool timing_may_know(const struct exchange *ex, uint64_t who)
 {
-    uint64_t who = setting_integer(&ex->server->board->settings, SETTING_SERVER_TIMING);
     return who == TIMING_ALL || (who == TIMING_PRIVATE && is_private(exchange_peer(ex)));
 }
 

@@ -6,12 +6,20 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "http/server.h"
+#include "http/conn.h"
 
 enum { TIMING_ROOM = 40 * (PHASE_COUNT + 1) + 32 };
 
+enum { TIMING_NOBODY, TIMING_PRIVATE, TIMING_ALL }; /* values of server.timing */
+
+bool timing_may_know(const struct exchange *ex, uint64_t who);
+
 /* Whether this client may know, by the setting server.timing. */
-bool timing_wanted(const struct exchange *ex);
+static inline bool timing_wanted(const struct exchange *ex)
+{
+    uint64_t who = setting_integer(&ex->server->board->settings, SETTING_SERVER_TIMING);
+    return who != TIMING_NOBODY && timing_may_know(ex, who);
+}
 
 /* Writes the field into at most TIMING_ROOM bytes; returns behind it. */
 char *timing_put(char *to, const struct exchange *ex, uint64_t now_ns);
