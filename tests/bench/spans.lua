@@ -1,15 +1,18 @@
 --- What a span costs from interpreted Lua, an idle engine's memory, and compressing: prints one JSON object.
 jit.off()
 local perilune = require "perilune"
-local function rss()
+-- What is the process's own, and pages of files: code, which is shared, and of which the kernel maps more or less around each that is used.
+local function memory()
+  local kib = {}
   for line in io.lines "/proc/self/status" do
-    local kib = line:match "^VmRSS:%s+(%d+)"
-    if kib then return tonumber(kib) end
+    local name, value = line:match "^(Rss%a+):%s+(%d+)"
+    if name then kib[name] = tonumber(value) end
   end
+  return kib.RssAnon + kib.RssShmem, kib.RssFile
 end
-local before = rss()
+local own, mapped = memory()
 local engine = assert(perilune.new {})
-local idle = rss() - before
+local own_after, mapped_after = memory()
 local SPANS = 1000000
 local began = os.clock()
 for _ = 1, SPANS do
@@ -28,4 +31,4 @@ for _, coding in ipairs { "gzip", "zstd", "br" } do
   for _ = 1, 300 do perilune.compress(body, { coding = coding }) end
   out[coding] = (os.clock() - began) / 300 * 1e6
 end
-print(perilune.json.encode { idle_kib = idle, span_ns = span_ns, compress_us = out, body_bytes = #body })
+print(perilune.json.encode { idle_kib = own_after - own, mapped_kib = mapped_after - mapped, span_ns = span_ns, compress_us = out, body_bytes = #body })

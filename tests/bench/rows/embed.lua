@@ -4,11 +4,11 @@ local SLICES = 3 -- more rounds than elsewhere: the difference looked for is sma
 return function(bench)
   local servers, library = bench.servers, bench.build .. "/release/lua"
   local function lua() return servers.capture(("LUA_PATH=';;' LUA_CPATH='%s/?.so;;' luajit tests/bench/spans.lua"):format(library)) end
-  local c, spans, idle, compress = {}, {}, {}, {}
+  local c, spans, idle, mapped, compress = {}, {}, {}, {}, {}
   for round = 1, bench.rounds do
     c[round] = tonumber(servers.capture(bench.build .. "/release/tests/bench/spans"))
     local text = lua()
-    spans[round], idle[round] = tonumber(text:match '"span_ns":([%d.]+)'), tonumber(text:match '"idle_kib":([%d.]+)')
+    spans[round], idle[round], mapped[round] = tonumber(text:match '"span_ns":([%d.]+)'), tonumber(text:match '"idle_kib":([%d.]+)'), tonumber(text:match '"mapped_kib":([%d.]+)')
     for coding, us in text:match('"compress_us":(%b{})'):gmatch '"(%a+)":([%d.]+)' do
       compress[coding] = compress[coding] or {}
       compress[coding][round] = tonumber(us)
@@ -17,7 +17,7 @@ return function(bench)
   bench.columns("in another program", "measured")
   bench.say("| a span from C: begin, a phase, end | %.0f ns |", bench.median(c))
   bench.say("| a span from interpreted Lua: start, phase, finish | %.0f ns |", bench.median(spans))
-  bench.say("| an idle engine, over the loaded library | %.0f KiB |", bench.median(idle))
+  bench.say("| an idle engine, over the loaded library | %.0f KiB, and %.0f of code that is mapped |", bench.median(idle), bench.median(mapped))
   for _, coding in ipairs { "gzip", "zstd", "br" } do bench.say("| perilune.compress of 15 KB JSON, %s | %.0f us |", coding, bench.median(compress[coding])) end
 
   local content = "content_by_lua_block { ngx.header.content_type = 'text/plain' ngx.say('hello') }"
