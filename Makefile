@@ -51,7 +51,7 @@ BENCH_PACKAGES := goaccess strace python3-sklearn
 FUZZ_PACKAGES := clang-14 libclang-rt-14-dev
 LINT_PACKAGES := clang-tidy-14 clang-format-14 lua-check
 
-.PHONY: all types reference library deps deps-test deps-bench deps-fuzz deps-lint run demo test unit unit-bins spec scenarios scenarios-full bench bench-replay bench-analysis asan tsan fuzz soak fuzz-build lint format install clean help
+.PHONY: all types reference library deps deps-test deps-bench deps-fuzz deps-lint run demo test unit unit-bins spec scenarios scenarios-full calm bench bench-replay bench-analysis asan tsan fuzz soak fuzz-build lint format install clean help
 .DEFAULT_GOAL := all
 
 all: deps ## build build/release/perilune and the libraries for Lua programs in build/release/lua
@@ -108,6 +108,10 @@ scenarios: deps deps-test ## the laboratory, a few faults planted under load, an
 
 scenarios-full: ## all of them, with pairs, harmful changes and cures: make scenarios-full [SEEDS="1 2"] [LOADS="0.5 1 2"]
 	@$(MAKE) --no-print-directory scenarios NAMES=all
+
+calm: deps deps-test ## an hour of steady and of daily load in which nothing may be found: make calm [MINUTES=60]
+	@$(MAKE) --no-print-directory $(JOBS) build/release/perilune
+	@MINUTES=$(MINUTES) tests/scenarios/calm
 
 bench-analysis: deps deps-bench ## the kernels on public data: make bench-analysis DATA=dir [PART=nab]
 	@$(MAKE) --no-print-directory $(JOBS) $(B)/bench-analysis

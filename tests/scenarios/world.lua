@@ -203,7 +203,7 @@ end
 function world:query_ms(ms) self.pg:sql(work(ms)) end
 
 --- options: mode (of tuning), args (more of them), upstream (more keys of it, as text), load (1: as below; 2: half the
---- pauses), seed.
+--- pauses), seed, defaults (true: the engine learns as long as it does by default), patience_ms (that it may take to learn).
 function world.start(options)
   local self = setmetatable({ going = true, clients = {}, instances = {}, state = options.seed or 1, load = options.load or 1 }, world)
   self.pg, self.redis = postgres.start {}, redis.start {}
@@ -214,7 +214,11 @@ function world.start(options)
     self.instances[i] = engine.start { rules = { ["routes/app.lua"] = UPSTREAM }, args = { "--workers", "1" } }
     addresses[i] = ("%q"):format("http://" .. self.instances[i].listen)
   end
-  local args = { "--workers", "1", "--set", "analysis.min_samples=15", "--set", "analysis.window=40", "--set", "trials.quiet_s=0" }
+  local args = { "--workers", "1", "--set", "trials.quiet_s=0" }
+  for _, value in ipairs(options.defaults and {} or { "analysis.min_samples=15", "analysis.window=40" }) do
+    args[#args + 1] = "--set"
+    args[#args + 1] = value
+  end
   for _, arg in ipairs(options.args or {}) do args[#args + 1] = arg end
   self.served = engine.start {
     rules = { ["routes/app.lua"] = APP, ["lib/work.lua"] = WORK,
@@ -238,7 +242,7 @@ function world.start(options)
   loop.wait_until(function()
     local got = self.served:admin_request { method = "POST", path = API .. "analyze", json = {} }
     return got.json.data.learning.done
-  end, 90000, "what is usual")
+  end, options.patience_ms or 90000, "what is usual")
   return self
 end
 
