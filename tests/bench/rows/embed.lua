@@ -24,18 +24,25 @@ return function(bench)
   local server = "server { listen 127.0.0.1:PORT; location / { " .. content .. " } }"
   local engine = servers.engine("embed", "")
   local socket = engine.state .. "/perilune.sock"
-  local with = servers.nginx_lua("with log", ([[init_worker_by_lua_block { require("perilune").nginx.init_worker "%s" }
-    log_by_lua_block { require("perilune").nginx.log() } ]]):format(socket) .. server)
+  local handlers = {
+    with = ([[init_worker_by_lua_block { require("perilune").nginx.init_worker "%s" }
+    log_by_lua_block { require("perilune").nginx.log() } ]]):format(socket),
+    empty = "log_by_lua_block { } ", -- what nginx itself takes to call one
+  }
   local without = servers.nginx_lua("without", server)
-  local rates, cpus = {}, {}
+  for name, lines in pairs(handlers) do handlers[name] = servers.nginx_lua(name, lines .. server) end
+  local rates, cpus = { with = {}, empty = {} }, { with = {}, empty = {} }
   for round = 1, bench.rounds * SLICES do
-    local first, second = with, without
-    if round % 2 == 0 then first, second = without, with end
-    local a, a_us = bench.measure(first, "/hello")
-    local b, b_us = bench.measure(second, "/hello")
-    if round % 2 == 0 then a, b, a_us, b_us = b, a, b_us, a_us end
-    rates[round], cpus[round] = a / b, b_us / a_us
+    local reference, reference_us
+    local function plain() reference, reference_us = bench.measure(without, "/hello") end
+    if round % 2 == 1 then plain() end
+    local got = {}
+    for name, one in pairs(handlers) do got[name] = { bench.measure(one, "/hello") } end
+    if round % 2 == 0 then plain() end
+    for name, one in pairs(got) do rates[name][round], cpus[name][round] = one[1] / reference, reference_us / one[2] end
   end
-  bench.say("| nginx + Lua with our log handler, throughput of the same without | %.3f |", bench.median(rates))
-  bench.say("| the same in CPU time a request | %.3f |", bench.median(cpus))
+  for name, title in pairs { with = "our log handler", empty = "a log handler that does nothing" } do
+    bench.say("| nginx + Lua with %s, throughput of the same without | %.3f |", title, bench.median(rates[name]))
+    bench.say("| the same in CPU time a request | %.3f |", bench.median(cpus[name]))
+  end
 end
