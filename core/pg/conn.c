@@ -416,13 +416,12 @@ struct pg_conn *pg_conn_new(struct pg_pool *pool)
 }
 
 /* Between 90 and 110 % of the lifetime, so that those opened together do not end together. */
-static uint64_t lifetime_of(const struct pg_conn *c)
+static double share_of_life(const struct pg_conn *c)
 {
-    const struct pg_pool *pool = c->pool;
-    double ms = pool->spec.lifetime_ms ? (double)pool->spec.lifetime_ms : pg_setting(pool, SETTING_POOL_DB_LIFETIME_MS);
-    uint64_t seed = pool->all->io->now_ns ^ (uintptr_t)c;
-    uint64_t hash = board_hash(pool->all->board, (struct str){(const char *)&seed, sizeof seed}, pool->all->worker);
-    return (uint64_t)(ms * (0.9 + 0.2 * (double)(hash % 1024) / 1024));
+    const struct pg *all = c->pool->all;
+    uint64_t seed = all->io->now_ns ^ (uintptr_t)c;
+    uint64_t hash = board_hash(all->board, (struct str){(const char *)&seed, sizeof seed}, all->worker);
+    return 0.9 + 0.2 * (double)(hash % 1024) / 1024;
 }
 
 bool pg_conn_begin(struct pg_conn *c, PGconn *pq)
@@ -442,7 +441,7 @@ bool pg_conn_begin(struct pg_conn *c, PGconn *pq)
     c->state = CONN_READY;
     c->status = 'I';
     c->opened_ms = c->idle_ms = io->now_ms;
-    c->die_ms = io->now_ms + lifetime_of(c);
+    c->life = share_of_life(c);
     poll_for(c, UV_READABLE);
     if (!style || strncmp(style, "ISO", 3) != 0) { /* what we read times by */
         wire_parse(&c->out, "", STR("SET datestyle = 'ISO'"));

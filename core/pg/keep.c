@@ -150,13 +150,29 @@ static void share_places(struct pg_pool *pool)
         best->draining = true;
 }
 
-static void keep_conn(struct pg_pool *pool, struct pg_conn *c, uint32_t least)
+/* Whether it has reached the lifetime, as that is now: it may have been changed. */
+static bool is_old(const struct pg_pool *pool, const struct pg_conn *c)
+{
+    double ms = pool->spec.lifetime_ms ? (double)pool->spec.lifetime_ms : pg_setting(pool, SETTING_POOL_DB_LIFETIME_MS);
+    return (double)(now_ms(pool) - c->opened_ms) >= ms * c->life;
+}
+
+/* Of those that are old one goes at a time, or a lower lifetime would end them all at once. */
+static bool replace_one(const struct pg_pool *pool, bool *replaced, const struct pg_conn *c)
+{
+    if (*replaced || !is_old(pool, c))
+        return false;
+    *replaced = true;
+    return true;
+}
+
+static void keep_conn(struct pg_pool *pool, struct pg_conn *c, uint32_t least, bool *replaced)
 {
     uint64_t idle = pool->spec.idle_ms ? (uint64_t)pool->spec.idle_ms : (uint64_t)pg_setting(pool, SETTING_POOL_DB_IDLE_MS);
     uint64_t check = (uint64_t)pg_setting(pool, SETTING_RESOURCE_HEALTH_INTERVAL_S) * 1000;
     if (c->state != CONN_READY)
         return;
-    c->draining = c->draining || now_ms(pool) >= c->die_ms || !is_used(pool);
+    c->draining = c->draining || !is_used(pool) || replace_one(pool, replaced, c);
     if (!pg_conn_is_idle(c))
         return;
     uint64_t quiet = now_ms(pool) - c->idle_ms;
@@ -209,8 +225,9 @@ static void keep(struct pg_pool *pool)
     if (is_used(pool))
         show_bounds(pool);
     uint32_t least = all->worker == POOL_CONTROL ? 0 : share_of(pool_min(pool->shared), all->worker, all->board->workers);
+    bool replaced = false;
     for (struct pg_conn *c = pool->conns; c; c = c->next)
-        keep_conn(pool, c, least);
+        keep_conn(pool, c, least, &replaced);
     if (pool_held(pool->shared) > pool_max(pool->shared) && pool->conns && pool->conns->state == CONN_READY)
         pool->conns->draining = true; /* the cap was lowered */
     share_places(pool);

@@ -113,7 +113,8 @@ struct pg_conn {
     struct pg_lease *lease;
     struct timer timer;              /* of the statement at the head */
     uint64_t head_ns;                /* since when that is the head */
-    uint64_t opened_ms, die_ms, idle_ms;
+    uint64_t opened_ms, idle_ms;
+    double life;                     /* of the pool's lifetime: 0.9 to 1.1 */
     char status;                     /* as ReadyForQuery said */
     bool dirty, paused;
     bool reserved;                   /* takes no more jobs, a lease waits for it */

@@ -65,8 +65,7 @@ void redis_pool_grow(struct redis_pool *pool, bool spare)
 void redis_pool_opened(struct redis_conn *c)
 {
     struct redis_pool *pool = c->pool;
-    double ms = pool->spec.lifetime_ms ? (double)pool->spec.lifetime_ms : redis_setting(pool, SETTING_POOL_REDIS_LIFETIME_MS);
-    c->die_ms = redis_now_ms(pool) + (uint64_t)(ms * (0.9 + 0.2 * jitter(pool, c)));
+    c->life = 0.9 + 0.2 * jitter(pool, c); /* so that those opened together do not end together */
     pool->opening--;
     lane_add(&pool->lane->opened, 1);
     if (pool->down_ms)
@@ -136,13 +135,29 @@ static void share_places(struct redis_pool *pool)
         c->draining = true;
 }
 
-static void keep_conn(struct redis_pool *pool, struct redis_conn *c, uint32_t least)
+/* Whether it has reached the lifetime, as that is now: it may have been changed. */
+static bool is_old(const struct redis_pool *pool, const struct redis_conn *c)
+{
+    double ms = pool->spec.lifetime_ms ? (double)pool->spec.lifetime_ms : redis_setting(pool, SETTING_POOL_REDIS_LIFETIME_MS);
+    return (double)(redis_now_ms(pool) - c->opened_ms) >= ms * c->life;
+}
+
+/* Of those that are old one goes at a time, or a lower lifetime would end them all at once. */
+static bool replace_one(const struct redis_pool *pool, bool *replaced, const struct redis_conn *c)
+{
+    if (*replaced || !is_old(pool, c))
+        return false;
+    *replaced = true;
+    return true;
+}
+
+static void keep_conn(struct redis_pool *pool, struct redis_conn *c, uint32_t least, bool *replaced)
 {
     uint64_t idle = pool->spec.idle_ms ? (uint64_t)pool->spec.idle_ms : (uint64_t)redis_setting(pool, SETTING_POOL_REDIS_IDLE_MS);
     uint64_t check = (uint64_t)redis_setting(pool, SETTING_RESOURCE_HEALTH_INTERVAL_S) * 1000, now = redis_now_ms(pool);
     if (c->state != CONN_READY || c->hub)
         return;
-    c->draining = c->draining || now >= c->die_ms || !is_used(pool);
+    c->draining = c->draining || !is_used(pool) || replace_one(pool, replaced, c);
     if (!redis_conn_is_idle(c))
         return;
     if (pool->conn_count > least && now - c->idle_ms >= idle)
@@ -190,8 +205,9 @@ static void keep(struct redis_pool *pool)
     pool->denied = false;
     show(pool);
     uint32_t least = share_of(pool_min(pool->shared), pool->all->worker, pool->all->board->workers);
+    bool replaced = false;
     for (struct redis_conn *c = pool->conns; c; c = c->next)
-        keep_conn(pool, c, least);
+        keep_conn(pool, c, least, &replaced);
     share_places(pool);
     redis_hub_tick(pool);
     if (atomic_load_explicit(&pool->shared->forced, memory_order_relaxed))

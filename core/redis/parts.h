@@ -100,7 +100,8 @@ struct redis_conn {
     struct redis_hub *hub;       /* it is the hub's: what comes goes there */
     struct timer timer;          /* of opening, then of the head */
     uint64_t head_ms;            /* since when that is the head */
-    uint64_t opened_ms, die_ms, idle_ms;
+    uint64_t opened_ms, idle_ms;
+    double life; /* of the pool's lifetime: 0.9 to 1.1 */
     uint64_t heard_ms;           /* when a reply came last */
     int error;                   /* errno of the last address that was tried */
     bool looking;                /* lookup is under way */

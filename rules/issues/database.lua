@@ -26,6 +26,14 @@ local function idling(s)
   return most
 end
 
+-- A pool that opens connections as it usually does not, one for every twenty calls or more: what requests wait for is the opening,
+-- and statements are slow since each new connection has its catalogues to read.
+local function churning(s)
+  for _, pool in ipairs(s.pools) do
+    if pool.pool_type == "database" and pool:above("opened", 2, 0.5) and pool.now.opened >= 0.05 * (pool.now.calls or 0) then return pool end
+  end
+end
+
 return {
   symptoms = {
     {
@@ -42,8 +50,8 @@ return {
     {
       code = "db.slow_query", of = { "latency", "pool_wait" }, type = "DATABASE_BOTTLENECK", target = "database",
       score = function(s)
-        local held = slower(s, "database") and s:excess "pool_wait" or 0
-        return (s:excess "db" + held) * (blocked(s) >= 0.3 and 0 or 1)
+        if churning(s) or blocked(s) >= 0.3 then return 0 end
+        return s:excess "db" + (slower(s, "database") and s:excess "pool_wait" or 0)
       end,
       says = function(s)
         local pool = slower(s, "database")
@@ -57,13 +65,21 @@ return {
       says = function(s) return ("%.0f %% of the active sessions wait for a lock that another holds"):format(blocked(s) * 100) end,
     },
     {
+      code = "db.connect_churn", of = { "latency", "pool_wait" }, type = "DATABASE_BOTTLENECK", target = "database",
+      score = function(s) return churning(s) and blocked(s) < 0.3 and s:excess "db" + s:excess "pool_wait" or 0 end,
+      says = function(s)
+        local pool = churning(s)
+        return ("%s opens %.1f connections a second for %.0f statements: requests wait for new ones"):format(pool.name, pool.now.opened, pool.now.calls)
+      end,
+    },
+    {
       code = "db.idle_in_tx", of = { "latency", "pool_wait" }, type = "DATABASE_BOTTLENECK", target = "database",
       score = function(s) return idling(s) >= 1 and not slower(s, "database") and s:excess "pool_wait" or 0 end,
       says = function(s) return ("requests wait %s for a connection while %.0f transactions are open and idle"):format(s:show "pool_wait", idling(s)) end,
     },
     {
       code = "db.pool_wait", of = { "latency", "pool_wait" }, type = "DATABASE_BOTTLENECK", target = "database",
-      score = function(s) return (slower(s, "database") or idling(s) >= 1) and 0 or s:excess "pool_wait" end,
+      score = function(s) return (slower(s, "database") or churning(s) or idling(s) >= 1) and 0 or s:excess "pool_wait" end,
       says = function(s) return ("requests wait %s for a connection, and the statements are as fast as ever: too few connections for this load"):format(s:show "pool_wait") end,
     },
     {

@@ -5,7 +5,7 @@ local function forced(s) return s.pool.count / (s.pool.max_lifetime_ms / 1000) e
 return {
   id = "pool_churn",
   title = function(s) return "let connections of " .. s.name .. " live four times as long" end,
-  class = "database", on = "pool", issue = { "db.pool_wait" }, needs = { "opened", "wait_ms", "calls" },
+  class = "database", on = "pool", issue = { "db.connect_churn", "db.pool_wait" }, needs = { "opened", "wait_ms", "calls" },
   when = function(s)
     return s.pool_type == "database" and s.now.opened >= 0.2 and forced(s) >= 0.5 * s.now.opened and s.now.wait_ms >= 0.5
       and s.now.calls >= 2 and s.pool.max_lifetime_ms < 600000

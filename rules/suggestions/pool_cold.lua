@@ -7,7 +7,7 @@ end
 return {
   id = "pool_cold",
   title = function(s) return ("keep %d connections of %s open, and idle ones for longer"):format(suggested(s), s.name) end,
-  class = "database", on = "pool", issue = { "db.pool_wait" }, needs = { "opened", "calls", "wait_ms", "use_ms", "busy_share" },
+  class = "database", on = "pool", issue = { "db.connect_churn", "db.pool_wait" }, needs = { "opened", "calls", "wait_ms", "use_ms", "busy_share" },
   when = function(s)
     return s.pool_type == "database" and s.now.opened >= 0.5 and s.now.opened >= 0.05 * s.now.calls and s.now.calls >= 2 and s.now.wait_ms >= 1
       and s.now.busy_share < 0.85 and s.pool.min < s.pool.max and (s.during.opened or 0) >= 2 * s.pool.max -- not just warming up

@@ -7,7 +7,8 @@ local T0 = 1700000000000
 local UNITS = {
   host = { rps = "1/s", mean_ms = "ms", connections = "connections", cpu_share = "ratio", worker_cpu = "cores", loop_lag_ms = "ms",
     steal_share = "ratio", limited = "1/s" },
-  route = { rps = "1/s", mean_ms = "ms", p95_ms = "ms", error_rate = "ratio", lua = "ms", queue = "ms" },
+  route = { rps = "1/s", mean_ms = "ms", p95_ms = "ms", error_rate = "ratio", lua = "ms", queue = "ms", db = "ms", pool_wait = "ms" },
+  pool = { calls = "1/s", opened = "1/s", use_ms = "ms", wait_ms = "ms" },
 }
 local SIGNALS = {}
 for kind, names in pairs(UNITS) do
@@ -51,6 +52,38 @@ describe("the rules of issues", function()
       book:tick({ thing("host", "host", HOST, host), thing("route", "GET /x", ROUTE, route) }, now_ms)
     end
   end
+
+  --- Looks for some seconds at a route whose time goes to the database, and at its pool, which were healthy before.
+  local function query(seconds, route, pool)
+    local route_usual, pool_usual = copy(ROUTE, { db = 3, pool_wait = 0, mean_ms = 4, p95_ms = 6 }), { calls = 63, opened = 0, use_ms = 3, wait_ms = 0 }
+    for _ = 1, seconds do
+      now_ms = now_ms + 1000
+      local function thing(kind, name, usual, more)
+        local moved = {}
+        for signal in pairs(more) do moved[signal] = { direction = "up", since_ms = now_ms, spreads = 9, p = 0.01 } end
+        return { kind = kind, name = name, requests = 200, at_ms = now_ms, moved = moved, now = copy(usual, more), usual = usual, pool_type = kind == "pool" and "database" or nil }
+      end
+      book:tick({ thing("host", "host", HOST, {}), thing("route", "GET /x", route_usual, route), thing("pool", "main", pool_usual, pool) }, now_ms)
+    end
+    return (book:list()[1] or {}).code
+  end
+
+  describe("of the database", function()
+    local slow = { mean_ms = 34, p95_ms = 50, db = 8, pool_wait = 25 }
+
+    it("see that there are too few connections while statements are as fast as ever", function()
+      assert.equal("db.pool_wait", query(20, slow, { wait_ms = 25 }))
+    end)
+
+    it("see that connections are opened all the time, though new ones make statements slow", function()
+      assert.equal("db.connect_churn", query(20, slow, { wait_ms = 25, use_ms = 8, opened = 9 }))
+      assert.equal("main opens 9.0 connections a second for 63 statements: requests wait for new ones", book:list()[1].cause_text)
+    end)
+
+    it("do not take a few opened ones for it", function()
+      assert.equal("db.slow_query", query(20, slow, { wait_ms = 25, use_ms = 30, opened = 1 }))
+    end)
+  end)
 
   describe("of errors", function()
     it("keep an issue open while the route fails, though it has learnt nothing else", function()

@@ -51,6 +51,20 @@ describe("a pool made over the API", function()
 
   local function it_works(name, fn) it(name, function() loop.run(fn, 60000) end) end
 
+  it_works("replaces connections that are older than a lifetime that was lowered", function()
+    local served = engine.start { rules = { ["routes/app.lua"] = APP }, config = ("return { postgres = { main = { dsn = %q, min = 3 } }, redis = { sessions = { url = %q, min = 3 } } }"):format(pg.url, server.url) }
+    for _, id in ipairs { "main", "sessions" } do
+      local function pool() return ask(served, "GET", id).json.data end
+      loop.wait_until(function() return pool().count == 3 end, 10000, "the connections of " .. id)
+      local before = pool().opened
+      assert.equal(200, ask(served, "PATCH", id, { max_lifetime_ms = 100 }).status)
+      loop.wait_until(function() return pool().opened >= before + 6 end, 10000, "others in their place")
+      assert.equal(200, ask(served, "PATCH", id, { max_lifetime_ms = 3600000 }).status)
+      loop.wait_until(function() return pool().count == 3 end, 10000, "as many as before")
+    end
+    served:stop()
+  end)
+
   it_works("has the server of the environment, serves handlers and survives a restart", function()
     local served = engine.start { rules = { ["routes/app.lua"] = APP }, workers = 2, env = { DATABASE_URL = pg.url, REDIS_URL = server.url } }
     local made = ask(served, "POST", nil, { pool_id = "new_db_pool", pool_type = "database", max_size = 15 })

@@ -18,7 +18,7 @@ return {
         widen()
       end
     end },
-  { name = "pool_cold", issue = { "db.pool_wait", "unknown" }, rules = { "pool_cold", "pool_churn" }, forbidden = { "pool_undersized", "slow_query" }, indicator = DB,
+  { name = "pool_cold", issue = { "db.connect_churn", "db.pool_wait" }, rules = { "pool_cold", "pool_churn" }, forbidden = { "pool_undersized", "slow_query" }, indicator = DB,
     world = { args = { "--set", "pool.db.connect_ms=5000" } },
     plant = function(w)
       w:pause(true) -- only bursts, with time between them to close what is idle
@@ -30,7 +30,7 @@ return {
         w:pause(false)
       end
     end },
-  { name = "pool_churn", issue = { "db.pool_wait", "unknown" }, rules = { "pool_churn", "pool_cold" }, forbidden = { "pool_undersized", "slow_query" }, indicator = { "main", "opened" },
+  { name = "pool_churn", issue = { "db.connect_churn", "db.pool_wait" }, rules = { "pool_churn", "pool_cold" }, forbidden = { "pool_undersized", "slow_query" }, indicator = { "main", "opened" },
     plant = function(w) return pool(w, "main", { max_lifetime_ms = w:draw(100, 200) }, { max_lifetime_ms = 3600000 }) end },
   { name = "slow_query", issue = { "db.slow_query" }, rules = { "slow_query" }, forbidden = { "pool_undersized" }, indicator = DB,
     plant = function(w)
