@@ -4,10 +4,12 @@
 --                                      harmful changes and cures)
 --
 -- HOLD=40 seconds each fault lasts (growth is taken over 30); SEEDS="1 2" draw other parameters; LOADS="0.5 1 2" of the clients that are always there.
+-- WHY=folder keeps there what the engine knew at the end of each fault of which it said something wrong.
 -- A fault counts when its indicator moved by a fifth against its own clean time; else it is reported and not scored. The
 -- truth is here and the engine cannot read it. Prints a line for each run, then what score.lua makes of them. Exit code 1:
 -- less than half was right, or a harmful change was kept.
 local catalogue = require "tests.scenarios.catalogue"
+local files = require "tests.support.files"
 local loop = require "tests.support.loop"
 local scores = require "tests.scenarios.score"
 local World = require "tests.scenarios.world"
@@ -16,6 +18,7 @@ local HOLD_S = tonumber(os.getenv "HOLD" or 40)
 local QUIET_S, CURE_S = 45, 300
 local REFERENCE_S = 32 -- a trial is compared with the half minute before it, which must have had the same clients
 local SHORT = { "n_plus_one", "bad_instance", "burning_handler", "steady" }
+local WHY, KNOWN = os.getenv "WHY", { "signals", "issues", "suggestions", "resources", "limits", "compression", "upstreams", "cache", "stats" }
 local IGNORED = { ["host.contention"] = true, noisy_neighbour = true } -- true of the machine the laboratory is on
 
 local function has(list, value)
@@ -261,6 +264,14 @@ end
 
 -- ---- all of it ----
 
+-- What the engine knows, for whoever wants to see why it said what it said.
+local function keep_why(w, name)
+  for _, what in ipairs(KNOWN) do
+    local got = w.served:admin_get("~/" .. what)
+    if got and got.status == 200 then files.write(("%s/%s.%s.json"):format(WHY, name, what), got.body) end
+  end
+end
+
 -- The number of the last change of a setting, by whomever.
 local function newest_change(w)
   local last = w:get "config/journal?limit=1".changes[1]
@@ -275,6 +286,8 @@ local function one(w, s, total, all)
   local seen = watch(w, s, clean)
   local verdict, says = judge(s, seen, total)
   print(("%-28s %-14s %s"):format(s.name, verdict, says))
+  io.stdout:flush()
+  if WHY and verdict ~= "right" and verdict ~= "silent" then keep_why(w, s.name) end
   if s.control and newest_change(w) ~= newest then total.moved = total.moved + 1 end
   if all and s.auto then cure(w, s, total) end
   heal()
