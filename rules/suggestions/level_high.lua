@@ -1,4 +1,4 @@
--- Compression takes much of a CPU that is nearly used up: a lower level is several times cheaper and some percent larger.
+-- Compression takes much of a CPU (or of task threads) that is nearly used up: a lower level is several times cheaper and some percent larger.
 local CPU, SHARE = 0.7, 0.15
 
 local function cost(f)
@@ -19,7 +19,7 @@ return {
   issue = { "cpu.compression", "cpu.saturated" },
   needs = { "cpu_share" },
   when = function(s, f)
-    return f:setting "compression.enabled" and f:setting "compression.level" > 1 and s.now.cpu_share >= CPU and cost(f) >= SHARE * s.now.cpu_share * f.cores
+    return f:setting "compression.enabled" and f:setting "compression.level" > 1 and math.max(f:busy(), s.now.task_busy_share or 0) >= CPU and cost(f) >= SHARE * s.now.cpu_share * f.cores
   end,
   impact = function(_, f)
     local routes = f:with("compress", 0.01)

@@ -1,10 +1,11 @@
--- More is in flight than can be served, and nothing limits it. From CPU, requests in flight and the tail, against what is usual.
+-- More is in flight than can be served, and nothing limits it. From CPU (of the machine, or of the workers' loops), requests in
+-- flight and the tail, against what is usual.
 return {
   id = "overload",
   title = function() return "limit concurrency" end,
   class = "concurrency", on = "host", issue = { "overload.queueing" }, needs = { "cpu_share", "in_flight", "rps", "p95_ms" },
   when = function(s, f)
-    return s.now.cpu_share >= 0.9 and s:rose("in_flight", 2, 10) and s:rose("p95_ms", 2, 10) and s:ratio "rps" < 1.5 and s.now.rps >= 5
+    return f:busy() >= 0.9 and s:rose("in_flight", 2, 10) and s:rose("p95_ms", 2, 10) and s:ratio "rps" < 1.5 and s.now.rps >= 5
       and #(f.limits and f.limits.concurrency or {}) == 0
   end,
   impact = function(s)
@@ -13,6 +14,8 @@ return {
   end,
   advise = function(s) return ("Give routes a class with an adaptive limit in rules/policies/limits.lua, to begin at %d."):format(math.ceil(s.usual.in_flight * 1.5)) end,
   effort = "low", risk = 2, inhibits = { "hedge_low", "pool_undersized" },
-  explain = function(s) return ("%s requests are in flight, usually %s; p95 is %s, usually %s; CPU is at %s"):format(
-    s:show "in_flight", s:show_usual "in_flight", s:show "p95_ms", s:show_usual "p95_ms", s:show "cpu_share") end,
+  explain = function(s, f)
+    return ("%s requests are in flight, usually %s; p95 is %s, usually %s; CPU is at %s, the workers' loops at %.0f %%"):format(
+      s:show "in_flight", s:show_usual "in_flight", s:show "p95_ms", s:show_usual "p95_ms", s:show "cpu_share", f:loops_busy() * 100)
+  end,
 }

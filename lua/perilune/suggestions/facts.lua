@@ -1,18 +1,20 @@
 --- What the rules of rules/suggestions/ are asked with. A snapshot is plain data (it can be kept as JSON and played again);
 -- the facts are the same with the few questions that a rule asks.
 --
---   snapshot = { at_ms, span_s, cores, things, pools, upstreams, tasks, cache, compression, limits, figures, settings, issues }
+--   snapshot = { at_ms, span_s, cores, workers, things, pools, upstreams, tasks, cache, compression, limits, figures, settings, issues }
 --
 -- `things` are those of watch.things(); pools, upstreams, tasks, cache, compression and limits hold what grew during the last
 -- span_s seconds in `during`, beside what is now. Of the facts:
 --
 --   f.host, f.routes, f.pools     views (perilune.analyzer.view) of the things; those of pools have .pool: id, type, sizes
---   f.upstreams, f.tasks, f.cache, f.compression, f.limits, f.counters, f.cores, f.figure["cpu.share"]
+--   f.upstreams, f.tasks, f.cache, f.compression, f.limits, f.counters, f.cores, f.workers, f.figure["cpu.share"]
 --   f:setting(name)               its stable value
 --   f:issue(code)                 the open issue of that reason code, or nil
 --   f:with(phase)                 names of the routes that spend time in a phase, most first, and their requests a second
 --   f:rps(routes)                 requests a second of these
 --   f:mean(routes, signal)        mean of a signal over them, weighted by their requests
+--   f:loops_busy()                share of the time in which the workers' loops compute, 0 to 1
+--   f:busy()                      the fullest of what computes for requests, 0 to 1: the machine, or the loops
 
 local _, require = ...
 
@@ -58,7 +60,7 @@ facts.__index = facts
 
 --- `units` by kind and signal, `t` the thresholds of rules/thresholds.lua.
 function M.new(snapshot, units, t)
-  local f = setmetatable({ at_ms = snapshot.at_ms, span_s = snapshot.span_s, cores = snapshot.cores, t = t, routes = {}, pools = {}, by_route = {},
+  local f = setmetatable({ at_ms = snapshot.at_ms, span_s = snapshot.span_s, cores = snapshot.cores, workers = snapshot.workers or snapshot.cores, t = t, routes = {}, pools = {}, by_route = {},
     upstreams = snapshot.upstreams or {}, tasks = snapshot.tasks, cache = snapshot.cache, compression = snapshot.compression, limits = snapshot.limits, counters = snapshot.counters,
     figure = snapshot.figures or {}, settings = snapshot.settings or {}, issues = snapshot.issues or {}, statements = {} }, facts)
   local pools = {}
@@ -130,5 +132,18 @@ function facts:mean(routes, signal)
   end
   return n > 0 and sum / n or 0
 end
+
+--- What the workers compute beside their task threads. A loop is one thread: with fewer workers than cores it can be full while
+-- the machine is not.
+function facts:loops_busy()
+  local now, threads = self.host.now, 0
+  for _, process in ipairs(self.tasks and self.tasks.processes or {}) do
+    if process.name ~= "control" then threads = threads + process.width end
+  end
+  local loops = (now.worker_cpu or 0) - (now.task_busy_share or 0) * threads
+  return math.max(0, math.min(1, loops / math.max(1, self.workers)))
+end
+
+function facts:busy() return math.max(self.host.now.cpu_share or 0, self:loops_busy()) end
 
 return M

@@ -24,7 +24,7 @@ end
 
 --- A healthy loaded engine. `settings` are its settings by name.
 function M.base(settings)
-  local x = { at_ms = 1e12, span_s = 30, cores = 4, settings = settings, issues = {}, figures = { ["memory.limit_bytes"] = 16e9, ["memory.working_set_bytes"] = 4e9 } }
+  local x = { at_ms = 1e12, span_s = 30, cores = 4, workers = 4, settings = settings, issues = {}, figures = { ["memory.limit_bytes"] = 16e9, ["memory.working_set_bytes"] = 4e9 } }
   x.host = thing("host", "host", { rps = 80, mean_ms = 20, p95_ms = 50, error_rate = 0, in_flight = 2, connections = 20, cpu_share = 0.3, worker_cpu = 1, steal_share = 0,
     throttled_share = 0, memory_share = 0.3, rss_bytes = 2e8, lua_bytes = 2e7, loop_lag_ms = 2, gc_pause_ms = 0.5, limited = 0, task_wait_ms = 0.2, task_busy_share = 0.2 })
   local phases = { rps = 40, mean_ms = 20, p50_ms = 18, p95_ms = 50, p99_ms = 70, error_rate = 0.01, bytes_out = 3000, lua = 0.5, compress = 0.2 }
