@@ -64,9 +64,18 @@ bool flight_begin(struct cache_visit *v)
     return true;
 }
 
+/* It waits no more: the time was the cache's, since the fetch is another request's. */
+static void has_waited(struct cache_visit *v)
+{
+    uint64_t now_ns = io_now(v->cache->io);
+    v->ex->phase_ns[PHASE_CACHE] += now_ns - v->waits_ns;
+    v->waits_ns = 0;
+}
+
 static void on_deadline(struct timer *t)
 {
     struct cache_visit *v = (struct cache_visit *)((char *)t - offsetof(struct cache_visit, deadline));
+    has_waited(v);
     cache_leave(v);
     v->capture = true;
     v->host->go(v);
@@ -76,6 +85,7 @@ void flight_join(struct cache_visit *v, struct flight *f)
 {
     struct io *io = v->cache->io;
     v->flight = f;
+    v->waits_ns = io->now_ns;
     v->next = f->waiting;
     f->waiting = v;
     v->deadline.on_fire = on_deadline;
@@ -84,7 +94,9 @@ void flight_join(struct cache_visit *v, struct flight *f)
 
 static void on_poll(struct timer *t)
 {
-    visit_again((struct cache_visit *)((char *)t - offsetof(struct cache_visit, deadline)));
+    struct cache_visit *v = (struct cache_visit *)((char *)t - offsetof(struct cache_visit, deadline));
+    has_waited(v);
+    visit_again(v);
 }
 
 bool flight_await_lease(struct cache_visit *v)
@@ -92,6 +104,7 @@ bool flight_await_lease(struct cache_visit *v)
     struct io *io = v->cache->io;
     if (!is_leased(v->cache, hash_of(v->key)))
         return false;
+    v->waits_ns = io->now_ns;
     v->deadline.on_fire = on_poll;
     wheel_set(&io->wheel, &v->deadline, io->now_ms + 1);
     return true;
@@ -163,6 +176,7 @@ void flight_land(struct cache *c, struct str key, enum landing how, struct str r
         atomic_compare_exchange_strong(&c->shared->leases[f->lease_slot], &lease, 0);
     while (f->waiting) {
         struct cache_visit *v = f->waiting;
+        has_waited(v);
         cache_leave(v);
         give(v, how, &view);
     }

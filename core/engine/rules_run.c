@@ -31,6 +31,18 @@ struct bench {
     int failed;
 };
 
+/* Line 0: it is about the command, not about a file. */
+static void tell(const struct problems *problems)
+{
+    for (size_t i = 0; i < problems->count; i++) {
+        const struct problem *one = &problems->list[i];
+        if (one->line)
+            fprintf(stderr, "%s:%d: %s\n", one->file, one->line, one->text);
+        else
+            fprintf(stderr, "%s: %s\n", one->file, one->text);
+    }
+}
+
 static int lua_say(lua_State *L)
 {
     fputs(luaL_checkstring(L, 1), stdout);
@@ -163,8 +175,7 @@ static int run_bench(const struct options *o, const char *rules)
         load(&bench, b, &problems);
     limits_stop();
     fflush(stdout);
-    for (size_t i = 0; i < problems.count; i++)
-        fprintf(stderr, "%s:%d: %s\n", problems.list[i].file, problems.list[i].line, problems.list[i].text);
+    tell(&problems);
     int code = !b || problems.count ? 2 : bench.failed ? 1 : 0;
     bundle_free(b);
     buf_done(&bench.facts);
@@ -256,8 +267,7 @@ int rules_run(const struct options *o)
     struct config_texts texts = b ? bundle_texts(b) : (struct config_texts){0};
     bool ok = b && config_read(&config, o, &texts, &problems);
     limits_stop();
-    for (size_t i = 0; i < problems.count; i++)
-        fprintf(stderr, "%s:%d: %s\n", problems.list[i].file, problems.list[i].line, problems.list[i].text);
+    tell(&problems);
     if (ok) {
         rules = config.key[CONFIG_RULES].text;
         code = strcmp(o->words[0], "new") == 0 ? run_new(o, rules) : run_bench(o, rules);

@@ -28,5 +28,10 @@ return {
         return ("the hit ratio fell from %s to %s: entries were purged, ran out, or are pushed out by others"):format(host:show_usual "cache_hit_ratio", host:show "cache_hit_ratio")
       end,
     },
+    {
+      code = "cache.stampede", of = "latency", type = "CACHE_EFFICIENCY", target = "route", inhibits = { "overload.queueing", "upstream.slow" },
+      score = function(s) return s:excess "cache" end,
+      says = function(s) return ("requests wait %s for an answer that another request fetches%s"):format(s:show "cache", s:usually "cache") end,
+    },
   },
 }

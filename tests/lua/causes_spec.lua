@@ -7,7 +7,7 @@ local T0 = 1700000000000
 local UNITS = {
   host = { rps = "1/s", mean_ms = "ms", connections = "connections", cpu_share = "ratio", worker_cpu = "cores", loop_lag_ms = "ms",
     steal_share = "ratio", limited = "1/s" },
-  route = { rps = "1/s", mean_ms = "ms", p95_ms = "ms", error_rate = "ratio", lua = "ms", queue = "ms", db = "ms", pool_wait = "ms" },
+  route = { rps = "1/s", mean_ms = "ms", p95_ms = "ms", error_rate = "ratio", lua = "ms", queue = "ms", db = "ms", pool_wait = "ms", cache = "ms", upstream_first_byte = "ms" },
   pool = { calls = "1/s", opened = "1/s", use_ms = "ms", wait_ms = "ms" },
 }
 local SIGNALS = {}
@@ -83,6 +83,12 @@ describe("the rules of issues", function()
     it("do not take a few opened ones for it", function()
       assert.equal("db.slow_query", query(20, slow, { wait_ms = 25, use_ms = 30, opened = 1 }))
     end)
+  end)
+
+  it("see a crowd that waits for one fetch, though more clients are connected meanwhile", function()
+    pass(20, { connections = 24, rps = 80 }, { mean_ms = 36, p95_ms = 430, cache = 28, upstream_first_byte = 8 }, { cache = 0.01 })
+    assert.equal("cache.stampede", book:list()[1].code)
+    assert.matches("wait 28%.0 ms for an answer that another request fetches", book:list()[1].cause_text)
   end)
 
   describe("of errors", function()

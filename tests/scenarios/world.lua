@@ -1,8 +1,10 @@
 --- A service with everything that can go wrong: the engine under test between clients and PostgreSQL, Redis and three instances
 -- of an upstream (which are engines as well). Faults are switched by functions of the world, never by what the engine can read.
 local engine = require "tests.support.engine"
+local files = require "tests.support.files"
 local loop = require "tests.support.loop"
 local postgres = require "tests.support.postgres"
+local process = require "tests.support.process"
 local redis = require "tests.support.redis"
 
 local API = "/api/v1/performance-optimization/"
@@ -202,17 +204,30 @@ function world:instance(i, values)
 end
 function world:query_ms(ms) self.pg:sql(work(ms)) end
 
---- options: mode (of tuning), args (more of them), upstream (more keys of it, as text), load (1: as below; 2: half the
+-- A certificate of the upstream's own; returns what the instances and whoever asks them have in their configuration.
+local function certificate(folder)
+  local made = process.run { command = "openssl", timeout_ms = 20000, args = { "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-keyout", folder .. "/key.pem", "-out", folder .. "/ca.pem",
+    "-subj", "/CN=service.test", "-days", "2", "-addext", "subjectAltName=DNS:service.test" } }
+  assert(made == 0, "openssl made no certificate")
+  return ("return { tls = { listen = '127.0.0.1:0', certificate = '%s/ca.pem', key = '%s/key.pem' } }"):format(folder, folder), ("tls = { ca = '%s/ca.pem', name = 'service.test' }"):format(folder)
+end
+
+--- options: mode (of tuning), args (more of them), upstream (more keys of it, as text), tls (true: it is asked over TLS), load (1: as below; 2: half the
 --- pauses), seed, defaults (true: the engine learns as long as it does by default), patience_ms (that it may take to learn).
 function world.start(options)
   local self = setmetatable({ going = true, clients = {}, instances = {}, state = options.seed or 1, load = options.load or 1 }, world)
   self.pg, self.redis = postgres.start {}, redis.start {}
   self:query_ms(world.QUERY_MS)
   self.pg:sql "create table hot (id int primary key); insert into hot values (1)"
-  local addresses = {}
+  local addresses, of_instance, of_asking = {}, nil, options.upstream or ""
+  if options.tls then
+    self.folder = files.temporary "perilune-world"
+    of_instance, of_asking = certificate(self.folder)
+  end
   for i = 1, 3 do
-    self.instances[i] = engine.start { rules = { ["routes/app.lua"] = UPSTREAM }, args = { "--workers", "1" } }
-    addresses[i] = ("%q"):format("http://" .. self.instances[i].listen)
+    local one = engine.start { rules = { ["routes/app.lua"] = UPSTREAM }, config = of_instance, args = { "--workers", "1" } }
+    self.instances[i] = one
+    addresses[i] = ("%q"):format(options.tls and "https://" .. one.tls or "http://" .. one.listen)
   end
   local args = { "--workers", "1", "--set", "trials.quiet_s=0" }
   for _, value in ipairs(options.defaults and {} or { "analysis.min_samples=15", "analysis.window=40" }) do
@@ -225,7 +240,7 @@ function world.start(options)
       ["policies/cache.lua"] = 'return { routes = { ["/cached/*rest"] = { mode = "on", ttl = 600 } } }',
       ["policies/tuning.lua"] = ("return { mode = %q }"):format(options.mode or "suggest") },
     config = ("return { upstreams = { service = { peers = { %s }, %s } }, postgres = { main = { dsn = %q, min = 4, max = 8 } }, redis = { sessions = %q } }")
-      :format(table.concat(addresses, ", "), options.upstream or "", self.pg.url, self.redis.url),
+      :format(table.concat(addresses, ", "), of_asking, self.pg.url, self.redis.url),
     args = args,
   }
   local function client(path, pause_ms, headers) self:client(path, pause_ms / self.load, headers, true) end
@@ -253,6 +268,7 @@ function world:stop()
   for _, one in ipairs(self.instances) do one:stop() end
   self.pg:stop()
   self.redis:stop()
+  if self.folder then files.remove(self.folder) end
 end
 
 return world

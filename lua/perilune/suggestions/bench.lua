@@ -132,7 +132,7 @@ local function chosen(all)
   for _, name in ipairs(bench.names) do
     if not ids[name] then
       local like = core.nearest(name, ids)
-      error(("there is no rule '%s'%s"):format(name, like and (", did you mean '%s'?"):format(like) or "; see perilune rules list"), 0)
+      error(("there is no rule '%s'%s"):format(name, like and (", did you mean '%s'?"):format(like) or "; see perilune rules ls"), 0)
     end
     out[#out + 1] = ids[name]
   end

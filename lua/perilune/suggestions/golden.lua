@@ -100,7 +100,7 @@ M.cases = {
   redis_chatty = { fires = function(x) x.redis.now.calls, x.a.now.redis = 800, 8 end, near = function(x) x.redis.now.calls = 150 end, predicted = 12.4 },
   cache_small = { fires = function(x) x.cache.during.evictions, x.cache.routes[1].miss.double = 500, 0.1 end, near = function(x) x.cache.routes[1].miss.double = 0.18 end, predicted = 19 },
   ttl_low = { fires = function(x) x.cached.revalidated = 150 end, near = function(x) x.cached.revalidated = 80 end },
-  stampede = { fires = function(x) x.cached.collapsed = 500 end, near = function(x) x.cached.stale = 10 end },
+  stampede = { fires = function(x) x.cached.collapsed, x.b.now.cache = 500, 8 end, near = function(x) x.cached.stale = 10 end, predicted = 12 },
   key_pollution = { fires = function(x) put(x.cached, { hits = 50, misses = 950, stored = 900 }); x.cache.routes[1].miss.fourfold = 0.95 end, near = function(x) x.cached.hits = 900 end },
   cache_bypassed = { fires = function(x) x.cached.bypassed = 2000 end, near = function(x) x.cached.bypassed = 500 end },
   uncompressed = { fires = function(x) x.settings["compression.enabled"], x.a.now.bytes_out = false, 50000 end, near = function(x) x.a.now.bytes_out = 2000 end,

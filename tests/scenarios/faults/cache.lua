@@ -32,7 +32,7 @@ return {
         w:post("cache/purge", { all = true })
       end
     end },
-  { name = "stampede", issue = { "cache.cold", "unknown", "upstream.slow" }, optional_issue = true, rules = { "stampede" }, forbidden = { "overload", "cache_small" }, indicator = { CACHED, "p95_ms" },
+  { name = "stampede", issue = { "cache.stampede" }, rules = { "stampede" }, forbidden = { "overload", "cache_small" }, indicator = { CACHED, "p95_ms" },
     plant = function(w)
       w:instance(nil, { max_age = 1, cached_ms = w:draw(300, 500) })
       w:post("cache/purge", { all = true })

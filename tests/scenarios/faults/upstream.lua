@@ -38,9 +38,10 @@ return {
     world = { upstream = "retries = 3, retry_on = { 503 }", args = { "--set", "upstream.failures=1000" } },
     plant = setting({ ["upstream.budget_share"] = 1 },
       function(w) w:instance(nil, { errors = w:draw(40, 55), status = 503, delay_ms = 15 }) end, function(w) w:instance(nil, { errors = 0, status = 500, delay_ms = 4 }) end) },
-  { name = "no_keepalive", issue = { "net.connect", "upstream.slow", "unknown" }, rules = { "keepalive_low" }, forbidden = { "timeout_long", "timeout_short" }, indicator = { API, "upstream_connect" },
+  { name = "no_keepalive", issue = { "net.connect" }, rules = { "keepalive_low" }, forbidden = { "timeout_long", "timeout_short" }, indicator = { API, "mean_ms" },
+    world = { tls = true }, -- in which connecting takes time
     plant = setting { ["upstream.keepalive_max"] = 0 } },
-  { name = "timeout_short", issue = { "upstream.errors" }, rules = { "timeout_short" }, forbidden = { "retry_storm" }, indicator = { API, "error_rate" },
+  { name = "timeout_short", issue = { "upstream.errors", "upstream.slow" }, rules = { "timeout_short" }, forbidden = { "retry_storm" }, indicator = { API, "mean_ms" },
     plant = setting({ ["upstream.first_byte_timeout_ms"] = { 34, 38 } },
       function(w) w:instance(nil, { delay_ms = 30, slow_share = 12, slow_ms = 45 }) end, function(w) w:instance(nil, { delay_ms = 4, slow_share = 0 }) end) },
 }
