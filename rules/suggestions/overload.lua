@@ -1,11 +1,11 @@
 -- More is in flight than can be served, and nothing limits it. From CPU (of the machine, or of the workers' loops), requests in
--- flight and the tail, against what is usual.
+-- flight, connections (what a full loop has not read yet is in flight nowhere) and the tail, against what is usual.
 return {
   id = "overload",
   title = function() return "limit concurrency" end,
-  class = "concurrency", on = "host", issue = { "overload.queueing" }, needs = { "cpu_share", "in_flight", "rps", "p95_ms" },
+  class = "concurrency", on = "host", issue = { "overload.queueing" }, needs = { "cpu_share", "in_flight", "connections", "rps", "p95_ms" },
   when = function(s, f)
-    return f:busy() >= 0.9 and s:rose("in_flight", 2, 10) and s:rose("p95_ms", 2, 10) and s:ratio "rps" < 1.5 and s.now.rps >= 5
+    return f:busy() >= 0.9 and (s:rose("in_flight", 2, 10) or s:rose("connections", 2, 10)) and s:rose("p95_ms", 2, 10) and s:ratio "rps" < 1.5 and s.now.rps >= 5
       and #(f.limits and f.limits.concurrency or {}) == 0
   end,
   impact = function(s)

@@ -28,6 +28,14 @@ describe("what computes for requests", function()
     assert.equal("run 4 workers instead of 1", cpu_bound.title(f.host, f))
   end)
 
+  it("may have nothing in flight that is not read yet", function()
+    local f = engine({ cpu_share = 0.6, worker_cpu = 1, task_busy_share = 0 }, 1, 2)
+    f.host.now.in_flight = 6
+    assert.is_false(overload.when(f.host, f))
+    f.host.now.connections, f.host.usual.connections, f.host.moved.connections = 52, 12, { direction = "up" }
+    assert.is_true(overload.when(f.host, f))
+  end)
+
   it("is not full when task threads take the time", function()
     local f = engine({ cpu_share = 0.5, worker_cpu = 2, task_busy_share = 0.9 }, 1, 2)
     assert.is_true(math.abs(f:loops_busy() - 0.2) < 1e-9 and f:busy() == 0.5)
