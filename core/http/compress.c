@@ -104,10 +104,15 @@ static void count_skip(const struct press *p, enum skip why)
     lane_add(&lane_of(p)->skipped[why], 1);
 }
 
+static struct coding_lane *coding_of(const struct press *p)
+{
+    return &lane_of(p)->codings[p->verdict.id - 1];
+}
+
 static void count_body(const struct press *p)
 {
     struct compression_lane *lane = lane_of(p);
-    struct coding_lane *coding = &lane->codings[p->verdict.id - 1];
+    struct coding_lane *coding = coding_of(p);
     lane_add(&coding->bodies, 1);
     lane_add(&coding->bytes_in, p->bytes_in);
     lane_add(&coding->bytes_out, p->bytes_out);
@@ -282,6 +287,7 @@ static void send_whole(struct press *p, const struct answer *head, struct str pl
     struct answer out;
     if (err || !compress_head(p->ex, &p->verdict, true, head, &out)) {
         count_skip(p, err == ERR_TOO_LARGE ? SKIP_NOT_SMALLER : SKIP_BUSY);
+        lane_add(&coding_of(p)->cpu_ns, p->cpu_ns); /* spent for nothing */
         pass_answer(p, head, plain);
         return;
     }

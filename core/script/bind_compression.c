@@ -45,7 +45,7 @@ static void push_codings(lua_State *L, const struct sums *s)
     int n = 0;
     new_list(L);
     for (int i = 0; i < CODING_COUNT; i++) {
-        if (!s->bodies[i])
+        if (!s->bodies[i] && !s->cpu_ns[i])
             continue;
         lua_createtable(L, 0, 5);
         set_text(L, "coding", codec_name((enum codec_id)(i + 1)));

@@ -88,7 +88,7 @@ app:get("/page", function(req)
   return items and { unpack(page, 1, items) } or page
 end)
 local noise = {}
-for i = 1, 3000 do noise[i] = string.char(33 + math.random(0, 90)) end
+for i = 1, 3000 do noise[i] = string.char(math.random(0, 255)) end
 noise = table.concat(noise)
 app:get("/noise", function() return 200, noise:sub(n % 500) .. noise:reverse():sub(1, 1500), { ["Content-Type"] = "text/plain" } end)
 app:proxy("/api/*rest", "service")

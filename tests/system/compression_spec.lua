@@ -202,6 +202,7 @@ describe("an answer", function()
     local r
     for _ = 1, 3 do r = ask(own, "/json/2000", "br") end
     for _ = 1, 2 do ask(own, "/image", "gzip") end
+    for _ = 1, 4 do ask(own, "/random", "gzip") end
     ask(own, "/json/2", "gzip")
     ask(own, "/json/100", "gzip;q=0")
     local plain = #own:get("/json/2000").body
@@ -215,6 +216,9 @@ describe("an answer", function()
     assert.equal(1, json.skipped.small)
     assert.equal(1, json.skipped.not_accepted)
     assert.equal(2, by_route["/image"].skipped.type)
+    local vain = by_route["/random"] -- what was tried for nothing took time all the same
+    assert.same({ 4, 0, 1 }, { vain.skipped.not_smaller, vain.codings[1].bodies, vain.codings[1].ratio })
+    assert.is_true(vain.codings[1].cpu_s > 0)
     assert.equal(3 * (plain - #r.body), data.total.saved_bytes)
     assert.is_true(data.enabled)
     local metrics = own:admin_get("/metrics").body

@@ -107,6 +107,8 @@ M.cases = {
     set = { ["compression.enabled"] = true }, predicted = 10000 },
   level_high = { fires = function(x) x.coded.cpu_s, x.host.now.cpu_share, x.a.now.compress = 30, 0.85, 6 end, near = function(x) x.host.now.cpu_share = 0.5 end, set = { ["compression.level"] = 3 } },
   compression_useless = { fires = function(x) put(x.coded, { bytes_in = 1e6, bytes_out = 0.95e6, cpu_s = 1 }) end, near = function(x) x.coded.bytes_out = 0.5e6 end, set = { ["compression.min_bytes"] = 4000 } },
+  compression_in_vain = { fires = function(x) x.squeezed.skipped.not_smaller, x.coded.bodies, x.coded.cpu_s, x.a.now.compress = 900, 100, 3, 4 end,
+    near = function(x) x.coded.bodies = 2000 end, predicted = 16.4 },
   compression_inline = { fires = function(x) x.coded.cpu_s, x.host.now.loop_lag_ms = 2, 25 end, near = function(x) x.host.now.loop_lag_ms = 5 end, set = { ["compression.inline_us"] = 25 } },
   min_bytes_high = { fires = function(x) x.settings["compression.min_bytes"], x.squeezed.skipped.small, x.a.now.bytes_out = 4096, 900, 3000 end, near = function(x) x.squeezed.skipped.small = 90 end,
     set = { ["compression.min_bytes"] = 2048 } },

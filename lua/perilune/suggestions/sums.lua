@@ -4,6 +4,7 @@
 --     sums.peers(u, by)     its peers with enough attempts, the worst first by "ms" or "errors": the worst, the median one, how many;
 --                           nil when there are fewer than three
 --     sums.cache(s, f)      of a route in the cache: what grew during the span, and its row; nil when the cache knows nothing of it
+--     sums.coded(s, f)      of a route's bodies during the span: { bodies, not_smaller, cpu_s }; nil when none was compressed
 --     sums.compression(f)   of all bodies during the span: { bodies, bytes_in, bytes_out, cpu_s, small (left as they were), offloaded }
 
 local M = {}
@@ -42,6 +43,17 @@ function M.compression(f)
     t.small, t.offloaded = t.small + (r.skipped and r.skipped.small or 0), t.offloaded + (r.offloaded or 0)
   end
   return t
+end
+
+function M.coded(s, f)
+  for i, r in ipairs(f.compression and f.compression.routes or {}) do
+    if (r.method or "GET") .. " " .. r.route == s.name then
+      local d = f.compression.during.routes and f.compression.during.routes[i] or {}
+      local t = { bodies = 0, not_smaller = d.skipped and d.skipped.not_smaller or 0, cpu_s = 0 }
+      for _, c in pairs(d.codings or {}) do t.bodies, t.cpu_s = t.bodies + (c.bodies or 0), t.cpu_s + (c.cpu_s or 0) end
+      return t
+    end
+  end
 end
 
 function M.cache(s, f)

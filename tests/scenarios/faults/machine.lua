@@ -44,7 +44,8 @@ return {
         w:handlers { spin = 2000 }
       end
     end },
-  { name = "limit_low", issue = { "overload.queueing", "errors.handler", "unknown" }, rules = { "limit_low" }, forbidden = { "overload", "cpu_bound" }, indicator = { "host", "limited" },
+  { name = "limit_low", world = { args = { "--set", "reload.guard_ms=0" } }, -- the guard would take such a policy back
+    issue = { "overload.queueing", "errors.handler", "unknown" }, rules = { "limit_low" }, forbidden = { "overload", "cpu_bound" }, indicator = { "host", "limited" },
     plant = function(w)
       w.served:write_rule("policies/limits.lua", 'return { routes = { ["/db"] = { concurrency = 1, queue_ms = 5 } } }')
       local leave = w:clients_of(4, "/db", 10)
@@ -90,7 +91,7 @@ return {
         w.served:remove_rule "policies/compression.lua"
       end)
     end },
-  { name = "incompressible", issue = { "cpu.compression", "unknown" }, optional_issue = true, rules = { "compression_useless" }, forbidden = { "level_high", "uncompressed" }, indicator = { "GET /noise", "rps" },
+  { name = "incompressible", issue = { "cpu.compression", "unknown" }, optional_issue = true, rules = { "compression_in_vain", "compression_useless" }, forbidden = { "level_high", "uncompressed" }, indicator = { "GET /noise", "rps" },
     plant = function(w) return w:clients_of(8, "/noise", 0, BR) end },
   { name = "small_answers_plain", issue = {}, rules = { "min_bytes_high" }, forbidden = { "level_high" }, indicator = { "GET /page", "bytes_out" },
     plant = function(w)
