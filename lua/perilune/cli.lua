@@ -89,6 +89,7 @@ function suggest.ls()
   local data, code = ask("GET", "suggestions?limit=500")
   if not data then return code end
   if as_json(data) then return 0 end
+  if data.answer == "NOT_LOOKING" then return select(2, fail(1, "the rules cannot be asked: %s", data.trouble)) end
   if #data.suggestions == 0 then print(data.answer == "NOT_ENOUGH_DATA" and "none yet: still learning" or "none: nothing that the rules know would help") return 0 end
   print_lines(suggestion_rows(data.suggestions))
   return 0

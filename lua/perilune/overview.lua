@@ -139,6 +139,9 @@ local function of_generation(list, records)
 end
 
 local function of_tuning(list, open, trials)
+  local t = tuning.current()
+  local trouble = t and t:trouble()
+  if trouble then add(list, "red", ("Nothing is suggested, the rules cannot be asked: %s."):format(trouble), "#suggestions", "suggestion") end
   for _, one in ipairs(trials) do
     if one.ended_at == null then
       local change = one.changes[1]

@@ -24,6 +24,7 @@ local M = {}
 local OWNER = "tuning.owner"
 local KEPT, JOURNAL, SETTINGS_JOURNAL = "tuning", "tuning", "settings"
 local SPAN_S = 30       -- that growth is taken over
+local LOOKS_LATE_S = 30
 local QUEUE_MS = 600000 -- an approved suggestion waits so long for its trial
 
 local function now_ms() return admin.trials.now_ms() end
@@ -242,7 +243,7 @@ function tuning:snapshot()
   local out = attach(core.json.decode(core.json.encode(now)), facts.growth(now, before.counters))
   out.at_ms, out.span_s = at, (at - before.at_ms) / 1000
   out.figures, out.settings = figures(), {}
-  out.cores, out.workers = out.figures["cpu.usable_cpus"] or 1, admin.stats.generation().workers.total
+  out.cores, out.workers = out.figures["cpu.usable_cpus"] or 1, (admin.control.workers())
   for _, one in ipairs(admin.stats.settings()) do
     out.settings[one.name] = one.value
     if one.on_trial then out.settings[one.name] = one.stable end
@@ -361,8 +362,7 @@ function tuning:tick()
   end
 end
 
---- Every two seconds.
-function tuning:look()
+local function look(self)
   local snapshot = self:snapshot()
   self.issues, self.last = snapshot.issues, snapshot
   local began = core.now()
@@ -374,6 +374,20 @@ function tuning:look()
   self:persist()
 end
 
+--- Every two seconds. Raises what goes wrong, which is remembered until a look goes well.
+function tuning:look()
+  local done, why = pcall(look, self)
+  self.failed = not done and tostring(why) or nil
+  if not done then error(why, 0) end
+end
+
+--- Why there is no look at the rules, so that nothing is suggested; nil when all is well.
+function tuning:trouble()
+  local since_s = (now_ms() - (self.looked_ms or self.began_ms)) / 1000
+  if self.failed then return self.failed end
+  if since_s > LOOKS_LATE_S then return ("no look at the rules has come to its end for %.0f s; the log may say why"):format(since_s) end
+end
+
 local current
 
 --- The loop of this generation, for other files of it; nil in a check.
@@ -381,7 +395,7 @@ function M.current() return current end
 
 --- The loop of this engine, with what rules.read() and policy() give. Goes on where its predecessor ended.
 function M.new(list, policy, log)
-  local self = setmetatable({ snapshots = {}, units = { host = {}, route = {}, pool = {} }, thresholds = analysis.read().thresholds, log = log }, tuning)
+  local self = setmetatable({ began_ms = now_ms(), snapshots = {}, units = { host = {}, route = {}, pool = {} }, thresholds = analysis.read().thresholds, log = log }, tuning)
   for _, signal in ipairs(admin.watch.signals()) do self.units[signal.kind][signal.name] = signal.unit end
   self.env = environment(self)
   self.book = suggestions.new(list, {

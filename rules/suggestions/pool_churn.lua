@@ -31,7 +31,12 @@ return {
       formula = "mean - (pool wait * opened / calls + what the database takes more than usual) * (1 - lifetime now / then)",
       inputs = { forced = forced(s), opened = s.now.opened, wait_ms = waits, more_ms = more } }
   end,
-  set = function(_, f) return { ["pool.db.lifetime_ms"] = f:setting "pool.db.lifetime_ms" * 4 } end,
+  -- A pool with a lifetime of its own does not heed the setting.
+  set = function(s, f) return s.pool.max_lifetime_ms == f:setting "pool.db.lifetime_ms" and { ["pool.db.lifetime_ms"] = s.pool.max_lifetime_ms * 4 } or nil end,
+  advise = function(s, f)
+    if s.pool.max_lifetime_ms == f:setting "pool.db.lifetime_ms" then return nil end
+    return ("Give %s a longer life: lifetime_ms in the configuration of the pool, or PATCH resources/pools/%s with {\"max_lifetime_ms\": %.0f}."):format(s.name, s.name, s.pool.max_lifetime_ms * 4)
+  end,
   effort = "very_low", risk = 1, inhibits = { "pool_cold" },
   explain = function(s)
     return ("%.2f of %.2f connections opened a second replace ones that reached %.0f s"):format(forced(s), s.now.opened, s.pool.max_lifetime_ms / 1000)

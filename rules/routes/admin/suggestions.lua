@@ -84,8 +84,9 @@ local function asked_for(req)
   return sug
 end
 
--- NOT_ENOUGH_DATA and OPTIMIZED are answers, too.
+-- NOT_ENOUGH_DATA and OPTIMIZED are answers, too; NOT_LOOKING is none.
 local function verdict(list)
+  if t:trouble() then return "NOT_LOOKING" end
   local things = admin.watch.things()
   local learning = #things < 2 or not admin.keep.get "analyzer"
   for _, thing in ipairs(things) do learning = learning or not thing.knows end -- as GET issues has it
@@ -118,7 +119,7 @@ app:get(admin.path "suggestions", {
   summary = "What to change, what that would gain, and what became of it",
   query = admin.paged({ state = one_of(STATES), class = one_of(rules.classes), priority = one_of(PRIORITIES), route = { type = "string", hint = "a route as GET signals names it" },
     order = { type = "string", values = { "rank", "roi", "newest" }, hint = "rank, roi or newest" } }, LIMIT, LIMIT_MOST),
-  answers = { [200] = { answer = "=SUGGESTIONS|NOT_ENOUGH_DATA|OPTIMIZED", suggestions = { "Suggestion" }, total = "integer", next_cursor = "string|null", frozen = "object|null",
+  answers = { [200] = { answer = "=SUGGESTIONS|NOT_ENOUGH_DATA|OPTIMIZED|NOT_LOOKING", trouble = "string|null", suggestions = { "Suggestion" }, total = "integer", next_cursor = "string|null", frozen = "object|null",
     quarantined = "object|null" } },
   errors = { [400] = "bad_limit bad_cursor bad_order bad_state bad_class bad_priority" },
 }, function(req)
@@ -137,7 +138,7 @@ app:get(admin.path "suggestions", {
   local out, more, wrong = admin.page(req, list, function(sug) return sug.id end)
   if not out then return unpack(wrong) end
   for i, sug in ipairs(out) do out[i] = show(sug) end
-  return admin.envelope({ answer = verdict(open), suggestions = out, total = #list, next_cursor = more or p.json.null,
+  return admin.envelope({ answer = verdict(open), trouble = t:trouble() or p.json.null, suggestions = out, total = #list, next_cursor = more or p.json.null,
     frozen = t.desk.frozen or p.json.null, quarantined = next(t.book.quarantined) and t.book.quarantined or p.json.null }, nil, more)
 end)
 
