@@ -19,7 +19,10 @@ return {
     return { metric = "mean_ms", now = now, predicted = now - saved, lo = now - waits, hi = now, routes = routes,
       formula = "mean - pool wait * opened / calls", inputs = { opened = s.now.opened, calls = s.now.calls, wait_ms = waits } }
   end,
-  set = function(s, f) return { ["pool." .. s.name .. ".min"] = suggested(s), ["pool.redis.idle_ms"] = f:setting "pool.redis.idle_ms" * 4 } end,
+  set = function(s, f)
+    local idle = f:setting "pool.redis.idle_ms"
+    return { ["pool." .. s.name .. ".min"] = suggested(s), ["pool.redis.idle_ms"] = s.pool.idle_timeout_ms == idle and idle * 4 or nil } -- one of its own does not heed it
+  end,
   effort = "very_low", risk = 1, verify = { metric = "mean_ms", direction = "down", mde = 0.03 },
   explain = function(s)
     return ("%.1f connections are opened a second for %.0f calls, which wait %s; %d are kept"):format(s.now.opened, s.now.calls, s:show "wait_ms", s.pool.min)

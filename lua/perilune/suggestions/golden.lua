@@ -40,7 +40,7 @@ function M.base(settings)
   x.redis = thing("pool", "cache", { calls = 60, wait_ms = 0.05, wait_p95_ms = 0.1, use_ms = 0.3, use_p95_ms = 0.8, busy_share = 0.1, error_rate = 0, opened = 0 })
   x.things = { x.host, x.a, x.b, x.main, x.redis }
   local function pool(id, type)
-    return { id = id, pool_type = type, max = 10, min = 2, count = 10, idle = 8, used = 2, server_max = 100, max_lifetime_ms = 3600000, statement_timeout_ms = 30000,
+    return { id = id, pool_type = type, max = 10, min = 2, count = 10, idle = 8, used = 2, server_max = 100, max_lifetime_ms = 3600000, idle_timeout_ms = 600000, statement_timeout_ms = 30000,
       statements = {}, during = { statements_total = 1800, timeouts = 0, opened = 0 } }
   end
   x.p1, x.p2 = pool("main", "database"), pool("cache", "redis")
