@@ -109,7 +109,7 @@ scenarios: deps deps-test ## the laboratory, a few faults planted under load, an
 scenarios-full: ## all of them, with pairs, harmful changes and cures: make scenarios-full [SEEDS="1 2"] [LOADS="0.5 1 2"]
 	@$(MAKE) --no-print-directory scenarios NAMES=all
 
-calm: deps deps-test ## an hour of steady and of daily load in which nothing may be found: make calm [MINUTES=60]
+calm: deps deps-test ## an hour of steady and of daily load in which nothing may be found, and trials without an effect: make calm [MINUTES=60]
 	@$(MAKE) --no-print-directory $(JOBS) build/release/perilune
 	@MINUTES=$(MINUTES) tests/scenarios/calm
 
