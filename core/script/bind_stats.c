@@ -390,6 +390,13 @@ static int stats_settings(lua_State *L)
     return 1;
 }
 
+/* workers(): how many there are; 1 in an application. */
+static int stats_workers(lua_State *L)
+{
+    lua_pushnumber(L, self(L)->board->workers);
+    return 1;
+}
+
 /* restarts(): how many workers were ever replaced. */
 static int stats_restarts(lua_State *L)
 {
@@ -442,7 +449,7 @@ int bind_stats_open(lua_State *L, struct board *board, struct history *history,
         {"histograms", stats_histograms},
         {"settings", stats_settings},
         {"generation", stats_generation},
-        {"restarts", stats_restarts},
+        {"workers", stats_workers}, {"restarts", stats_restarts},
         {"counters", stats_counters},
     };
     if (luaL_newmetatable(L, VIEW)) {

@@ -243,7 +243,7 @@ function tuning:snapshot()
   local out = attach(core.json.decode(core.json.encode(now)), facts.growth(now, before.counters))
   out.at_ms, out.span_s = at, (at - before.at_ms) / 1000
   out.figures, out.settings = figures(), {}
-  out.cores, out.workers = out.figures["cpu.usable_cpus"] or 1, (admin.control.workers())
+  out.cores, out.workers = out.figures["cpu.usable_cpus"] or 1, admin.stats.workers()
   for _, one in ipairs(admin.stats.settings()) do
     out.settings[one.name] = one.value
     if one.on_trial then out.settings[one.name] = one.stable end
