@@ -219,7 +219,7 @@ $(B)/llhttp/%.o: $(LLHTTP)/%.c
 # below rules/routes/admin serve the control API, lua/perilune/ui is the dashboard.
 $(B)/embedded.c: $(EMBED) tests/support/embed
 	@mkdir -p $(@D)
-	$(Q)tests/support/embed $(EMBED) > $@
+	$(Q)tests/support/embed $(EMBED) > $@.$$$$ && mv $@.$$$$ $@
 $(B)/embedded.o: $(B)/embedded.c
 	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
 
