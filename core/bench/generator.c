@@ -488,7 +488,7 @@ static bool prepare(struct generator *g)
 {
     g->poll = epoll_create1(EPOLL_CLOEXEC);
     g->conns = calloc(g->o->connections, sizeof *g->conns);
-    g->idle = calloc(g->o->connections, sizeof *g->idle);
+    g->idle = calloc(g->o->connections, sizeof(void *));
     g->lengths = calloc(g->o->request_count, sizeof *g->lengths);
     if (g->poll < 0 || !g->conns || !g->idle || !g->lengths || !prepare_match(g))
         return false;
