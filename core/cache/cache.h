@@ -91,7 +91,7 @@ struct cache_visit {
     struct cache_visit *next;
     bool alone; /* nobody waits for it: another leads */
     struct timer deadline;
-    uint64_t began_ns, waits_ns; /* since when it looks, and waits; 0: it does not wait */
+    uint64_t began_ns, waits_ns; /* since when it looks; since when it waits */
     struct buf *old;        /* record to validate or to fall back on, or NULL */
     bool leads;             /* others may wait for this one */
     bool invalidates;       /* an unsafe method */

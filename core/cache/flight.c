@@ -67,9 +67,7 @@ bool flight_begin(struct cache_visit *v)
 /* It waits no more: the time was the cache's, since the fetch is another request's. */
 static void has_waited(struct cache_visit *v)
 {
-    uint64_t now_ns = io_now(v->cache->io);
-    v->ex->phase_ns[PHASE_CACHE] += now_ns - v->waits_ns;
-    v->waits_ns = 0;
+    v->ex->phase_ns[PHASE_CACHE] += io_now(v->cache->io) - v->waits_ns;
 }
 
 static void on_deadline(struct timer *t)

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "http/timing.h"
 
-
 #include <arpa/inet.h>
 #include <stdio.h>
 

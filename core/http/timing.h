@@ -12,6 +12,7 @@ enum { TIMING_ROOM = 40 * (PHASE_COUNT + 1) + 32 };
 
 enum { TIMING_NOBODY, TIMING_PRIVATE, TIMING_ALL }; /* values of server.timing */
 
+/* Whether it may by this value of the setting, which is not TIMING_NOBODY. */
 bool timing_may_know(const struct exchange *ex, uint64_t who);
 
 /* Whether this client may know, by the setting server.timing. */

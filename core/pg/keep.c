@@ -157,22 +157,16 @@ static bool is_old(const struct pg_pool *pool, const struct pg_conn *c)
     return (double)(now_ms(pool) - c->opened_ms) >= ms * c->life;
 }
 
-/* Of those that are old one goes at a time, or a lower lifetime would end them all at once. */
-static bool replace_one(const struct pg_pool *pool, bool *replaced, const struct pg_conn *c)
-{
-    if (*replaced || !is_old(pool, c))
-        return false;
-    *replaced = true;
-    return true;
-}
-
+/* Of those that are old one goes with each tick: a lower lifetime must not end them all at once. */
 static void keep_conn(struct pg_pool *pool, struct pg_conn *c, uint32_t least, bool *replaced)
 {
     uint64_t idle = pool->spec.idle_ms ? (uint64_t)pool->spec.idle_ms : (uint64_t)pg_setting(pool, SETTING_POOL_DB_IDLE_MS);
     uint64_t check = (uint64_t)pg_setting(pool, SETTING_RESOURCE_HEALTH_INTERVAL_S) * 1000;
     if (c->state != CONN_READY)
         return;
-    c->draining = c->draining || !is_used(pool) || replace_one(pool, replaced, c);
+    c->draining = c->draining || !is_used(pool);
+    if (!c->draining && !*replaced && is_old(pool, c))
+        c->draining = *replaced = true;
     if (!pg_conn_is_idle(c))
         return;
     uint64_t quiet = now_ms(pool) - c->idle_ms;

@@ -142,22 +142,16 @@ static bool is_old(const struct redis_pool *pool, const struct redis_conn *c)
     return (double)(redis_now_ms(pool) - c->opened_ms) >= ms * c->life;
 }
 
-/* Of those that are old one goes at a time, or a lower lifetime would end them all at once. */
-static bool replace_one(const struct redis_pool *pool, bool *replaced, const struct redis_conn *c)
-{
-    if (*replaced || !is_old(pool, c))
-        return false;
-    *replaced = true;
-    return true;
-}
-
+/* Of those that are old one goes with each tick: a lower lifetime must not end them all at once. */
 static void keep_conn(struct redis_pool *pool, struct redis_conn *c, uint32_t least, bool *replaced)
 {
     uint64_t idle = pool->spec.idle_ms ? (uint64_t)pool->spec.idle_ms : (uint64_t)redis_setting(pool, SETTING_POOL_REDIS_IDLE_MS);
     uint64_t check = (uint64_t)redis_setting(pool, SETTING_RESOURCE_HEALTH_INTERVAL_S) * 1000, now = redis_now_ms(pool);
     if (c->state != CONN_READY || c->hub)
         return;
-    c->draining = c->draining || !is_used(pool) || replace_one(pool, replaced, c);
+    c->draining = c->draining || !is_used(pool);
+    if (!c->draining && !*replaced && is_old(pool, c))
+        c->draining = *replaced = true;
     if (!redis_conn_is_idle(c))
         return;
     if (pool->conn_count > least && now - c->idle_ms >= idle)

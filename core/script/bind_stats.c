@@ -449,7 +449,8 @@ int bind_stats_open(lua_State *L, struct board *board, struct history *history,
         {"histograms", stats_histograms},
         {"settings", stats_settings},
         {"generation", stats_generation},
-        {"workers", stats_workers}, {"restarts", stats_restarts},
+        {"workers", stats_workers},
+        {"restarts", stats_restarts},
         {"counters", stats_counters},
     };
     if (luaL_newmetatable(L, VIEW)) {

@@ -45,21 +45,21 @@ function M.compression(f)
   return t
 end
 
-function M.coded(s, f)
-  for i, r in ipairs(f.compression and f.compression.routes or {}) do
-    if (r.method or "GET") .. " " .. r.route == s.name then
-      local d = f.compression.during.routes and f.compression.during.routes[i] or {}
-      local t = { bodies = 0, not_smaller = d.skipped and d.skipped.not_smaller or 0, cpu_s = 0 }
-      for _, c in pairs(d.codings or {}) do t.bodies, t.cpu_s = t.bodies + (c.bodies or 0), t.cpu_s + (c.cpu_s or 0) end
-      return t
-    end
+-- A route's row in what is kept by route: what grew, and what is; nil when there is none.
+local function row_of(s, kept)
+  for i, r in ipairs(kept and kept.routes or {}) do
+    if (r.method or "GET") .. " " .. r.route == s.name then return kept.during.routes and kept.during.routes[i] or {}, r end
   end
 end
 
-function M.cache(s, f)
-  for i, r in ipairs(f.cache and f.cache.routes or {}) do
-    if (r.method or "GET") .. " " .. r.route == s.name then return f.cache.during.routes and f.cache.during.routes[i] or {}, r end
-  end
+function M.coded(s, f)
+  local d = row_of(s, f.compression)
+  if not d then return end
+  local t = { bodies = 0, not_smaller = d.skipped and d.skipped.not_smaller or 0, cpu_s = 0 }
+  for _, c in pairs(d.codings or {}) do t.bodies, t.cpu_s = t.bodies + (c.bodies or 0), t.cpu_s + (c.cpu_s or 0) end
+  return t
 end
+
+function M.cache(s, f) return row_of(s, f.cache) end
 
 return M
