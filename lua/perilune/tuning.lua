@@ -24,7 +24,7 @@ local M = {}
 local OWNER = "tuning.owner"
 local KEPT, JOURNAL, SETTINGS_JOURNAL = "tuning", "tuning", "settings"
 local SPAN_S = 30       -- that growth is taken over
-local LOOKS_LATE_S = 30
+local LOOKS_LATE_S = 30 -- without a look that came to its end
 local QUEUE_MS = 600000 -- an approved suggestion waits so long for its trial
 
 local function now_ms() return admin.trials.now_ms() end
