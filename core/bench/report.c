@@ -90,6 +90,8 @@ static void print_capacity(FILE *out, const struct bench_capacity *c)
         fprintf(out, "capacity: none, not even the lowest rate was borne with p99 within %.0f ms\n", c->slo_ms);
     if (c->law)
         print_law(out, c->law);
+    else
+        fprintf(out, "law: the steps follow none that would tell the most or the knee\n");
 }
 
 void bench_report_table(FILE *out, const struct bench_report *r)

@@ -23,7 +23,7 @@ struct bench_capacity { /* what --find-capacity came to */
     double rate, slo_ms;            /* rate 0: not even the lowest was borne */
     const struct bench_step *steps; /* in the order of trying */
     unsigned count;
-    const struct usl *law;          /* NULL: too few of the steps tell */
+    const struct usl *law;          /* NULL: the steps follow none */
 };
 
 struct bench_report {

@@ -90,9 +90,19 @@ static double fit(const struct sums *s, double best[TERMS])
     return least;
 }
 
+const double usl_r2 = 0.7;
+
 static double rate_at(const double r[TERMS], double in_flight)
 {
     return in_flight / (r[0] + r[1] * in_flight + r[2] * in_flight * in_flight);
+}
+
+static double highest(const struct usl_point *points, unsigned n)
+{
+    double most = 0;
+    for (unsigned i = 0; i < n; i++)
+        most = fmax(most, points[i].per_second);
+    return most;
 }
 
 bool usl_fit(const struct usl_point *points, unsigned n, struct usl *out)
@@ -117,5 +127,5 @@ bool usl_fit(const struct usl_point *points, unsigned n, struct usl *out)
     } else if (r[1] > 0) {
         out->most_per_second = 1 / r[1];
     }
-    return true;
+    return out->r2 >= usl_r2 && (out->most_per_second == 0 || out->most_per_second >= highest(points, n));
 }

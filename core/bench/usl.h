@@ -24,6 +24,8 @@ struct usl_point {
     double per_second, mean_s; /* throughput, and mean time of a request; both above 0 */
 };
 
+extern const double usl_r2; /* a worse fit says nothing */
+
 struct usl {
     double lambda;       /* requests a second at one at a time */
     double sigma, kappa;
@@ -33,5 +35,6 @@ struct usl {
     double peak_in_flight;   /* 0: there is no peak */
 };
 
-/* False: fewer than USL_LEAST points. */
+/* False: fewer than USL_LEAST points, or they follow no such law: R2 is below usl_r2, or the most that the law allows is less
+ * than was measured. */
 bool usl_fit(const struct usl_point *points, unsigned n, struct usl *out);

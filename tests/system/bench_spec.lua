@@ -150,9 +150,11 @@ describe("perilune bench", function()
       assert.equal(r.valid and 0 or 3, code)
       assert.is_true(r.capacity.requests_per_second >= 50 and r.capacity.requests_per_second < 260, json.encode(r.capacity))
       assert.is_true(#r.capacity.steps >= 3)
-      local law = r.capacity.law
-      assert.is_true(law.sigma >= 0 and law.kappa >= 0 and law.lambda > 0 and law.r2 <= 1, json.encode(law))
-      assert.is_true(law.most_per_second == 0 or law.most_per_second > 100, json.encode(law))
+      local law = r.capacity.law -- where the steps follow one, it allows what was measured
+      if law and law ~= json.null then
+        assert.is_true(law.sigma >= 0 and law.kappa >= 0 and law.lambda > 0 and law.r2 >= 0.7, json.encode(law))
+        assert.is_true(law.most_per_second == 0 or law.most_per_second >= 0.99 * r.requests_per_second.median, json.encode(r.capacity))
+      end
       assert.equal(r.capacity.requests_per_second, r.rate) -- the run that is shown is that of the result
       for _, step in ipairs(r.capacity.steps) do
         assert.equal(step.rate <= r.rate, step.borne, json.encode(r.capacity))
