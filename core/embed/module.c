@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "embed/nginx.h"
 #include "embed/own.h"
 #include "embed/recorder.h"
 #include "engine/embedded.h"
@@ -200,8 +201,7 @@ static int engine_close(lua_State *L)
     if (e->closed)
         return 0;
     e->closed = true;
-    e->recorder.lane = NULL; /* spans that are still open are lost */
-    e->recorder.attached = NULL;
+    recorder_close(&e->recorder);
     own_free(e->own);
     e->own = NULL;
     if (e->attached.board)
@@ -330,26 +330,27 @@ static int core_setting_defaults(lua_State *L)
     return 1;
 }
 
-/* A whole span at once, for hosts whose compiler calls C functions by their address: a call from compiled code costs a few
- * nanoseconds, one through the API of Lua ends the trace. `phases_ms`: three of an upstream (connect, first byte, body), or NULL. */
-static void record(struct engine_object *e, const char *method, size_t method_len, const char *route, size_t route_len, uint32_t status,
-                   double ms, double bytes_out, double bytes_in, const double *phases_ms)
+/* nginx_recorder(engine): addresses of the recorder, which lives as long as the engine does, and of nginx_record(), for
+ * hosts whose compiler calls C functions by their address: a call from compiled code costs a few nanoseconds, one through
+ * the API of Lua ends the trace. Nothing where there is no nginx. */
+static int core_nginx_recorder(lua_State *L)
 {
-    struct span s;
-    if (e->closed)
-        return;
-    span_begin(&e->recorder, recorder_route(&e->recorder, (struct str){method, method_len}, (struct str){route, route_len}), &s);
-    for (int i = 0; phases_ms && i < 3; i++)
-        s.phase_ns[PHASE_CONNECT + i] = (uint64_t)(phases_ms[i] * 1e6);
-    span_end(&s, &(struct span_result){.status = status, .latency_ns = (uint64_t)(ms * 1e6), .bytes_out = (uint64_t)bytes_out, .bytes_in = (uint64_t)bytes_in});
+    struct engine_object *e = engine_at(L, 1);
+    if (!nginx_here())
+        return 0;
+    lua_pushlightuserdata(L, &e->recorder);
+    lua_pushlightuserdata(L, (void *)(uintptr_t)nginx_record); /* NOLINT(performance-no-int-to-ptr) */
+    return 2;
 }
 
-/* recorder(engine): addresses of the engine, which must be kept, and of record(). */
-static int core_recorder(lua_State *L)
+/* nginx_template(path): the route that it is taken for. */
+static int core_nginx_template(lua_State *L)
 {
-    lua_pushlightuserdata(L, engine_at(L, 1));
-    lua_pushlightuserdata(L, (void *)(uintptr_t)record); /* NOLINT(performance-no-int-to-ptr) */
-    return 2;
+    struct str path;
+    char out[NGINX_ROUTE_BYTES];
+    path.p = luaL_checklstring(L, 1, &path.len);
+    lua_pushlstring(L, out, nginx_template(path, out));
+    return 1;
 }
 
 static int core_environment(lua_State *L)
@@ -416,7 +417,8 @@ int luaopen_perilune(lua_State *L)
     static const luaL_Reg engine_methods[] = {{"close", engine_close}, {0}};
     static const luaL_Reg functions[] = {{"own", core_own},   {"attach", core_attach}, {"attach_again", core_attach_again}, {"tick", core_tick}, {"call", core_call},
                                          {"info", core_info}, {"value", core_value},   {"now", core_now},   {"log", core_log},
-                                         {"recorder", core_recorder}, {"environment", core_environment},            {"file", core_file}, {"setting_defaults", core_setting_defaults}, {0}};
+                                         {"nginx_recorder", core_nginx_recorder}, {"nginx_template", core_nginx_template},
+                                         {"environment", core_environment}, {"file", core_file}, {"setting_defaults", core_setting_defaults}, {0}};
     lua_newtable(L);
     luaL_register(L, NULL, functions);
     open_class(L, SPAN, span_methods, span_collect);

@@ -71,6 +71,31 @@ uint32_t recorder_route(struct recorder *r, struct str method, struct str name)
     return board_route(r->board, method, name);
 }
 
+bool recorder_follow(struct recorder *r)
+{
+    if (r->forks != forks)
+        take_lane(r);
+    if (!r->lane)
+        r->lost++;
+    return r->lane != NULL;
+}
+
+void recorder_close(struct recorder *r)
+{
+    r->lane = NULL;
+    r->attached = NULL;
+}
+
+static uint64_t slow_after_ns(const struct recorder *r)
+{
+    return (uint64_t)(int64_t)(setting_number(&r->board->settings, SETTING_STATS_SLOW_MS) * 1e6);
+}
+
+bool recorder_is_slow(const struct recorder *r, uint64_t latency_ns)
+{
+    return latency_ns > slow_after_ns(r);
+}
+
 void span_begin(struct recorder *r, uint32_t route, struct span *out)
 {
     if (r->forks != forks)
@@ -90,27 +115,34 @@ void span_end(struct span *s, const struct span_result *result)
     if (!r)
         return;
     s->recorder = NULL;
-    if (r->forks != forks)
-        take_lane(r);
-    if (!r->lane || s->moves != r->moves) {
+    if (!recorder_follow(r))
+        return;
+    if (s->moves != r->moves) {
         r->lost++;
         return;
     }
-    uint64_t slow_ns = (uint64_t)(int64_t)(setting_number(&r->board->settings, SETTING_STATS_SLOW_MS) * 1e6);
-    uint64_t latency_ns = result->latency_ns ? result->latency_ns : clock_now_ns() - s->began_ns;
+    struct span_result took = *result;
+    if (!took.latency_ns)
+        took.latency_ns = clock_now_ns() - s->began_ns;
+    recorder_record(r, s->route, s->phase_ns, &took);
+}
+
+void recorder_record(struct recorder *r, uint32_t route, const uint64_t phase_ns[PHASE_COUNT], const struct span_result *result)
+{
+    uint64_t slow_ns = slow_after_ns(r);
     struct sample sample = {
-        .route = s->route,
+        .route = route,
         .status = result->status,
-        .latency_ns = latency_ns,
+        .latency_ns = result->latency_ns,
         .bytes_in = result->bytes_in,
         .bytes_out = result->bytes_out,
         .body_out = result->bytes_out,
-        .phase_ns = s->phase_ns,
+        .phase_ns = phase_ns,
         .trace_id = result->trace_id,
     };
-    if (latency_ns > slow_ns) {
+    if (result->latency_ns > slow_ns) {
         sample.at_unix_ms = clock_unix_ms();
-        sample.method = str_from(r->board->routes[s->route].method);
+        sample.method = str_from(r->board->routes[route].method);
     }
     lane_record(r->lane, &sample, r->board->routes_max, slow_ns);
 }

@@ -50,6 +50,15 @@ void recorder_init(struct recorder *r, struct board *board, uint32_t lane, struc
 /* Goes on with a lane of another board. */
 void recorder_move(struct recorder *r, struct board *board, uint32_t lane);
 
+/* Whether spans can be written: there is a lane, after a fork a new one. If not, one is counted as lost. */
+bool recorder_follow(struct recorder *r);
+
+/* Nothing is written any more; spans that are still open are lost. */
+void recorder_close(struct recorder *r);
+
+/* Whether a request that took so long is kept among the slow ones, with its trace. */
+bool recorder_is_slow(const struct recorder *r, uint64_t latency_ns);
+
 /* How many forks lie between the program that loaded this library and this process. */
 unsigned recorder_forks(void);
 
@@ -62,3 +71,6 @@ static inline void span_phase(struct span *s, enum phase phase, uint64_t ns)
     s->phase_ns[phase] += ns;
 }
 void span_end(struct span *s, const struct span_result *result);
+
+/* What span_end() writes: a request that has ended. Only after recorder_follow(); latency_ns is not 0. */
+void recorder_record(struct recorder *r, uint32_t route, const uint64_t phase_ns[PHASE_COUNT], const struct span_result *result);

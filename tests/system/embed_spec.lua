@@ -486,6 +486,66 @@ describe("nginx with four workers", function()
     served:stop()
   end)
 
+  -- The second way is that of an nginx whose functions are not to be seen.
+  for way, before in pairs { ["from C"] = "", ["by the API of Lua"] = [[package.loaded["resty.core.base"] = nil package.preload["resty.core.base"] = error ]] } do
+    it("records what nginx knows of a request, read " .. way, function()
+      local served = engine.start { args = { "--set", "stats.slow_ms=20" } }
+      local env = environment()
+      local origin, other = nginx.free_port(), nginx.free_port()
+      local front = nginx.start { lua = true, workers = 1, env = { LD_PRELOAD = env.LD_PRELOAD, ASAN_OPTIONS = env.ASAN_OPTIONS }, http = ([[
+        lua_package_cpath '%s/?.so;;';
+        init_worker_by_lua_block {
+          %s
+          require("perilune").nginx.init_worker("%s/perilune.sock", { route = function() return ngx.var.perilune_route end })
+        }
+        log_by_lua_block { require("perilune").nginx.log() }
+        upstream two { server 127.0.0.1:%d; server 127.0.0.1:%d backup; }
+        server { listen 127.0.0.1:%d; location / { content_by_lua_block { ngx.sleep(0.05) ngx.say(("x"):rep(2000)) } } log_by_lua_block { return } }
+      ]]):format(LIBRARY, before, served.state, other, origin, origin), server = [[
+        set $perilune_route "";
+        location /proxied/ { proxy_pass http://two; proxy_next_upstream error; }
+        location /named { set $perilune_route "/of/:my own"; return 201 "made"; }
+        location /dropped { return 444; }
+        location /gone { lua_check_client_abort on; content_by_lua_block { ngx.sleep(60) } }
+        location / { return 200 "found"; }
+      ]] }
+      loop.run(function()
+        local trace = ("0123456789abcdef"):rep(2)
+        front:request { path = "/proxied/42", headers = { traceparent = "00-" .. trace .. "-0123456789abcdef-01" } }
+        front:request { method = "GET", path = "/proxied/43", headers = { traceparent = "00-not a trace" }, body = ("b"):rep(5000) }
+        front:request { method = "POST", path = "/named" }
+        for _, id in ipairs { "7", "0b5d6f0e-4f4b-4d43-9f5e-1de3ab5f3c11", "user-0000000000001", "0123456789abcdef0123456789abcdef" } do front:get("/by/" .. id .. "/x?q=1") end
+        for _, word in ipairs { "plain", "deadbeef", "a-word-that-is-long-but-has-none" } do front:get("/by/" .. word .. "/x") end
+        pcall(front.get, front, "/dropped")
+        pcall(front.request, front, { path = "/gone", timeout_ms = 100 })
+        local data
+        local function route(name)
+          for _, one in ipairs(data.routes) do if (one.route or one.name) == name then return one end end
+          return { requests = 0, phases_ms = {} }
+        end
+        loop.wait_until(function()
+          data = assert(served:admin_get "~/stats?window=all").json.data
+          return route("/gone").requests == 1
+        end, 5000, "the last request")
+        assert.equal(4, route("/by/:id/x").requests)
+        for _, word in ipairs { "plain", "deadbeef", "a-word-that-is-long-but-has-none" } do assert.equal(1, route("/by/" .. word .. "/x").requests) end
+        local proxied, named = route "/proxied/:id", route "/of/:my own"
+        assert.equal(2, proxied.requests)
+        assert.is_true(proxied.phases_ms.upstream_first_byte.mean >= 49, proxied.phases_ms.upstream_first_byte.mean)
+        assert.is_true(proxied.bytes_out > 4000 and proxied.bytes_out < 5000, proxied.bytes_out)
+        assert.equal("POST", named.method)
+        assert.equal(1, data.aborted_total)
+        assert.is_true(proxied.bytes_in > 5000 and proxied.bytes_in < 5500, proxied.bytes_in)
+        local slow = {}
+        for _, one in ipairs(data.slow_requests) do if one.route == "/proxied/:id" then slow[#slow + 1] = one.trace_id or "none" end end
+        table.sort(slow)
+        assert.same({ trace, "none" }, slow)
+      end, 60000)
+      front:stop()
+      served:stop()
+    end)
+  end
+
   it("serves as if nothing were, when there is no engine", function()
     local env = environment()
     local front = nginx.start { lua = true, workers = 2, env = { LD_PRELOAD = env.LD_PRELOAD, ASAN_OPTIONS = env.ASAN_OPTIONS }, http = ([[

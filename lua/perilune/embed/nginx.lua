@@ -7,7 +7,7 @@
 --     body_filter_by_lua_block { require("perilune").nginx.body_filter() }      -- and header_filter: compression
 --     balancer_by_lua_block    { require("perilune").nginx.balancer { ... } }
 --
--- The name of a route is what options.route() says, else $uri with what looks like an id replaced ("/users/42" is "/users/:id"), so
+-- The name of a route is what options.route() says; if that is nothing or "", $uri with what looks like an id replaced ("/users/42" is "/users/:id"), so
 -- that paths do not become routes. Phases come from nginx's own timings.
 
 local core, perilune = ...
@@ -43,26 +43,8 @@ end
 --- The engine, or nil and why there is none.
 function M.engine() return engine, why_not end
 
-local names, count = {}, 0
-local NAMES_MOST = 2000
-
--- Segments that differ from request to request: numbers, UUIDs, long hexadecimal words, long mixed ones.
-local function without_id(segment)
-  if segment:find "^%d+$" then return ":id" end
-  if #segment >= 32 and segment:find "^[%x%-]+$" then return ":id" end
-  if #segment >= 16 and segment:find "%d" and segment:find "^[%w_%-]+$" then return ":id" end
-end
-
-local function remember(path)
-  if count >= NAMES_MOST then names, count = {}, 0 end
-  local out = path:gsub("[^/]+", without_id)
-  names[path], count = out, count + 1
-  return out
-end
-
 --- The route that a path is taken for.
-function M.template(path) return names[path] or remember(path) end
-local template = M.template
+M.template = core.nginx_template
 
 -- nginx lists one time for each upstream that was tried: "0.004, 0.120"; a dash for one that gave none.
 local function sum_ms(text)
@@ -76,45 +58,44 @@ local function upstream_phases(var, response)
   return connect, math.max(0, header - connect), math.max(0, sum_ms(response) - header)
 end
 
--- The same by the API of Lua, where there is no FFI or a trace is to be kept.
-local function span_of(method, route, status, ms, bytes, bytes_in, trace, connect, first_byte, body)
-  local span = engine:start(method, route)
-  if connect then span:phase("upstream_connect", connect):phase("upstream_first_byte", first_byte):phase("upstream_body", body) end
-  span:finish(status, bytes, bytes_in, ms, trace)
+local function named()
+  local name = M.options.route and M.options.route()
+  return name ~= "" and name or nil
 end
 
-local has_ffi, ffi = pcall(require, "ffi")
-local record, address, phases -- record(address, ...): see core/embed/module.c
-
--- What runs for each request is kept so that LuaJIT compiles it whole: no closures, no functions of the Lua API.
-function prepare()
-  if not has_ffi or not core.recorder then return end
-  local where, fn = core.recorder(engine)
-  record = ffi.cast("void (*)(void *, const char *, size_t, const char *, size_t, uint32_t, double, double, double, const double *)", fn)
-  address, phases = where, ffi.new("double[3]")
-end
-
-local TRACED_MS = 100 -- what takes longer may be shown among the slow requests, with its trace
-
---- In log: one span for the request that has ended.
-function M.log()
-  if not engine then return end
-  local var, options, req = ngx.var, M.options, ngx.req
-  local method, path = req.get_method(), options.route and options.route() or template(var.uri)
-  local ms = (ngx.now() - req.start_time()) * 1000
-  if ms <= 0 then ms = 0.5 end -- nginx counts in whole milliseconds: what took less is taken for half of one
-  local status, bytes, bytes_in = ngx.status, tonumber(var.bytes_sent), tonumber(var.request_length)
+-- By the API of Lua, where there is no FFI or nginx does not let its functions be seen.
+local function span_of_variables()
+  local var = ngx.var
+  local ms, status = (ngx.now() - ngx.req.start_time()) * 1000, ngx.status
   if status == 499 then status = 0 elseif status < 100 or status > 599 then status = 500 end
+  local span = engine:start(ngx.req.get_method(), named() or M.template(var.uri))
   local response = var.upstream_response_time
-  if record and ms < TRACED_MS then
-    if response then phases[0], phases[1], phases[2] = upstream_phases(var, response) end
-    record(address, method, #method, path, #path, status, ms, bytes, bytes_in, response and phases or nil)
-    return
+  if response then
+    local connect, first_byte, body = upstream_phases(var, response)
+    span:phase("upstream_connect", connect):phase("upstream_first_byte", first_byte):phase("upstream_body", body)
   end
   local trace = (var.http_traceparent or ""):match "^%x%x%-(%x+)%-%x+%-%x%x"
-  if trace and #trace ~= 32 then trace = nil end
-  if response then span_of(method, path, status, ms, bytes, bytes_in, trace, upstream_phases(var, response))
-  else span_of(method, path, status, ms, bytes, bytes_in, trace) end
+  -- nginx counts in whole milliseconds: what took less is taken for half of one
+  span:finish(status, tonumber(var.bytes_sent), tonumber(var.request_length), ms > 0 and ms or 0.5, trace and #trace == 32 and trace or nil)
+end
+
+local record, recorder, request -- see core/embed/nginx.h
+
+function prepare()
+  local has_ffi, ffi = pcall(require, "ffi")
+  local has_base, base = pcall(require, "resty.core.base")
+  local where, fn = core.nginx_recorder(engine)
+  if not has_ffi or not has_base or not where then return end
+  record = ffi.cast("void (*)(void *, void *, const char *, size_t)", fn)
+  recorder, request = where, base.get_request
+end
+
+--- In log: one span for the request that has ended. Kept so that LuaJIT compiles it whole: no closures, no functions of the Lua API.
+function M.log()
+  if not engine then return end
+  if not record then return span_of_variables() end
+  local name = named()
+  if name then record(recorder, request(), name, #name) else record(recorder, request(), nil, 0) end
 end
 
 -- ---- compression ----

@@ -8,7 +8,7 @@
 --     body_filter_by_lua_block { require("perilune").nginx.body_filter() }      -- and header_filter: compression
 --     balancer_by_lua_block    { require("perilune").nginx.balancer { ... } }
 --
--- The name of a route is what options.route() says, else $uri with what looks like an id replaced ("/users/42" is "/users/:id"), so
+-- The name of a route is what options.route() says; if that is nothing or "", $uri with what looks like an id replaced ("/users/42" is "/users/:id"), so
 -- that paths do not become routes. Phases come from nginx's own timings.
 
 ---@class perilune.nginx
