@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <stddef.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,6 +43,7 @@ static struct board_pool *entry_of(struct pools *all, struct str name)
         if (!atomic_compare_exchange_strong(&p->state, &state, (uint32_t)getpid() << 2 | SLOT_WRITING))
             continue;
         snprintf(p->name, sizeof p->name, "%.*s", STR_ARG(name));
+        atomic_fetch_add_explicit(&p->incarnation, 1, memory_order_relaxed);
         atomic_store_explicit(&p->state, SLOT_READY, memory_order_release);
         return p;
     }
@@ -105,7 +107,7 @@ void pools_tick(struct pools *all)
             continue;
         bool reopened = is_open(p);
         if (!reopened)
-            memset((char *)p + sizeof p->state, 0, sizeof *p - sizeof p->state);
+            memset(p->name, 0, sizeof *p - offsetof(struct board_pool, name));
         atomic_store_explicit(&p->state, reopened ? SLOT_READY : SLOT_FREE, memory_order_release);
     }
 }

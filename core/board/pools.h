@@ -37,6 +37,7 @@ struct pool_lane {
 
 struct board_pool {
     _Alignas(64) _Atomic uint32_t state; /* as board_route.state */
+    _Atomic uint32_t incarnation;        /* how many pools have had this entry; the others' fields begin with zeros */
     char name[POOL_NAME];
     _Atomic uint32_t kind;             /* Writer: workers */
     _Atomic uint32_t min, max;         /* as configured. Writer: workers */

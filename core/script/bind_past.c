@@ -44,7 +44,7 @@ static void on_work(uv_work_t *work)
 
 static bool is_known(const struct past_op *op)
 {
-    return op->past.route != PAST_GONE || op->past.result == 0;
+    return op->past.thing != PAST_GONE || op->past.result == 0;
 }
 
 static int push_past(lua_State *L, void *user)
@@ -113,9 +113,13 @@ static int find_route(struct board *board, const char *name)
     return PAST_GONE;
 }
 
-/* Index of the route of argument 1; -1: all of them. */
-static int route_of(lua_State *L, struct board *board)
+/* What argument 1 names: a pool, or a route by index or name; -1: all routes. */
+static int thing_of(lua_State *L, const struct binding *b, bool pool)
 {
+    struct board *board = b->board;
+    int known = pool ? history_pool(b->history, luaL_checkstring(L, 1)) : -1;
+    if (pool)
+        return known < 0 ? PAST_GONE : known;
     if (lua_isnoneornil(L, 1))
         return -1;
     if (lua_type(L, 1) == LUA_TSTRING)
@@ -126,15 +130,16 @@ static int route_of(lua_State *L, struct board *board)
 }
 
 /* For the file by name. */
-static void name_route(lua_State *L, struct past_op *op, const struct board *board)
+static void name_thing(lua_State *L, struct past_op *op, const struct board *board, bool pool)
 {
     struct archive_query *q = &op->past.query;
-    if (op->past.route == PAST_GONE) {
+    if (pool || op->past.thing == PAST_GONE) {
         snprintf(op->name, sizeof op->name, "%s", lua_tostring(L, 1));
         q->name = op->name;
-    } else if (op->past.route >= 0) {
-        q->method = board->routes[op->past.route].method;
-        q->name = board->routes[op->past.route].name;
+        q->method = pool ? ARCHIVE_POOL : NULL;
+    } else if (op->past.thing >= 0) {
+        q->method = board->routes[op->past.thing].method;
+        q->name = board->routes[op->past.thing].name;
     }
 }
 
@@ -144,7 +149,7 @@ static bool can_wait(lua_State *L)
     return s->running && s->running->co == L;
 }
 
-static bool wants_file(lua_State *L, const struct binding *b, struct archive_query *query, int route)
+static bool wants_file(lua_State *L, const struct binding *b, struct archive_query *query, int thing)
 {
     struct historian_state state;
     historian_state(b->historian, &state);
@@ -152,45 +157,48 @@ static bool wants_file(lua_State *L, const struct binding *b, struct archive_que
     if (!can_wait(L))
         return false;
     bool newer = !state.open || state.written_ms > query->from_ms; /* or not known yet */
-    return route == PAST_GONE || (!memory && newer);
+    return thing == PAST_GONE || (!memory && newer);
 }
 
-static int from_memory(lua_State *L, int route)
+static int from_memory(lua_State *L, int thing)
 {
-    if (route == PAST_GONE)
+    if (thing == PAST_GONE)
         return 0;
     lua_settop(L, 5);
     lua_pushvalue(L, lua_upvalueindex(2));
     lua_insert(L, 1);
-    if (route >= 0) {
-        lua_pushinteger(L, route);
+    if (thing >= 0) {
+        lua_pushinteger(L, thing);
         lua_replace(L, 2);
     }
     lua_call(L, 5, 1);
     return 1;
 }
 
+/* series(route, from_ms, to_ms, step_s, slow_ms); with a third upvalue that is true pool_series(name, from_ms, to_ms, step_s). */
 static int watch_series(lua_State *L)
 {
     const struct binding *b = self(L);
+    bool pool = lua_toboolean(L, lua_upvalueindex(3));
     double from = luaL_checknumber(L, 2), to = luaL_checknumber(L, 3), step = luaL_checknumber(L, 4);
     double slow_ms = luaL_optnumber(L, 5, 0);
     luaL_argcheck(L, from >= 0 && to >= from && to < 1e15, 2, "times in ms since 1970, the earlier first");
     luaL_argcheck(L, step >= 1 && step <= 86400, 4, "a step of 1 to 86400 s");
-    int route = route_of(L, b->board);
+    int thing = thing_of(L, b, pool);
     struct archive_query query = {.from_ms = (uint64_t)from, .to_ms = (uint64_t)to, .step_s = (uint32_t)step};
-    if (!wants_file(L, b, &query, route))
-        return from_memory(L, route);
+    if (!wants_file(L, b, &query, thing))
+        return from_memory(L, thing);
     struct past_op *op = op_new(b, &query);
     if (!op)
         return luaL_error(L, "out of memory");
-    op->past.route = route;
+    op->past.thing = thing;
     op->columns.slow_s = slow_ms / 1000;
-    name_route(L, op, b->board);
+    op->columns.pool = pool;
+    name_thing(L, op, b->board, pool);
     op->fiber = fiber_running(L);
     if (uv_queue_work(&op->fiber->script->io->loop, &op->work, on_work, on_read) < 0) {
         op_free(op);
-        return from_memory(L, route);
+        return from_memory(L, thing);
     }
     return fiber_wait(L, op->fiber, cancel, op);
 }
@@ -309,10 +317,15 @@ void bind_past_open(lua_State *L, struct historian *historian, struct board *boa
     *b = (struct binding){historian, board, history, watch};
     int binding = lua_gettop(L);
     lua_getfield(L, binding - 1, "watch");
-    lua_pushvalue(L, binding);
-    lua_getfield(L, -2, "series");
-    lua_pushcclosure(L, watch_series, 2);
-    lua_setfield(L, -2, "series");
+    lua_getfield(L, -1, "series");
+    for (int pool = 0; pool < 2; pool++) {
+        lua_pushvalue(L, binding);
+        lua_pushvalue(L, binding + 2);
+        lua_pushboolean(L, pool);
+        lua_pushcclosure(L, watch_series, 3);
+        lua_setfield(L, binding + 1, pool ? "pool_series" : "series");
+    }
+    lua_settop(L, binding + 1);
     lua_newtable(L);
     lua_pushvalue(L, binding);
     lua_pushcclosure(L, store_state, 1);

@@ -216,6 +216,7 @@ static int watch_series(lua_State *L)
     luaL_argcheck(L, step >= 1 && step <= 86400, 4, "a step of 1 to 86400 s");
     struct series_columns *c = new_columns(L);
     c->slow_s = slow_ms / 1000;
+    c->pool = route >= HISTORY_POOL;
     if (!history_series(self(L)->history, route, (uint64_t)from, (uint64_t)to, (uint32_t)step, series_columns_add, c))
         return luaL_error(L, "out of memory");
     series_columns_push(L, c);

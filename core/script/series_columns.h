@@ -17,6 +17,7 @@
 struct series_columns {
     struct buf rows; /* of doubles */
     double slow_s;   /* above 0: also "slow", requests that took longer */
+    bool pool;       /* the steps are a pool's: statements, wait_ms, ... */
     int steps;
 };
 

@@ -9,7 +9,7 @@
  *     +------+-------+-------+-----+------+--//-+------+-------+
  *       ^-- a window ----------------^  `previous` links the host records
  *
- * A window is a host record and a record per route that had requests. Records
+ * A window is a host record and a record per route or pool that did something. Records
  * do not wrap; a pad fills up the end of the ring. Everything of a window is
  * written behind `head`, then one store to `newest` makes it exist: its host
  * record says how long it is, so head follows from newest.
@@ -27,7 +27,7 @@
 
 enum {
     RECORD_HOST = 1,
-    RECORD_ROUTE = 2,
+    RECORD_THING = 2,
     RECORD_PAD = 3,
     ALIGNMENT = 8,
     RING_MIN = 128 << 10,
@@ -40,7 +40,7 @@ static const uint32_t share_eighths[HISTORY_TIERS] = {2, 2, 4};
 struct record {
     uint32_t size; /* with this head, multiple of ALIGNMENT */
     uint16_t kind;
-    uint16_t route;
+    uint16_t thing;
 };
 
 struct host_record {
@@ -61,8 +61,15 @@ struct tier {
     _Atomic uint32_t updating;
     uint64_t windows, dropped;
     struct stats_host reading;
+    uint32_t incarnations[POOLS_MAX]; /* of the pools that were read */
     size_t ring_offset;     /* in the mapping */
-    size_t readings_offset; /* of routes_max struct stats_route */
+    size_t readings_offset; /* of struct stats_route: routes_max, then POOLS_MAX */
+};
+
+struct pool_name {
+    char name[POOL_NAME]; /* "": free */
+    uint64_t since_ms;    /* frames before are another's */
+    uint64_t seen_ms;     /* when it was there last */
 };
 
 struct history {
@@ -71,6 +78,7 @@ struct history {
     uint64_t now_ms; /* of the last tick */
     float cpu_share, memory_share, disk_share, load;
     struct tier tiers[HISTORY_TIERS];
+    struct pool_name pools[HISTORY_POOLS];
     struct stats_route scratch; /* for a tick: it allocates nothing */
     unsigned char payload[FRAME_BYTES_MOST];
 };
@@ -82,7 +90,7 @@ static size_t round_up(size_t bytes, size_t to)
 
 struct history *history_new(struct board *board, size_t bytes)
 {
-    size_t readings = round_up(board->routes_max * sizeof(struct stats_route), 4096);
+    size_t readings = round_up((board->routes_max + POOLS_MAX) * sizeof(struct stats_route), 4096);
     size_t total = round_up(sizeof(struct history), 4096);
     size_t ring[HISTORY_TIERS], rings = 0;
     for (int i = 0; i < HISTORY_TIERS; i++) {
@@ -279,28 +287,97 @@ static struct stats_route *readings(struct history *h, const struct tier *t)
     return (struct stats_route *)((char *)h + t->readings_offset);
 }
 
+static struct stats_route *pool_reading(struct history *h, const struct tier *t, uint32_t entry)
+{
+    return &readings(h, t)[h->board->routes_max + entry];
+}
+
 static bool route_changed(struct history *h, const struct tier *t, uint32_t route)
 {
     return lanes_requests(h->board, route) != readings(h, t)[route].requests;
 }
 
-/* Appends the record of a route, if it had requests since the last reading. */
-static void write_route(struct history *h, struct tier *t, uint32_t route, uint64_t *position)
+/* Appends the record of a thing: what is between its last reading and the new one in h->scratch. */
+static void write_thing(struct history *h, struct tier *t, uint32_t thing, struct stats_route *before, uint64_t *position)
 {
-    struct stats_route *before = &readings(h, t)[route];
-    read_route(h->board, route, &h->scratch);
     size_t bytes = frame_put(h->payload, before, &h->scratch);
     assert(bytes <= sizeof h->payload);
     struct record *record =
         place(h, t, position, round_up(sizeof(struct record) + bytes, ALIGNMENT));
     if (record) {
-        record->kind = RECORD_ROUTE;
-        record->route = (uint16_t)route;
+        record->kind = RECORD_THING;
+        record->thing = (uint16_t)thing;
         memcpy(record + 1, h->payload, bytes);
     } else {
         t->dropped++;
     }
     *before = h->scratch;
+}
+
+/* ---- pools ---- */
+
+int history_pool(const struct history *h, const char *name)
+{
+    for (int i = 0; i < HISTORY_POOLS; i++)
+        if (h->pools[i].name[0] && strcmp(h->pools[i].name, name) == 0)
+            return HISTORY_POOL + i;
+    return -1;
+}
+
+const char *history_pool_name(const struct history *h, uint32_t thing)
+{
+    return h->pools[thing - HISTORY_POOL].name;
+}
+
+/* The pool of a name as a thing; a new one takes the place of the one that is longest gone. */
+static uint32_t pool_thing(struct history *h, const char *name)
+{
+    int found = history_pool(h, name);
+    struct pool_name *p = h->pools;
+    for (int i = 1; i < HISTORY_POOLS && found < 0; i++)
+        if (h->pools[i].seen_ms < p->seen_ms)
+            p = &h->pools[i];
+    if (found < 0) {
+        memcpy(p->name, name, sizeof p->name);
+        p->since_ms = h->tiers[0].last_ms;
+        found = HISTORY_POOL + (int)(p - h->pools);
+    }
+    h->pools[found - HISTORY_POOL].seen_ms = h->now_ms;
+    return (uint32_t)found;
+}
+
+static bool is_anothers(const struct history *h, uint32_t thing, uint64_t to_ms)
+{
+    return thing >= HISTORY_POOL && to_ms <= h->pools[thing - HISTORY_POOL].since_ms;
+}
+
+/* Reads the pool of an entry into h->scratch: its thing, or -1 when there is none. One that has another's entry is counted
+ * from zero, as its lanes were. */
+static int read_pool(struct history *h, struct tier *t, uint32_t entry)
+{
+    const struct board_pool *p = pools_at(&h->board->pools, (int)entry);
+    struct stats_route *before = pool_reading(h, t, entry);
+    if (!p)
+        return -1;
+    uint32_t incarnation = atomic_load(&p->incarnation);
+    char name[POOL_NAME];
+    memcpy(name, p->name, sizeof name);
+    if (t->incarnations[entry] != incarnation)
+        memset(before, 0, sizeof *before);
+    t->incarnations[entry] = incarnation;
+    pool_frame_read(h->board, entry, before, &h->scratch);
+    if (!pools_at(&h->board->pools, (int)entry) || atomic_load(&p->incarnation) != incarnation)
+        return -1;
+    return (int)pool_thing(h, name);
+}
+
+static void write_pools(struct history *h, struct tier *t, uint64_t *position)
+{
+    for (uint32_t i = 0; i < POOLS_MAX; i++) {
+        int thing = read_pool(h, t, i);
+        if (thing >= 0 && pool_frame_differs(pool_reading(h, t, i), &h->scratch))
+            write_thing(h, t, (uint32_t)thing, pool_reading(h, t, i), position);
+    }
 }
 
 /* Where the next window begins. Its host record must not wrap: a pad before it
@@ -333,8 +410,11 @@ static void write_window(struct history *h, struct tier *t, uint64_t now_ms)
     host->to_ms = now_ms;
     uint32_t routes = atomic_load_explicit(&h->board->route_count, memory_order_acquire);
     for (uint32_t i = 0; i < routes; i++)
-        if (i != ROUTE_BENCHMARK && route_changed(h, t, i))
-            write_route(h, t, i, &position);
+        if (i != ROUTE_BENCHMARK && route_changed(h, t, i)) {
+            read_route(h->board, i, &h->scratch);
+            write_thing(h, t, i, &readings(h, t)[i], &position);
+        }
+    write_pools(h, t, &position);
     host->previous = newest(t);
     host->window_bytes = position - start;
     atomic_store_explicit(&t->newest, start, memory_order_release);
@@ -347,6 +427,9 @@ static void renew_readings(struct history *h, struct tier *t)
     uint32_t routes = atomic_load_explicit(&h->board->route_count, memory_order_acquire);
     for (uint32_t i = 0; i < routes; i++)
         read_route(h->board, i, &readings(h, t)[i]);
+    for (uint32_t i = 0; i < POOLS_MAX; i++)
+        if (read_pool(h, t, i) >= 0)
+            *pool_reading(h, t, i) = h->scratch;
     read_host(h, &t->reading);
 }
 
@@ -384,22 +467,23 @@ void history_end(struct history *h, uint64_t now_unix_ms)
 
 /* ---- queries -------------------------------------------------------------- */
 
-/* The entry of a route in a view, made when it is not there. */
-static struct stats_route *view_route(struct stats_view *view, uint32_t *index, uint32_t route)
+/* The entry of a thing in a view, made when it is not there. */
+static struct stats_route *view_thing(struct stats_view *view, uint32_t *index, uint32_t thing)
 {
-    if (index[route])
-        return &view->routes[index[route] - 1];
-    uint32_t n = view->route_count;
+    struct stats_route **list = thing < HISTORY_POOL ? &view->routes : &view->pools;
+    uint32_t *count = thing < HISTORY_POOL ? &view->route_count : &view->pool_count, n = *count;
+    if (index[thing])
+        return &(*list)[index[thing] - 1];
     if ((n & (n - 1)) == 0) { /* full at 0, 1, 2, 4, .. */
-        struct stats_route *more = realloc(view->routes, (n ? 2 * n : 1) * sizeof *more);
+        struct stats_route *more = realloc(*list, (n ? 2 * n : 1) * sizeof *more);
         if (!more)
             return NULL;
-        view->routes = more;
+        *list = more;
     }
-    index[route] = ++view->route_count;
-    memset(&view->routes[n], 0, sizeof view->routes[n]);
-    view->routes[n].route = route;
-    return &view->routes[n];
+    index[thing] = ++*count;
+    memset(&(*list)[n], 0, sizeof **list);
+    (*list)[n].route = thing;
+    return &(*list)[n];
 }
 
 static void view_sum(struct stats_view *view)
@@ -415,7 +499,7 @@ static bool merge_lanes(struct history *h, struct stats_view *view)
     for (uint32_t i = 0; i < routes; i++) {
         if (i == ROUTE_BENCHMARK || !lanes_requests(h->board, i))
             continue;
-        struct stats_route *entry = view_route(view, index, i);
+        struct stats_route *entry = view_thing(view, index, i);
         if (!entry)
             return false;
         read_route(h->board, i, entry);
@@ -473,15 +557,15 @@ static void add_frame(const struct record *record, struct stats_route *out)
     frame_add(from, (const unsigned char *)record + record->size, out);
 }
 
-/* Calls visit(arg, record) for the route records of a window. */
-static bool each_route(struct history *h, const struct tier *t, uint64_t window,
+/* Calls visit(arg, record) for the records of the things of a window. */
+static bool each_thing(struct history *h, const struct tier *t, uint64_t window,
                        bool (*visit)(void *arg, const struct record *record), void *arg)
 {
     const struct host_record *host = window_at(h, t, window);
     uint64_t position = window + host->head.size, end = window + host->window_bytes;
     while (position < end) {
         const struct record *record = at(h, t, position);
-        if (record->kind == RECORD_ROUTE && !visit(arg, record))
+        if (record->kind == RECORD_THING && !is_anothers(h, record->thing, host->to_ms) && !visit(arg, record))
             return false;
         position += record->size;
     }
@@ -509,23 +593,26 @@ static const struct tier *tier_for(struct history *h, uint64_t span_ms)
 
 struct merge {
     struct stats_view *view;
-    uint32_t index[LANE_ROUTES_MAX]; /* 1 + place in view->routes */
+    uint32_t index[HISTORY_THINGS]; /* 1 + place in view->routes or view->pools */
+    bool pools;
 };
 
 static bool merge_record(void *arg, const struct record *record)
 {
     struct merge *m = arg;
-    struct stats_route *entry = view_route(m->view, m->index, record->route);
+    if (record->thing >= HISTORY_POOL && !m->pools)
+        return true;
+    struct stats_route *entry = view_thing(m->view, m->index, record->thing);
     if (entry)
         add_frame(record, entry);
     return entry != NULL;
 }
 
-static bool merge_frames(struct history *h, const struct tier *t, uint64_t after_ms, uint64_t span_ms,
+static bool merge_frames(struct history *h, const struct tier *t, uint64_t after_ms, uint64_t span_ms, bool pools,
                          struct stats_view *view)
 {
     uint64_t *windows, covered = 0;
-    struct merge m = {.view = view};
+    struct merge m = {.view = view, .pools = pools};
     size_t count = collect(h, t, after_ms, span_ms, &windows);
     bool ok = windows != NULL;
     if (windows && count && window_at(h, t, windows[0])->to_ms <= after_ms)
@@ -540,7 +627,7 @@ static bool merge_frames(struct history *h, const struct tier *t, uint64_t after
         }
         covered += w->to_ms - w->from_ms;
         view->to_ms = w->to_ms;
-        ok = each_route(h, t, windows[i - 1], merge_record, &m);
+        ok = each_thing(h, t, windows[i - 1], merge_record, &m);
     }
     view->span_s = (double)covered / 1000;
     free(windows);
@@ -553,7 +640,7 @@ bool history_merge(struct history *h, double span_s, struct stats_view *view)
     bool ok;
     if (span_s > 0) {
         uint64_t span_ms = (uint64_t)(span_s * 1000);
-        ok = merge_frames(h, tier_for(h, span_ms), 0, span_ms, view);
+        ok = merge_frames(h, tier_for(h, span_ms), 0, span_ms, false, view);
     } else {
         ok = merge_lanes(h, view);
         view->span_s = (double)(view->to_ms - view->from_ms) / 1000;
@@ -568,7 +655,7 @@ bool history_merge(struct history *h, double span_s, struct stats_view *view)
 bool history_after(struct history *h, uint64_t after_ms, struct stats_view *view)
 {
     memset(view, 0, sizeof *view);
-    bool ok = merge_frames(h, &h->tiers[0], after_ms, UINT64_MAX / 2, view);
+    bool ok = merge_frames(h, &h->tiers[0], after_ms, UINT64_MAX / 2, true, view);
     if (!ok)
         stats_view_free(view);
     return ok;
@@ -577,12 +664,13 @@ bool history_after(struct history *h, uint64_t after_ms, struct stats_view *view
 void stats_view_free(struct stats_view *view)
 {
     free(view->routes);
-    view->routes = NULL;
-    view->route_count = 0;
+    free(view->pools);
+    view->routes = view->pools = NULL;
+    view->route_count = view->pool_count = 0;
 }
 
 struct series {
-    int route;
+    int thing;
     struct stats_route counts;
     struct stats_host host;
 };
@@ -590,7 +678,7 @@ struct series {
 static bool series_record(void *arg, const struct record *record)
 {
     struct series *s = arg;
-    if (s->route < 0 || s->route == record->route)
+    if (s->thing < 0 ? record->thing < HISTORY_POOL : s->thing == record->thing)
         add_frame(record, &s->counts);
     return true;
 }
@@ -620,7 +708,7 @@ static uint64_t step_of(const struct tier *t, const struct host_record *w, uint6
     return (boundary ? boundary - 1 : 0) / step_ms * step_ms;
 }
 
-bool history_series(struct history *h, int route, uint64_t from_ms, uint64_t to_ms, uint32_t step_s,
+bool history_series(struct history *h, int thing, uint64_t from_ms, uint64_t to_ms, uint32_t step_s,
                     history_step_fn *on_step, void *arg)
 {
     uint64_t step_ms = (step_s ? step_s : 1) * UINT64_C(1000), *windows;
@@ -633,7 +721,7 @@ bool history_series(struct history *h, int route, uint64_t from_ms, uint64_t to_
         uint64_t start = step_of(t, w, step_ms);
         uint64_t covered = 0;
         memset(s, 0, sizeof *s);
-        s->route = route;
+        s->thing = thing;
         for (bool first = true; i > 0; i--, first = false) {
             w = window_at(h, t, windows[i - 1]);
             if (step_of(t, w, step_ms) != start)
@@ -643,7 +731,7 @@ bool history_series(struct history *h, int route, uint64_t from_ms, uint64_t to_
             else
                 stats_host_add(&s->host, &w->host);
             covered += w->to_ms - w->from_ms;
-            each_route(h, t, windows[i - 1], series_record, s);
+            each_thing(h, t, windows[i - 1], series_record, s);
         }
         if (start + step_ms <= from_ms || start >= to_ms)
             continue;
@@ -675,7 +763,7 @@ struct frames {
 static bool pass_frame(void *arg, const struct record *record)
 {
     const struct frames *f = arg;
-    f->on_frame(f->arg, record->route, (const unsigned char *)(record + 1),
+    f->on_frame(f->arg, record->thing, (const unsigned char *)(record + 1),
                 record->size - sizeof *record);
     return true;
 }
@@ -696,7 +784,7 @@ bool history_windows(struct history *h, uint64_t after_ms, history_window_fn *on
             continue; /* collect() gives at least one */
         if (!on_window(arg, &window))
             break;
-        each_route(h, t, windows[i - 1], pass_frame, &frames);
+        each_thing(h, t, windows[i - 1], pass_frame, &frames);
     }
     free(windows);
     return true;

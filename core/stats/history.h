@@ -1,7 +1,8 @@
 /* history.h - what the lanes said, second by second: frames in three tiers.
  *
  * Lanes only grow; a frame is the difference between two readings of one
- * route, all workers summed. Frames are kept sparse in three byte rings, of
+ * thing, all workers summed. Things are the routes by their index on the board,
+ * then the connection pools (pool_frame.h) by their name, which are in no total. Frames are kept sparse in three byte rings, of
  * 1 s, 10 s and 60 s, that share a budget of bytes; the oldest give way. The
  * memory is made by the supervisor and outlives a crash of control: its
  * successor goes on where it ended. A crash in the middle of a tick costs the
@@ -14,10 +15,16 @@
 #pragma once
 
 #include "board/board.h"
-#include "stats/frame.h"
+#include "stats/pool_frame.h"
 
 #include <stdbool.h>
 #include <stddef.h>
+
+enum {
+    HISTORY_POOL = LANE_ROUTES_MAX, /* the first pool */
+    HISTORY_POOLS = 4 * POOLS_MAX,  /* that are remembered; then those that are longest gone are forgotten */
+    HISTORY_THINGS = HISTORY_POOL + HISTORY_POOLS,
+};
 
 struct stats_view {
     uint64_t from_ms, to_ms; /* unix time */
@@ -26,6 +33,8 @@ struct stats_view {
     struct stats_route total; /* over all routes; its `route` means nothing */
     struct stats_route *routes; /* those that had requests */
     uint32_t route_count;
+    struct stats_route *pools; /* those that did something; of history_after() only */
+    uint32_t pool_count;
 };
 
 struct history;
@@ -49,7 +58,11 @@ void history_note_machine(struct history *h, float cpu_share, float memory_share
 bool history_merge(struct history *h, double span_s, struct stats_view *view);
 void stats_view_free(struct stats_view *view);
 
-/* The 1 s frames that ended behind `after_ms`; without a total. */
+/* The pool of a name as a thing; -1: nothing is known of it. */
+int history_pool(const struct history *h, const char *name);
+const char *history_pool_name(const struct history *h, uint32_t thing);
+
+/* The 1 s frames that ended behind `after_ms`, of pools too; without a total. */
 bool history_after(struct history *h, uint64_t after_ms, struct stats_view *view);
 
 /* One step of a series: [from_ms, to_ms), aligned to multiples of the step.
@@ -58,13 +71,13 @@ struct history_step {
     uint64_t from_ms, to_ms;
     double span_s; /* covered by frames */
     const struct stats_host *host;
-    const struct stats_route *counts; /* of the route asked for, or of all */
+    const struct stats_route *counts; /* of the thing asked for, or of all routes */
 };
 typedef void history_step_fn(void *arg, const struct history_step *step);
 
-/* Calls `on_step` for each step between from_ms and to_ms, in order. `route` is an index on
- * the board, or -1 for all. False when memory is out. */
-bool history_series(struct history *h, int route, uint64_t from_ms, uint64_t to_ms, uint32_t step_s,
+/* Calls `on_step` for each step between from_ms and to_ms, in order. `thing` is -1 for all
+ * routes. False when memory is out. */
+bool history_series(struct history *h, int thing, uint64_t from_ms, uint64_t to_ms, uint32_t step_s,
                     history_step_fn *on_step, void *arg);
 
 /* From when on that series is from frames of memory; 0: not at all. */
@@ -82,7 +95,7 @@ struct history_window {
  * each frame of it: bytes for frame_add(), with some to spare. Ends early when on_window says
  * false. False when memory is out. */
 typedef bool history_window_fn(void *arg, const struct history_window *window);
-typedef void history_frame_fn(void *arg, uint32_t route, const unsigned char *bytes, size_t size);
+typedef void history_frame_fn(void *arg, uint32_t thing, const unsigned char *bytes, size_t size);
 bool history_windows(struct history *h, uint64_t after_ms, history_window_fn *on_window,
                      history_frame_fn *on_frame, void *arg);
 

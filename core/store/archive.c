@@ -54,7 +54,7 @@ struct archive {
     const struct board *board;
     sqlite3 *db; /* NULL: not open */
     sqlite3_stmt *statement[STATEMENTS];
-    sqlite3_int64 thing[LANE_ROUTES_MAX]; /* ids by index on the board; 0: not known yet */
+    sqlite3_int64 route[LANE_ROUTES_MAX]; /* ids by index on the board; 0: not known yet */
     struct archive_usage usage;
     struct buf row, slots, totals; /* scratch */
     struct item *items;            /* scratch, of items_size */
@@ -84,7 +84,7 @@ static void shut(struct archive *a)
     }
     sqlite3_close(a->db);
     a->db = NULL;
-    memset(a->thing, 0, sizeof a->thing);
+    memset(a->route, 0, sizeof a->route);
 }
 
 void archive_free(struct archive *a)
@@ -288,23 +288,35 @@ static sqlite3_stmt *with_chunk(struct archive *a, enum statement which, int tie
     return s;
 }
 
-static int thing_of(struct archive *a, uint32_t route, sqlite3_int64 *id)
+static int named(struct archive *a, const char *method, const char *name, sqlite3_int64 *id)
 {
-    const struct board_route *r = &a->board->routes[route < a->board->routes_max ? route : ROUTE_OTHER];
     bool row = false;
-    *id = a->thing[route];
+    *id = 0;
     for (enum statement which = FIND_THING; !*id; which = ADD_THING) {
         sqlite3_stmt *s = fresh(a, which);
-        sqlite3_bind_text(s, 1, r->method, -1, SQLITE_STATIC);
-        sqlite3_bind_text(s, 2, r->name, -1, SQLITE_STATIC);
+        sqlite3_bind_text(s, 1, method, -1, SQLITE_STATIC);
+        sqlite3_bind_text(s, 2, name, -1, SQLITE_STATIC);
         int err = step(a, which, &row);
         *id = row ? sqlite3_column_int64(s, 0) : which == ADD_THING ? sqlite3_last_insert_rowid(a->db) : 0;
         sqlite3_reset(s);
         if (err)
             return err;
     }
-    a->thing[route] = *id;
     return 0;
+}
+
+static int thing_of(struct archive *a, const struct batch *batch, uint32_t thing, sqlite3_int64 *id)
+{
+    if (thing >= HISTORY_POOL)
+        return named(a, ARCHIVE_POOL, batch_pool(batch, thing), id);
+    const struct board_route *r = &a->board->routes[thing < a->board->routes_max ? thing : ROUTE_OTHER];
+    int err = 0;
+    *id = a->route[thing];
+    if (!*id)
+        err = named(a, r->method, r->name, id);
+    if (!err)
+        a->route[thing] = *id;
+    return err;
 }
 
 /* The row as it is, in a->row. */
@@ -427,7 +439,8 @@ static int write_all(struct archive *a, const struct batch *batch)
         for (uint32_t k = 0; k < w->frames; k++) {
             const struct batch_frame *f = batch_frame(batch, w->first_frame + k);
             const unsigned char *bytes = (unsigned char *)batch->bytes.data + f->at;
-            frame_add(bytes, bytes + f->size, &a->sum.counts);
+            if (f->thing < HISTORY_POOL)
+                frame_add(bytes, bytes + f->size, &a->sum.counts);
         }
         unsigned char *to = (unsigned char *)buf_room(&a->totals, FRAME_BYTES_MOST);
         if (!to) {
@@ -443,32 +456,34 @@ static int write_all(struct archive *a, const struct batch *batch)
     return write_thing(a, 0, n);
 }
 
-static int by_route(const void *left, const void *right)
+static int by_thing(const void *left, const void *right)
 {
     const struct batch_frame *x = left, *y = right;
-    return x->route != y->route ? (x->route < y->route ? -1 : 1) : x->window < y->window ? -1 : x->window > y->window;
+    return x->thing != y->thing ? (x->thing < y->thing ? -1 : 1) : x->window < y->window ? -1 : x->window > y->window;
 }
 
-static int write_routes(struct archive *a, const struct batch *batch)
+static int write_things(struct archive *a, const struct batch *batch)
 {
     size_t count = batch_frames(batch);
     struct batch_frame *frames = malloc((count ? count : 1) * sizeof *frames);
     int err = frames ? 0 : ERR_NOMEM;
     if (frames && count) {
         memcpy(frames, batch_frame(batch, 0), count * sizeof *frames);
-        qsort(frames, count, sizeof *frames, by_route);
+        qsort(frames, count, sizeof *frames, by_thing);
     }
     for (size_t i = 0; i < count && !err;) {
-        uint32_t route = frames[i].route;
-        sqlite3_int64 thing;
+        uint32_t thing = frames[i].thing;
+        sqlite3_int64 id;
         size_t n = 0;
-        for (; i < count && frames[i].route == route; i++, n++) {
+        for (; i < count && frames[i].thing == thing; i++) {
+            const struct batch_window *w = batch_window(batch, frames[i].window);
             const unsigned char *bytes = (unsigned char *)batch->bytes.data + frames[i].at;
-            a->items[n] = (struct item){batch_window(batch, frames[i].window), bytes, real_size(a, bytes, frames[i].size)};
+            if (!n || a->items[n - 1].window != w) /* one each */
+                a->items[n++] = (struct item){w, bytes, real_size(a, bytes, frames[i].size)};
         }
-        err = thing_of(a, route, &thing);
+        err = thing_of(a, batch, thing, &id);
         if (!err)
-            err = write_thing(a, thing, n);
+            err = write_thing(a, id, n);
     }
     free(frames);
     return err;
@@ -506,7 +521,7 @@ static int write_batch(struct archive *a, const struct batch *batch)
         return err;
     err = write_all(a, batch);
     if (!err)
-        err = write_routes(a, batch);
+        err = write_things(a, batch);
     if (!err)
         err = write_newest(a, batch);
     if (!err)
@@ -516,7 +531,7 @@ static int write_batch(struct archive *a, const struct batch *batch)
         return 0;
     }
     sqlite3_exec(a->db, "ROLLBACK", NULL, NULL, NULL); /* keeps the reason in a->why */
-    memset(a->thing, 0, sizeof a->thing);
+    memset(a->route, 0, sizeof a->route);
     a->usage = before;
     return err;
 }

@@ -1,6 +1,7 @@
 /* archive.h - the history on disk: one SQLite file, four tiers, a budget of bytes.
  *
- *     thing (id, method, name)              routes by name: indices end with the engine; 0 is "all"
+ *     thing (id, method, name)              routes and pools by name: indices end with the engine; 0 is "all"; a pool's
+ *                                           method is ARCHIVE_POOL
  *     chunk (tier, start_s, thing, frames)  see chunk.h
  *     state (newest_ms)                     how far it goes
  *
@@ -49,9 +50,11 @@ void archive_usage(const struct archive *a, struct archive_usage *out);
 
 /* ---- archive_read.c ---- */
 
+#define ARCHIVE_POOL "(pool)" /* no token, so no method of a request */
+
 struct archive_query {
     const char *path;
-    const char *method; /* NULL: the first route of this name; or "METHOD name" is in `name` */
+    const char *method; /* NULL: the first route of this name; or "METHOD name" is in `name`. ARCHIVE_POOL: a pool */
     const char *name;   /* NULL: all routes */
     uint64_t from_ms, to_ms;
     uint64_t until_ms;  /* frames that end later are left out: memory has them */
@@ -68,5 +71,5 @@ typedef void archive_frame_fn(void *arg, const struct archive_frame *frame);
 
 /* Calls on_frame for each frame that there is, in order: of the coarsest tier that resolves the
  * step, before it of coarser ones where that does not reach back, behind it of finer ones where
- * its last slot is not whole. Returns 0, ERR_INVAL (no such route), ERR_IO or ERR_NOMEM. */
+ * its last slot is not whole. Returns 0, ERR_INVAL (no such thing), ERR_IO or ERR_NOMEM. */
 int archive_read(const struct archive_query *query, archive_frame_fn *on_frame, void *arg);

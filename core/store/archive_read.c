@@ -45,7 +45,7 @@ static int find_thing(struct reading *r)
         return 0;
     if (q->method)
         return number(r->db, "SELECT id FROM thing WHERE method = ?1 AND name = ?2", q->method, q->name, &r->thing);
-    return number(r->db, "SELECT id FROM thing WHERE id > 0 AND (method || ' ' || name = ?1 OR name = ?1) ORDER BY id", q->name,
+    return number(r->db, "SELECT id FROM thing WHERE id > 0 AND method <> '" ARCHIVE_POOL "' AND (method || ' ' || name = ?1 OR name = ?1) ORDER BY id", q->name,
                   NULL, &r->thing);
 }
 

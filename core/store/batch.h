@@ -16,7 +16,7 @@ struct batch_window {
 };
 
 struct batch_frame {
-    uint32_t route;  /* index on the board */
+    uint32_t thing;  /* a route's index on the board; or HISTORY_POOL and a place in pools */
     uint32_t window; /* index in the batch */
     size_t at, size; /* in bytes */
 };
@@ -25,6 +25,7 @@ struct batch {
     struct buf windows; /* of struct batch_window, in order */
     struct buf frames;  /* of struct batch_frame */
     struct buf bytes;
+    struct buf pools;   /* their names, of POOL_NAME bytes each */
 };
 
 static inline size_t batch_windows(const struct batch *b)
@@ -45,6 +46,11 @@ static inline struct batch_frame *batch_frame(const struct batch *b, size_t i)
 static inline size_t batch_frames(const struct batch *b)
 {
     return buf_len(&b->frames) / sizeof(struct batch_frame);
+}
+
+static inline const char *batch_pool(const struct batch *b, uint32_t thing)
+{
+    return b->pools.data + (size_t)(thing - HISTORY_POOL) * POOL_NAME;
 }
 
 static inline size_t batch_bytes(const struct batch *b)

@@ -55,7 +55,7 @@ void past_read(struct past *p)
 
 bool past_finish(struct past *p, struct history *history)
 {
-    bool ok = history_series(history, p->route, p->query.from_ms, p->query.to_ms, p->query.step_s, on_step, p);
+    bool ok = history_series(history, p->thing, p->query.from_ms, p->query.to_ms, p->query.step_s, on_step, p);
     give(p);
     p->step = (struct history_step){0};
     return ok;

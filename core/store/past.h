@@ -14,7 +14,7 @@
 
 struct past {
     struct archive_query query; /* its texts are the caller's */
-    int route;                  /* index on the board; -1: all; PAST_GONE: not on the board */
+    int thing;                  /* of the history; -1: all routes; PAST_GONE: not on the board */
     history_step_fn *on_step;   /* steps in order, as of history_series() */
     void *arg;
     struct history_step step;   /* the one that is being summed; from_ms 0: none yet */
@@ -23,7 +23,7 @@ struct past {
     int result;                 /* of archive_read() */
 };
 
-enum { PAST_GONE = LANE_ROUTES_MAX };
+enum { PAST_GONE = HISTORY_THINGS };
 
 /* Whether memory alone reaches back far enough. Sets query->until_ms: what ends later is memory's. */
 bool past_is_memory(struct archive_query *query, struct history *history);

@@ -9,12 +9,6 @@
 #include <string.h>
 
 /* What only grows, as of the tick before. */
-struct pool_reading {
-    char name[POOL_NAME];
-    uint64_t calls, errors, opened, wait_sum_ns, use_sum_ns;
-    uint32_t wait[SKETCH_COARSE_BUCKETS], use[SKETCH_COARSE_BUCKETS];
-};
-
 struct host_reading {
     uint64_t counters[COUNTER_COUNT];
     uint64_t tasks, task_wait_ns;
@@ -38,7 +32,7 @@ struct watch {
     unsigned count;
     struct watched *routes[LANE_ROUTES_MAX], *pools[POOLS_MAX];
     struct host_reading host;
-    struct pool_reading *pool_readings[POOLS_MAX];
+    uint32_t pool_incarnations[POOLS_MAX];
     struct companies companies;
     uint64_t ticks;
     double last_ms, sum_ms;
@@ -108,8 +102,6 @@ void watch_free(struct watch *w)
         return;
     for (unsigned i = 0; i < w->count; i++)
         thing_free(w->things[i]);
-    for (int i = 0; i < POOLS_MAX; i++)
-        free(w->pool_readings[i]);
     free(w);
 }
 
@@ -273,88 +265,59 @@ unsigned watch_recall(struct watch *w, uint32_t route, const struct watch_sample
 
 /* ---- pools ---- */
 
-static uint32_t since(uint32_t *counts, const struct pool_lane *lanes, uint32_t workers, bool wait,
-                      uint32_t out[SKETCH_COARSE_BUCKETS])
+static double p95_ms(const struct stats_route *frame, enum phase phase)
 {
-    uint32_t total = 0;
-    for (int b = 0; b < SKETCH_COARSE_BUCKETS; b++) {
-        uint32_t sum = 0;
-        for (uint32_t i = 0; i < workers; i++)
-            sum += atomic_load_explicit(wait ? &lanes[i].wait.bucket[b] : &lanes[i].use.bucket[b],
-                                        memory_order_relaxed);
-        out[b] = sum - counts[b];
-        total += out[b];
-        counts[b] = sum;
-    }
-    return total;
+    return frame->phase_count[phase] ? sketch_quantile_ns(frame->phases[phase], SKETCH_COARSE_BUCKETS, SKETCH_COARSE_SCALE, .95) / 1e6 : NAN;
 }
 
-static void watch_pool(struct watch *w, struct board_pool *p, uint32_t index, double span_s, uint64_t now_ms)
+/* `frame`: what it did in the last windows, as in pool_frame.h. */
+static void end_pool(struct watch *w, struct watched *t, const struct board_pool *p, const struct stats_route *frame, double span_s, uint64_t now_ms)
 {
-    struct pool_reading *last = w->pool_readings[index], now = {0};
-    struct watched *t = w->pools[index];
-    uint32_t held = 0, idle = 0, workers = w->board->workers, wait[SKETCH_COARSE_BUCKETS], use[SKETCH_COARSE_BUCKETS];
-    for (uint32_t i = 0; i < workers; i++) {
-        const struct pool_lane *lane = &p->lanes[i];
-        now.calls += lane_get(&lane->statements);
-        now.errors += lane_get(&lane->errors);
-        now.opened += lane_get(&lane->opened);
-        now.wait_sum_ns += lane_get(&lane->wait_sum_ns);
-        now.use_sum_ns += lane_get(&lane->use_sum_ns);
-        held += atomic_load(&lane->held);
-        idle += atomic_load(&lane->idle);
+    double values[POOL_SIGNALS], calls = (double)frame->requests;
+    double waits = (double)frame->phase_count[PHASE_POOL_WAIT], uses = (double)frame->phase_count[PHASE_DB];
+    uint32_t held = 0, idle = 0;
+    for (uint32_t i = 0; i < w->board->workers; i++) {
+        held += atomic_load(&p->lanes[i].held);
+        idle += atomic_load(&p->lanes[i].idle);
     }
-    uint32_t waits = since(last->wait, p->lanes, workers, true, wait);
-    uint32_t uses = since(last->use, p->lanes, workers, false, use);
-    double calls = (double)(now.calls - last->calls), values[POOL_SIGNALS];
-    bool first = last->name[0] == 0;
     values[POOLED_CALLS] = share(calls, span_s);
-    values[POOLED_WAIT_MS] = waits ? (double)(now.wait_sum_ns - last->wait_sum_ns) / waits / 1e6 : NAN;
-    values[POOLED_WAIT_P95_MS] =
-        waits ? sketch_quantile_ns(wait, SKETCH_COARSE_BUCKETS, SKETCH_COARSE_SCALE, .95) / 1e6 : NAN;
-    values[POOLED_USE_MS] = uses ? (double)(now.use_sum_ns - last->use_sum_ns) / uses / 1e6 : NAN;
-    values[POOLED_USE_P95_MS] =
-        uses ? sketch_quantile_ns(use, SKETCH_COARSE_BUCKETS, SKETCH_COARSE_SCALE, .95) / 1e6 : NAN;
+    values[POOLED_WAIT_MS] = share((double)frame->phase_sum_ns[PHASE_POOL_WAIT] / 1e6, waits);
+    values[POOLED_WAIT_P95_MS] = p95_ms(frame, PHASE_POOL_WAIT);
+    values[POOLED_USE_MS] = share((double)frame->phase_sum_ns[PHASE_DB] / 1e6, uses);
+    values[POOLED_USE_P95_MS] = p95_ms(frame, PHASE_DB);
     values[POOLED_BUSY_SHARE] = share(held > idle ? held - idle : 0, pool_max(p));
-    values[POOLED_ERROR_RATE] = share((double)(now.errors - last->errors), calls);
-    values[POOLED_OPENED] = share((double)(now.opened - last->opened), span_s);
-    last->calls = now.calls;
-    last->errors = now.errors;
-    last->opened = now.opened;
-    last->wait_sum_ns = now.wait_sum_ns;
-    last->use_sum_ns = now.use_sum_ns;
-    memcpy(last->name, p->name, sizeof last->name);
-    if (first)
-        return;
-    t->requests = (uint64_t)calls;
+    values[POOLED_ERROR_RATE] = share((double)frame->status[5], calls);
+    values[POOLED_OPENED] = share((double)frame->bytes_in, span_s);
+    t->requests = frame->requests;
     t->span_s = span_s;
     end_sample(w, t, values, now_ms);
 }
 
-static void watch_pools(struct watch *w, double span_s, uint64_t now_ms)
+static const struct stats_route *frame_of_pool(const struct watch *w, const struct stats_view *view, const struct board_pool *p)
+{
+    static const struct stats_route nothing;
+    int thing = history_pool(w->history, p->name);
+    for (uint32_t i = 0; i < view->pool_count; i++)
+        if (view->pools[i].route == (uint32_t)thing)
+            return &view->pools[i];
+    return &nothing;
+}
+
+static void watch_pools(struct watch *w, const struct stats_view *view)
 {
     for (uint32_t i = 0; i < POOLS_MAX; i++) {
-        struct board_pool *p = &w->board->pools.list[i];
-        bool there = atomic_load_explicit(&p->state, memory_order_acquire) == 2;
-        bool other = there && w->pools[i] && w->pool_readings[i]->name[0] && strcmp(w->pool_readings[i]->name, p->name) != 0;
-        if (w->pools[i] && (!there || other)) {
+        const struct board_pool *p = pools_at(&w->board->pools, (int)i);
+        uint32_t incarnation = p ? atomic_load(&p->incarnation) : 0;
+        if (w->pools[i] && incarnation != w->pool_incarnations[i]) {
             thing_drop(w, w->pools[i]);
-            free(w->pool_readings[i]);
             w->pools[i] = NULL;
-            w->pool_readings[i] = NULL;
         }
-        if (!there)
-            continue;
-        if (!w->pools[i]) {
-            w->pool_readings[i] = calloc(1, sizeof **w->pool_readings);
-            w->pools[i] = w->pool_readings[i] ? thing_new(w, WATCH_POOL, i) : NULL;
-            if (!w->pools[i]) {
-                free(w->pool_readings[i]);
-                w->pool_readings[i] = NULL;
-                continue;
-            }
+        if (w->pools[i]) {
+            end_pool(w, w->pools[i], p, frame_of_pool(w, view, p), view->span_s, view->to_ms);
+        } else if (p) {
+            w->pools[i] = thing_new(w, WATCH_POOL, i); /* the window in which it came is no sample */
+            w->pool_incarnations[i] = incarnation;
         }
-        watch_pool(w, p, i, span_s, now_ms);
     }
 }
 
@@ -474,7 +437,7 @@ void watch_tick(struct watch *w, uint64_t now_unix_ms)
         w->seen_ms = view.to_ms;
         w->held = view.to_ms < w->held_until_ms;
         watch_routes(w, &view);
-        watch_pools(w, view.span_s, view.to_ms);
+        watch_pools(w, &view);
         watch_host(w, &view);
         if (!w->held)
             companies_tick(&w->companies, w->things, w->count);
@@ -501,6 +464,4 @@ void watch_cost(const struct watch *w, struct watch_cost *out)
         out->company_bytes += t->company ? company_bytes(t->company) : 0;
     }
     out->bytes += out->company_bytes;
-    for (int i = 0; i < POOLS_MAX; i++)
-        out->bytes += w->pool_readings[i] ? sizeof **w->pool_readings : 0;
 }

@@ -51,6 +51,48 @@ describe("a pool made over the API", function()
 
   local function it_works(name, fn) it(name, function() loop.run(fn, 60000) end) end
 
+  it_works("has a history, which outlives restarts and the pool itself", function()
+    local served = engine.start { rules = { ["routes/app.lua"] = APP }, env = { DATABASE_URL = pg.url } }
+    local function history(query) return assert(served:admin_get("~/trends?pool=brief&from=-900" .. (query or ""))) end
+    local function calls(step)
+      local got = history("&step=" .. step)
+      assert.equal(200, got.status, got.body)
+      local sum = 0
+      for _, n in ipairs(got.json.data.columns.statements) do sum = sum + n end
+      return sum, got.json.data
+    end
+    assert.same({ 404, "unknown_pool" }, { history().status, history().json.code })
+    assert.equal(201, ask(served, "POST", nil, { pool_id = "brief", pool_type = "database", max_size = 2 }).status)
+    for _ = 1, 5 do assert.equal("7", run(served, [[return p.postgres("brief"):one("select 7 as n, pg_sleep(0.05)").n]])) end
+    assert.equal("nil 42P01", run(served, [[local r, _, s = p.postgres("brief"):one("select 1 from no_such_table") return r, s]]))
+    local data
+    loop.wait_until(function()
+      local n
+      n, data = calls(1)
+      return n >= 6
+    end, 10000, "the statements")
+    local used, failed = 0, 0
+    for i = 1, #data.columns.at_ms do
+      local use = data.columns.use_ms[i]
+      if type(use) == "number" then used, failed = math.max(used, use), failed + data.columns.error_rate[i] * data.columns.statements[i] end
+    end
+    assert.is_true(used >= 40 and used < 1000, used)
+    assert.is_true(math.abs(failed - 1) < 1e-9, failed)
+    assert.equal("brief", data.pool)
+    local wait = history "&signal=wait_ms".json.data
+    assert.same({ at_ms = wait.columns.at_ms, wait_ms = wait.columns.wait_ms }, wait.columns)
+    assert.same({ 400, "unknown_signal" }, { history("&signal=rps").status, history("&signal=rps").json.code })
+    assert.same({ 400, "route_and_pool" }, { history("&route=x").status, history("&route=x").json.code })
+    served:restart()
+    for _, step in ipairs { 1, 10, 60 } do assert.equal(6, (calls(step))) end
+    assert.is_true(ask(served, "DELETE", "brief").status < 300)
+    loop.wait_until(function() return ask(served, "GET", "brief").status == 404 end, 10000, "its end")
+    assert.equal(6, (calls(1)))
+    served:restart()
+    assert.equal(6, (calls(1)))
+    served:stop()
+  end)
+
   it_works("replaces connections that are older than a lifetime that was lowered", function()
     local served = engine.start { rules = { ["routes/app.lua"] = APP }, config = ("return { postgres = { main = { dsn = %q, min = 3 } }, redis = { sessions = { url = %q, min = 3 } } }"):format(pg.url, server.url) }
     for _, id in ipairs { "main", "sessions" } do

@@ -64,7 +64,7 @@ return {
   Company = { learnt = "integer", needed = "integer", unusual = "boolean", severity = "number?", p = "number?", channel = "=edge|shift|pattern?", since_ms = "number?", samples = "integer?",
     signals = { { name = "string", share = "number" } } },
   Signal = { name = "string", kind = "string", unit = "string", doc = "string", scale = "string" },
-  Trend = { route = "string|null", from = "number", to = "number", step_s = "integer", columns = map { "number|null" }, signal = "string?",
+  Trend = { route = "string|null", pool = "string|null", from = "number", to = "number", step_s = "integer", columns = map { "number|null" }, signal = "string?",
     ["analysis?"] = { enough = "boolean", note = "string?", steps = "integer?", slope_per_hour = "number?", p = "number|null?", volatility = "number?", crosses_in_s = "number?",
       ["forecast?"] = "object|null" } },
   Latencies = { route = "string|null", step_s = "integer", bounds_ms = { "number" }, at_ms = { "number" }, counts = { { "integer" } } },

@@ -1,6 +1,7 @@
 -- GET trends?route=GET%20/users&signal=p95_ms&from=-3600&to=0&step=10
+-- GET trends?pool=main&signal=wait_ms
 --
--- The history of a route, or of all, from memory and from disk where that does not reach back, by columns: one list per signal, as long as at_ms. Times are unix seconds, or
+-- The history of a route, of a connection pool, or of all routes, from memory and from disk where that does not reach back, by columns: one list per signal, as long as at_ms. Times are unix seconds, or
 -- seconds before now where negative. For each signal asked for: its trend (Theil-Sen), its volatility, and where there
 -- is enough, a forecast with its interval, and when it crosses `threshold`.
 local admin = require "perilune.admin"
@@ -44,17 +45,18 @@ local function analysis(column, step, threshold)
 end
 
 app:get(admin.path "trends", {
-  summary = "The history of a route, or of all, by columns; for one signal its trend, volatility and forecast",
+  summary = "The history of a route, of a connection pool, or of all routes, by columns; for one signal its trend, volatility and forecast",
   query = {
     from = { type = "number", code = "bad_range", hint = "unix seconds, or seconds before now as in from=-3600" },
     to = { type = "number", code = "bad_range", hint = "unix seconds, or seconds before now" },
     step = { type = "integer", min = 0, max = 86400, hint = "a whole number of seconds, 1 to 86400" },
     route = { type = "string", hint = "a route as GET signals names it; without it all" },
+    pool = { type = "string", hint = "the id of a connection pool, as GET resources/pools names it; instead of a route" },
     signal = { type = "string", hint = "one of the columns, as p95_ms" },
     threshold = { type = "number", hint = "a number in the signal's unit" },
   },
   answers = { [200] = "Trend" },
-  errors = { [400] = "bad_range bad_step bad_threshold too_many_steps unknown_signal", [404] = "unknown_route" },
+  errors = { [400] = "bad_range bad_step bad_threshold route_and_pool too_many_steps unknown_signal", [404] = "unknown_pool unknown_route" },
 }, function(req)
   local now, query = os.time(), req.query
   local from, to = time(query.from, now - 900, now), time(query.to, now, now)
@@ -69,9 +71,12 @@ app:get(admin.path "trends", {
   end
   local threshold = query.threshold and tonumber(query.threshold)
   if query.threshold and not threshold then return admin.problem(400, "bad_threshold", "threshold is a number in the signal's unit") end
-  local columns = admin.watch.series(query.route, from * 1000, to * 1000, step)
+  if query.route and query.pool then return admin.problem(400, "route_and_pool", "a route or a pool: ask for each by itself") end
+  local columns
+  if query.pool then columns = admin.watch.pool_series(query.pool, from * 1000, to * 1000, step) else columns = admin.watch.series(query.route, from * 1000, to * 1000, step) end
+  if not columns and query.pool then return admin.problem(404, "unknown_pool", "there is no pool of this id, now or in the history; see GET resources/pools for those there are") end
   if not columns then return admin.problem(404, "unknown_route", "no request has come for this route; see GET signals for those there are") end
-  local out = { route = query.route or p.json.null, from = from, to = to, step_s = step, columns = columns }
+  local out = { route = query.route or p.json.null, pool = query.pool or p.json.null, from = from, to = to, step_s = step, columns = columns }
   if query.signal then
     if not columns[query.signal] or query.signal == "at_ms" then
       local names = {}

@@ -11,7 +11,9 @@
 
 #include <math.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -476,6 +478,133 @@ static void finds_the_slowest_over_all_lanes(void **state)
         assert_int_equal(slow[i].latency_ns, 1039 - i);
 }
 
+/* ---- pools ---- */
+
+static void use(struct board_pool *p, uint32_t worker, uint64_t wait_ns, uint64_t use_ns, bool failed)
+{
+    struct pool_lane *lane = &p->lanes[worker];
+    lane_add(&lane->statements, 1);
+    lane_add(&lane->errors, failed);
+    lane_add(&lane->wait_sum_ns, wait_ns);
+    lane_add(&lane->use_sum_ns, use_ns);
+    sketch_coarse_record(&lane->wait, wait_ns);
+    sketch_coarse_record(&lane->use, use_ns);
+}
+
+static void sum_pool(void *arg, const struct history_step *step)
+{
+    stats_route_add(arg, step->counts);
+}
+
+static struct stats_route pool_sum(const char *name)
+{
+    static struct stats_route sum;
+    memset(&sum, 0, sizeof sum);
+    assert_true(history_series(history, history_pool(history, name), START, now, 1, sum_pool, &sum));
+    return sum;
+}
+
+static void keeps_what_pools_did_apart_from_routes(void **state)
+{
+    (void)state;
+    struct board_pool *p = pools_open(&board->pools, STR("main"), 0, "here");
+    serve(0, users, 200, 5);
+    for (uint32_t w = 0; w < 4; w++)
+        use(p, w, 1000000, 3000000, w == 3);
+    lane_add(&p->lanes[1].opened, 2);
+    pass(SECOND);
+    use(p, 2, 1000000, 3000000, false);
+    pass(SECOND);
+    pass(SECOND); /* nothing happens */
+    struct stats_route sum = pool_sum("main");
+    assert_int_equal(sum.requests, 5);
+    assert_int_equal(sum.status[5], 1);
+    assert_int_equal(sum.bytes_in, 2);
+    assert_int_equal(sum.phase_count[PHASE_POOL_WAIT], 5);
+    assert_int_equal(sum.phase_sum_ns[PHASE_POOL_WAIT], 5000000);
+    assert_int_equal(sum.phase_count[PHASE_DB], 5);
+    assert_int_equal(sum.phase_sum_ns[PHASE_DB], 15000000);
+    assert_int_equal(history_pool(history, "other"), -1);
+    assert_int_equal(requests_in(3), 1);
+    struct stats_route all = {0};
+    assert_true(history_series(history, -1, START, now, 1, sum_pool, &all));
+    assert_int_equal(all.requests, 1);
+    struct stats_view view;
+    assert_true(history_after(history, START + SECOND, &view));
+    assert_int_equal(view.pool_count, 1);
+    assert_int_equal(view.pools[0].requests, 1);
+    assert_int_equal(view.route_count, 0);
+    stats_view_free(&view);
+}
+
+static struct board_pool *replaced(struct board_pool *old, const char *name)
+{
+    pool_close(old, 0);
+    pool_delete(old, true);
+    pools_tick(&board->pools);
+    return pools_open(&board->pools, str_from(name), 0, "here");
+}
+
+/* Of the same name or another: what the one before did is not taken from it. */
+static void counts_a_pool_that_takes_anothers_entry_from_zero(void **state)
+{
+    (void)state;
+    struct board_pool *p = pools_open(&board->pools, STR("main"), 0, "here");
+    for (int i = 0; i < 7; i++)
+        use(p, 0, 1000, 2000, false);
+    pass(SECOND);
+    p = replaced(p, "main");
+    for (int i = 0; i < 9; i++)
+        use(p, 0, 500000, 2000, false);
+    pass(SECOND);
+    struct stats_route sum = pool_sum("main");
+    assert_int_equal(sum.requests, 16);
+    assert_int_equal(sum.phase_sum_ns[PHASE_POOL_WAIT], 7 * 1000 + 9 * 500000);
+    assert_int_equal(sum.phase_count[PHASE_POOL_WAIT], 16);
+}
+
+/* Of more pools than it remembers those that are longest gone are forgotten, and whoever comes is not taken for them. */
+static void forgets_pools_that_are_longest_gone(void **state)
+{
+    (void)state;
+    struct board_pool *p = pools_open(&board->pools, STR("main"), 0, "here");
+    char name[POOL_NAME];
+    for (int i = 0; i <= HISTORY_POOLS; i++) {
+        snprintf(name, sizeof name, "pool %d", i);
+        p = replaced(p, name);
+        use(p, 0, 10, 10, false);
+        pass(SECOND);
+        assert_int_equal(pool_sum(name).requests, 1);
+    }
+    assert_int_equal(history_pool(history, "pool 0"), -1);
+    assert_int_equal(pool_sum("pool 1").requests, 1);
+    replaced(p, "pool 0"); /* it has come back, and that it was here before is not known */
+    pass(SECOND);
+    assert_int_equal(pool_sum("pool 0").requests, 0);
+    assert_int_equal(history_pool(history, "pool 1"), -1);
+    assert_int_equal(pool_sum("pool 2").requests, 1);
+}
+
+static void counts_on_when_a_pools_bucket_has_wrapped(void **state)
+{
+    (void)state;
+    struct board_pool *p = pools_open(&board->pools, STR("main"), 0, "here");
+    for (int i = 0; i < SKETCH_COARSE_BUCKETS; i++)
+        atomic_store(&p->lanes[0].use.bucket[i], i == 10 ? UINT32_MAX - 1 : 0);
+    lane_add(&p->lanes[0].statements, UINT32_MAX - 1);
+    pass(SECOND);
+    for (int i = 0; i < 5; i++) {
+        lane_add(&p->lanes[0].statements, 1);
+        sketch_count(&p->lanes[0].use.bucket[10]);
+    }
+    pass(SECOND);
+    struct stats_view view;
+    assert_true(history_after(history, now - SECOND, &view));
+    assert_int_equal(view.pools[0].requests, 5);
+    assert_int_equal(view.pools[0].phase_count[PHASE_DB], 5);
+    stats_view_free(&view);
+}
+
 #define UNIT(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -499,6 +628,10 @@ int main(void)
         UNIT(leaves_out_steps_without_frames),
         UNIT(cumulates_latencies_at_fixed_bounds),
         UNIT(finds_the_slowest_over_all_lanes),
+        UNIT(keeps_what_pools_did_apart_from_routes),
+        UNIT(counts_a_pool_that_takes_anothers_entry_from_zero),
+        UNIT(forgets_pools_that_are_longest_gone),
+        UNIT(counts_on_when_a_pools_bucket_has_wrapped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -168,13 +168,29 @@ static void on_step(void *arg, const struct history_step *step)
     stats_route_add(&seen->sum, step->counts);
 }
 
+static struct seen *pool_series(const char *name, uint32_t step_s)
+{
+    static struct seen seen;
+    struct past *past = calloc(1, sizeof *past);
+    seen = (struct seen){0};
+    past->query = (struct archive_query){.path = path, .method = ARCHIVE_POOL, .name = name, .from_ms = START, .to_ms = now, .step_s = step_s};
+    past->thing = history_pool(history, name) < 0 ? PAST_GONE : history_pool(history, name);
+    past->on_step = on_step;
+    past->arg = &seen;
+    if (!past_is_memory(&past->query, history))
+        past_read(past);
+    assert_true(past_finish(past, history));
+    free(past);
+    return &seen;
+}
+
 static struct seen *series(const char *name, uint64_t from_ms, uint64_t to_ms, uint32_t step_s)
 {
     static struct seen seen;
     struct past *past = calloc(1, sizeof *past);
     seen = (struct seen){0};
     past->query = (struct archive_query){.path = path, .name = name, .from_ms = from_ms, .to_ms = to_ms, .step_s = step_s};
-    past->route = !name ? -1 : strstr(name, "orders") ? (int)orders : (int)users;
+    past->thing = !name ? -1 : strstr(name, "orders") ? (int)orders : (int)users;
     past->on_step = on_step;
     past->arg = &seen;
     if (!past_is_memory(&past->query, history))
@@ -232,6 +248,58 @@ static void joins_lives_and_memory_in_one_series(void **state)
     begin_life();
     assert_same(&series("GET /users/:id", START, now, 1)->sum, &everything[0]);
     assert_same(&series("GET /users/:id", START, now, 60)->sum, &everything[0]);
+}
+
+static void work(struct board_pool *p, unsigned statements)
+{
+    struct pool_lane *lane = &p->lanes[0];
+    for (unsigned i = 0; i < statements; i++) {
+        lane_add(&lane->statements, 1);
+        lane_add(&lane->use_sum_ns, 1000);
+        sketch_coarse_record(&lane->use, 1000);
+        sketch_coarse_record(&lane->wait, 10);
+    }
+}
+
+static struct board_pool *replaced(struct board_pool *old, struct str name)
+{
+    pool_close(old, 0);
+    pool_delete(old, true);
+    pools_tick(&board->pools);
+    return pools_open(&board->pools, name, 0, "here");
+}
+
+static void keeps_pools_by_name_whatever_entry_they_have(void **state)
+{
+    (void)state;
+    struct board_pool *p = pools_open(&board->pools, STR("main"), 0, "here");
+    board_route(board, STR("GET"), STR("main"));
+    for (int i = 0; i < 130; i++, serve_for(SECOND, 1))
+        work(p, 3);
+    p = replaced(p, STR("other"));
+    for (int i = 0; i < 50; i++, serve_for(SECOND, 1))
+        work(p, 2);
+    p = replaced(p, STR("main"));
+    work(p, 11);
+    serve_for(SECOND, 1);
+    struct stats_route both = everything[0];
+    stats_route_add(&both, &everything[1]);
+    static const uint32_t steps_s[] = {1, 10, 60, 3600};
+    assert_int_equal(pool_series("main", 1)->sum.requests, 130 * 3 + 11);
+    assert_int_equal(pool_series("other", 1)->sum.requests, 100);
+    for (int life = 0; life < 2; life++) {
+        end_life();
+        now += HOUR;
+        begin_life();
+        for (unsigned i = 0; i < 4; i++) {
+            assert_int_equal(pool_series("other", steps_s[i])->sum.requests, 100);
+            assert_int_equal(pool_series("main", steps_s[i])->sum.requests, 130 * 3 + 11);
+            assert_same(&series(NULL, START, now, steps_s[i])->sum, &both);
+        }
+    }
+    struct past gone = {.query = {.path = path, .name = "other", .from_ms = START, .to_ms = now, .step_s = 60}, .on_step = on_step};
+    past_read(&gone);
+    assert_int_equal(gone.result, ERR_INVAL); /* as a route there is none */
 }
 
 static void answers_for_a_part_of_the_time(void **state)
@@ -442,6 +510,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         UNIT(sums_exactly_in_each_tier),
         UNIT(joins_lives_and_memory_in_one_series),
+        UNIT(keeps_pools_by_name_whatever_entry_they_have),
         UNIT(answers_for_a_part_of_the_time),
         UNIT(goes_on_where_a_dead_control_process_ended),
         UNIT(keeps_within_its_budget_the_oldest_gone_first),
