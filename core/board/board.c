@@ -93,6 +93,7 @@ struct board *board_new(const struct board_opts *opts)
     board->size_bytes = size;
     board->workers = opts->workers;
     board->lanes = lanes;
+    atomic_store_explicit(&board->lanes_used, opts->workers, memory_order_relaxed);
     board->routes_max = routes_max;
     board->started_unix_ms = clock_unix_ms();
     board->fd = fd;

@@ -94,6 +94,7 @@ struct board {
     uint64_t size_bytes;
     uint32_t workers;
     uint32_t lanes; /* the workers' and the guests' */
+    _Atomic uint32_t lanes_used; /* the workers', and up to the last that a guest ever had. Writers: guests */
     uint32_t routes_max;
     uint64_t started_unix_ms;
     int fd; /* of the segment, inherited by all processes; -1: private */
@@ -140,6 +141,12 @@ uint64_t board_layout(void);
 static inline struct lane *board_lane(struct board *board, uint32_t lane)
 {
     return (struct lane *)((char *)board + board->lanes_offset + lane * board->lane_bytes);
+}
+
+/* How many lanes there is something to read in: to look at others would be to give them memory. */
+static inline uint32_t board_lanes(const struct board *board)
+{
+    return atomic_load_explicit(&board->lanes_used, memory_order_acquire);
 }
 
 static inline struct peers *board_peers(struct board *board)

@@ -35,10 +35,18 @@ static void abandon(struct lane *lane)
         lane_add(&lane->aborted, open);
 }
 
+static void note_used(struct board *board, uint32_t lanes)
+{
+    uint32_t used = board_lanes(board);
+    while (used < lanes && !atomic_compare_exchange_weak(&board->lanes_used, &used, lanes))
+        ;
+}
+
 int guest_claim(struct board *board, int fd)
 {
     for (uint32_t lane = board->workers; lane < board->lanes; lane++) {
         if (lock_lane(fd, lane)) {
+            note_used(board, lane + 1);
             abandon(board_lane(board, lane));
             return (int)lane;
         }
@@ -50,7 +58,7 @@ int guest_claim(struct board *board, int fd)
 
 void guests_sweep(struct board *board, int fd)
 {
-    for (uint32_t lane = board->workers; lane < board->lanes; lane++) {
+    for (uint32_t lane = board->workers; lane < board_lanes(board); lane++) {
         if (!lane_in_flight(board_lane(board, lane)) || !lock_lane(fd, lane))
             continue;
         abandon(board_lane(board, lane));

@@ -38,7 +38,7 @@ static int lua_requests(lua_State *L)
 {
     struct board *board = self(L);
     uint64_t sum = 0;
-    for (uint32_t i = 0; i < board->lanes; i++)
+    for (uint32_t i = 0; i < board_lanes(board); i++)
         sum += lane_get(&board_lane(board, i)->routes[ROUTE_BENCHMARK].requests);
     lua_pushnumber(L, (double)sum);
     return 1;

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "script/json_text.h"
 #include "script/push.h"
+#include "stats/readings.h"
 #include "stats/report.h"
 #include "sys/process_info.h"
 
@@ -269,6 +270,23 @@ static int view_gc(lua_State *L)
     return 0;
 }
 
+static void set_others(lua_State *L, const struct binding *b)
+{
+    uint64_t open_fds;
+    set_processes(L, b->board, &open_fds);
+    set_slow(L, b->board);
+    set_system(L, b->resources, open_fds);
+}
+
+/* totals(): what stats() has of no route and no window. */
+static int stats_totals_of(lua_State *L)
+{
+    lua_createtable(L, 0, 8);
+    set_totals(L, self(L)->board);
+    set_others(L, self(L));
+    return 1;
+}
+
 static int stats_stats(lua_State *L)
 {
     double window_s = luaL_optnumber(L, 1, WINDOW_DEFAULT_S);
@@ -276,7 +294,6 @@ static int stats_stats(lua_State *L)
                   "a window in seconds, or 0 for all since the start");
     struct board *board = self(L)->board;
     struct stats_view *view = push_view(L, window_s);
-    uint64_t open_fds;
     lua_createtable(L, 0, 16);
     set_totals(L, board);
     set_rounded(L, "span_s", view->span_s, 1e3);
@@ -285,9 +302,7 @@ static int stats_stats(lua_State *L)
     set_latency(L, &view->total, false);
     set_routes(L, board, view);
     stats_view_free(view); /* before the collector comes around to it */
-    set_processes(L, board, &open_fds);
-    set_slow(L, board);
-    set_system(L, self(L)->resources, open_fds);
+    set_others(L, self(L));
     return 1;
 }
 
@@ -317,16 +332,30 @@ static void push_histogram(lua_State *L, struct board *board, const struct stats
     lua_setfield(L, -2, "buckets");
 }
 
+/* histograms(from, most): those of at most so many routes that had requests, and where to go on; nil: that were all. In
+ * parts, because a thousand routes are too much for one turn. */
 static int stats_histograms(lua_State *L)
 {
-    struct stats_view *view = push_view(L, 0);
-    new_sized_list(L, view->route_count);
-    for (uint32_t i = 0; i < view->route_count; i++) {
-        push_histogram(L, self(L)->board, &view->routes[i]);
-        lua_rawseti(L, -2, (int)i + 1);
+    struct board *board = self(L)->board;
+    uint32_t routes = atomic_load_explicit(&board->route_count, memory_order_acquire);
+    lua_Integer i = luaL_checkinteger(L, 1), most = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, i >= 0, 1, "0, or where the part before ended");
+    luaL_argcheck(L, most >= 1, 2, "at least one");
+    struct stats_route *route = lua_newuserdata(L, sizeof *route);
+    new_list(L);
+    int n = 0;
+    for (; i < routes && n < most; i++) {
+        if (i == ROUTE_BENCHMARK || !reading_requests(board, (uint32_t)i))
+            continue;
+        reading_route(board, (uint32_t)i, route);
+        push_histogram(L, board, route);
+        lua_rawseti(L, -2, ++n);
     }
-    stats_view_free(view); /* before the collector comes around to it */
-    return 1;
+    if (i < routes)
+        lua_pushinteger(L, i);
+    else
+        lua_pushnil(L);
+    return 2;
 }
 
 /* ---- settings(), generation() ---------------------------------------------- */
@@ -430,7 +459,7 @@ static int stats_counters(lua_State *L)
     new_sized_list(L, COUNTER_COUNT);
     for (int i = 0; i < COUNTER_COUNT; i++) {
         uint64_t sum = 0;
-        for (uint32_t w = 0; w < board->lanes; w++)
+        for (uint32_t w = 0; w < board_lanes(board); w++)
             sum += lane_get(&board_lane(board, w)->counters[i]);
         lua_createtable(L, 0, 3);
         set_text(L, "name", counter_infos[i].name);
@@ -446,6 +475,7 @@ int bind_stats_open(lua_State *L, struct board *board, struct history *history,
 {
     static const luaL_Reg functions[] = {
         {"stats", stats_stats},
+        {"totals", stats_totals_of},
         {"histograms", stats_histograms},
         {"settings", stats_settings},
         {"generation", stats_generation},

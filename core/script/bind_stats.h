@@ -2,7 +2,9 @@
  *
  *     stats.stats(window_s)   requests, latencies, phases, processes, slow
  *                             requests, machine; 0: since the start
- *     stats.histograms()      cumulative latency buckets per route
+ *     stats.totals()          of that what belongs to no route and no window
+ *     stats.histograms(i, n)  cumulative latency buckets of n routes from the
+ *                             i-th on, and where to go on
  *     stats.settings()        every setting with bounds, value and origin
  *     stats.generation()      which scripts are in force
  *

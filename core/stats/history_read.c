@@ -335,7 +335,7 @@ void history_memory(const struct history *h, struct history_memory *out)
     struct history *mutable = (struct history *)(uintptr_t)h; /* NOLINT(performance-no-int-to-ptr) */
     *out = (struct history_memory){
         .ring_bytes = h->ring_bytes,
-        .lanes_per_route = h->board->lanes * sizeof(struct route_lane),
+        .lanes_per_route = board_lanes(h->board) * sizeof(struct route_lane),
         .readings_per_route = HISTORY_TIERS * sizeof(struct stats_route),
         .routes = atomic_load_explicit(&h->board->route_count, memory_order_relaxed),
         .routes_max = h->board->routes_max,

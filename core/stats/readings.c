@@ -6,7 +6,7 @@
 uint64_t reading_requests(struct board *board, uint32_t route)
 {
     uint64_t sum = 0;
-    for (uint32_t w = 0; w < board->lanes; w++)
+    for (uint32_t w = 0; w < board_lanes(board); w++)
         sum += atomic_load_explicit(&board_lane(board, w)->routes[route].requests,
                                     memory_order_acquire);
     return sum;
@@ -47,13 +47,13 @@ void reading_route(struct board *board, uint32_t route, struct stats_route *out)
 {
     memset(out, 0, sizeof *out);
     out->route = route;
-    for (uint32_t w = 0; w < board->lanes; w++)
+    for (uint32_t w = 0; w < board_lanes(board); w++)
         add_lane(&board_lane(board, w)->routes[route], out);
 }
 
 void reading_host(struct board *board, struct stats_host *out)
 {
-    for (uint32_t w = 0; w < board->lanes; w++) {
+    for (uint32_t w = 0; w < board_lanes(board); w++) {
         const struct lane *lane = board_lane(board, w);
         out->in_flight += lane_in_flight(lane);
         out->started += lane_get(&lane->started);

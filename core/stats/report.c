@@ -7,7 +7,7 @@ void stats_totals(struct board *board, struct stats_totals *out)
 {
     *out = (struct stats_totals){0};
     uint32_t routes = atomic_load_explicit(&board->route_count, memory_order_acquire);
-    for (uint32_t w = 0; w < board->lanes; w++) {
+    for (uint32_t w = 0; w < board_lanes(board); w++) {
         struct lane *lane = board_lane(board, w);
         out->in_flight += lane_in_flight(lane);
         out->finished += lane_get(&lane->finished);
@@ -38,7 +38,7 @@ static void insert_slow(struct slow_sample *list, uint32_t *count, uint32_t max,
 uint32_t stats_slowest(struct board *board, struct slow_sample *out, uint32_t max)
 {
     uint32_t count = 0;
-    for (uint32_t w = 0; w < board->lanes; w++)
+    for (uint32_t w = 0; w < board_lanes(board); w++)
         for (uint32_t i = 0; i < LANE_SLOW_MAX; i++) {
             struct slow_sample sample;
             if (lane_slow_read(&board_lane(board, w)->slow[i], &sample))

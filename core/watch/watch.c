@@ -326,7 +326,7 @@ static void watch_pools(struct watch *w, const struct stats_view *view)
 static uint64_t counted(struct watch *w, enum counter_id id)
 {
     uint64_t sum = 0;
-    for (uint32_t i = 0; i < w->board->lanes; i++)
+    for (uint32_t i = 0; i < board_lanes(w->board); i++)
         sum += lane_get(&board_lane(w->board, i)->counters[id]);
     uint64_t since = sum - w->host.counters[id];
     w->host.counters[id] = sum;

@@ -301,7 +301,7 @@ function M.document(window_s)
   for i, issue in ipairs(open_issues()) do issues[i] = show_issue(issue) end
   for i = 1, math.min(CLOSED_ISSUES, #closed) do issues[#issues + 1] = show_issue(closed[i]) end
   return {
-    findings = findings(admin.stats.stats(0).requests_total, parts), tiles = tiles(stats, parts.resources.machine, is_slow()), routes = routes, routes_total = total,
+    findings = findings(stats.requests_total, parts), tiles = tiles(stats, parts.resources.machine, is_slow()), routes = routes, routes_total = total,
     issues = issues, resources = parts.resources, suggestions = { open = parts.suggestions, ended = parts.ended }, trials = parts.trials, frozen = or_null(parts.frozen),
     alerts = parts.alerts, generation = generation(parts.records), learning = parts.learning, markers = M.markers(), data_address = admin.control.data_address,
   }, stats.span_s
@@ -322,7 +322,7 @@ function M.tick(bounds_ms)
   local stats, parts = admin.stats.stats(TICK_WINDOW_S), parts_of()
   local second = last(admin.watch.series(nil, at_ms - 2000, at_ms, 1))
   local heat = admin.watch.latencies(nil, at_ms - 2000, at_ms, 1, bounds_ms)
-  return { at_ms = at_ms, second = or_null(second), latencies = or_null(heat.counts[#heat.counts]), findings = findings(admin.stats.stats(0).requests_total, parts),
+  return { at_ms = at_ms, second = or_null(second), latencies = or_null(heat.counts[#heat.counts]), findings = findings(stats.requests_total, parts),
     tiles = tiles(stats, parts.resources.machine, is_slow()), routes = routes_of(stats) }
 end
 

@@ -82,3 +82,35 @@ describe("a real Prometheus", function()
     served:stop()
   end)
 end)
+
+describe("a scrape", function()
+  it("of a thousand routes is whole, in both formats, also right behind the first request of each", function()
+    local served = engine.start { rules = { ["routes/run.lua"] = [[
+      local app = require "perilune".app()
+      for i = 1, 1000 do app:get("/made/" .. i, function() return 200, "made" end) end
+      return app
+    ]] }, args = { "--set", "stats.routes_max=1024" } }
+    loop.run(function()
+      local tasks = {}
+      for t = 0, 9 do
+        tasks[t + 1] = function()
+          for i = t * 100 + 1, t * 100 + 100 do assert(served:get("/made/" .. i)) end
+        end
+      end
+      loop.all(tasks)
+      for accept, ending in pairs { ["text/plain"] = "", ["application/openmetrics-text"] = "# EOF\n" } do
+        local got = served:admin_request { path = "/metrics", headers = { Accept = accept }, timeout_ms = 20000 }
+        assert.equal(200, got.status, got.body)
+        assert.is_true(got.body:sub(#got.body - #ending + 1) == ending)
+        local seen, requests = 0, 0
+        for count in got.body:gmatch 'http_server_request_duration_seconds_count{[^}]*http_route="/made/%d+"} (%d+)\n' do
+          seen, requests = seen + 1, requests + tonumber(count)
+        end
+        assert.same({ 1000, 1000 }, { seen, requests })
+        local _, answered = got.body:gsub('perilune_responses_total{[^}]*http_route="/made/%d+",status_class="2xx"} 1\n', "")
+        assert.equal(1000, answered)
+      end
+    end, 60000)
+    served:stop()
+  end)
+end)

@@ -2,6 +2,7 @@
 -- GET metrics  : the same.
 local admin = require "perilune.admin"
 local desk = require "perilune.alerts.desk"
+local p = require "perilune"
 local prometheus = require "perilune.prometheus"
 local app = admin.app()
 
@@ -14,18 +15,32 @@ local function wanted(accept, kind)
   return most
 end
 
+local ROUTES_AT_A_TIME = 100 -- a thousand are no reason to keep others waiting, or to be over the limit of CPU time
+
+local function pause() p.sleep(0) end
+
+local function histograms()
+  local list, at, some = {}, 0, nil
+  while at do
+    some, at = admin.stats.histograms(at, ROUTES_AT_A_TIME)
+    for _, one in ipairs(some) do list[#list + 1] = one end
+    if at then pause() end
+  end
+  return list
+end
+
 local function metrics(req)
   local accept = req.headers["accept"] or ""
   local openmetrics = wanted(accept, "application/openmetrics-text")
   openmetrics = openmetrics > 0 and openmetrics >= wanted(accept, "text/plain")
   local text, content_type = prometheus.render({
-    stats = admin.stats.stats(60), histograms = admin.stats.histograms(), generation = admin.stats.generation(),
+    stats = admin.stats.totals(), histograms = histograms(), generation = admin.stats.generation(),
     counters = admin.stats.counters(),
     upstreams = admin.upstreams.list(), compression = admin.compression.routes(), cache = admin.cache.view(),
     tasks = admin.task_stats(), limits = admin.limits.classes(),
     pools = admin.pools.list(), machine = { figures = admin.machine.figures(), processes = admin.machine.processes() },
     alerts = desk.figures(), store = admin.store.state(),
-  }, openmetrics)
+  }, openmetrics, pause)
   return 200, text, { ["Content-Type"] = content_type }
 end
 
