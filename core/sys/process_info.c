@@ -33,6 +33,28 @@ bool process_cpu_s(const char *root, pid_t pid, double *out)
     return true;
 }
 
+bool process_cpu_wait_s(const char *root, pid_t pid, double *out)
+{
+    char path[SYSFILE_PATH], text[128];
+    uint64_t wait_ns, sum_ns = 0;
+    bool any = false;
+    if ((size_t)snprintf(path, sizeof path, "%s/proc/%d/task", root, (int)pid) >= sizeof path)
+        return false;
+    DIR *dir = opendir(path);
+    if (!dir)
+        return false;
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        snprintf(path, sizeof path, "/proc/%d/task/%.20s/schedstat", (int)pid, entry->d_name);
+        if (entry->d_name[0] == '.' || !sysfile_read(root, path, text, sizeof text) || sscanf(text, "%*u %" SCNu64, &wait_ns) != 1)
+            continue;
+        sum_ns += wait_ns;
+        any = true;
+    }
+    closedir(dir);
+    *out = (double)sum_ns / 1e9;
+    return any;
+}
+
 bool process_open_fds(const char *root, pid_t pid, uint64_t *out)
 {
     char path[SYSFILE_PATH];

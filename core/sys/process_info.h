@@ -18,6 +18,9 @@ bool process_rss_bytes(const char *root, pid_t pid, uint64_t *out);
 /* CPU time that it has used, user and system. */
 bool process_cpu_s(const char *root, pid_t pid, double *out);
 
+/* Time that its threads were ready to run and waited for a CPU, in sum. What a thread that has ended waited is no longer in it. */
+bool process_cpu_wait_s(const char *root, pid_t pid, double *out);
+
 /* Open descriptors. */
 bool process_open_fds(const char *root, pid_t pid, uint64_t *out);
 

@@ -34,6 +34,7 @@ enum signal_scale { SCALE_LOG, SCALE_LINEAR };
     X(CONNECTIONS, "connections", "connections", SCALE_LOG, 1, 0.15, "open connections of clients") \
     X(CPU_SHARE, "cpu_share", "ratio", SCALE_LINEAR, 0, 0.05, "CPU time of all, of what we may use") \
     X(WORKER_CPU, "worker_cpu", "cores", SCALE_LINEAR, 0, 0.05, "CPU time of the workers")          \
+    X(CPU_WAIT, "cpu_wait", "cores", SCALE_LINEAR, 0, 0.05, "threads of the workers that were ready to run and waited for a CPU") \
     X(STEAL, "steal_share", "ratio", SCALE_LINEAR, 0, 0.03, "CPU time that the hypervisor gave to others") \
     X(THROTTLED, "throttled_share", "ratio", SCALE_LINEAR, 0, 0.05, "periods in which the CPU quota ran out") \
     X(MEMORY_SHARE, "memory_share", "ratio", SCALE_LINEAR, 0, 0.02, "working set of its limit")    \

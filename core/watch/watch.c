@@ -14,7 +14,7 @@ struct host_reading {
     uint64_t tasks, task_wait_ns;
     struct {
         int32_t pid;
-        double cpu_s;
+        double cpu_s, wait_s; /* wait_s NAN: not known */
     } workers[BOARD_WORKERS_MAX];
 };
 
@@ -341,13 +341,13 @@ static double known(const struct watch *w, enum resource_id id)
 /* Memory, CPU time, heaps, lag of the workers. */
 static void add_workers(struct watch *w, double *values, double span_s)
 {
-    double rss = 0, lua = 0, lag = 0, pause = 0, cpu = 0, busy = 0;
+    double rss = 0, lua = 0, lag = 0, pause = 0, cpu = 0, wait = 0, busy = 0;
     bool whole = true;
     for (uint32_t i = 0; i < w->board->workers; i++) {
         const struct board_process *p = board_worker(w->board, i);
         int32_t pid = atomic_load(&p->pid);
         uint64_t bytes;
-        double used;
+        double used, waited;
         if (!pid || !process_rss_bytes("", pid, &bytes) || !process_cpu_s("", pid, &used)) {
             whole = false;
             continue;
@@ -357,16 +357,22 @@ static void add_workers(struct watch *w, double *values, double span_s)
         lag = fmax(lag, (double)atomic_load(&p->loop_lag_ns) / 1e6);
         pause = fmax(pause, (double)atomic_load(&p->gc_pause_ns) / 1e6);
         busy = fmax(busy, atomic_load(&w->board->tasks.processes[i].busy_share));
-        if (w->host.workers[i].pid == pid)
+        if (!process_cpu_wait_s("", pid, &waited))
+            waited = NAN;
+        if (w->host.workers[i].pid == pid) {
             cpu += used - w->host.workers[i].cpu_s;
-        else
+            wait += fmax(waited - w->host.workers[i].wait_s, 0); /* less, where a thread has ended */
+        } else {
             whole = false;
+        }
         w->host.workers[i].pid = pid;
         w->host.workers[i].cpu_s = used;
+        w->host.workers[i].wait_s = waited;
     }
     values[HOST_RSS_BYTES] = whole ? rss : NAN;
     values[HOST_LUA_BYTES] = whole ? lua : NAN;
     values[HOST_WORKER_CPU] = whole ? share(cpu, span_s) : NAN;
+    values[HOST_CPU_WAIT] = whole ? share(wait, span_s) : NAN;
     values[HOST_LOOP_LAG_MS] = lag;
     values[HOST_GC_PAUSE_MS] = pause;
     values[HOST_TASK_BUSY] = busy;

@@ -22,7 +22,11 @@
 #include "watch/series.h"
 #include "watch/signals.h"
 
-enum { ROUTE_SIGNALS = ROUTE_PHASES + PHASE_COUNT, SIGNALS_MOST = ROUTE_SIGNALS };
+enum {
+    ROUTE_SIGNALS = ROUTE_PHASES + PHASE_COUNT,
+    SIGNALS_MOST = (int)ROUTE_SIGNALS > (int)HOST_SIGNALS ? (int)ROUTE_SIGNALS : (int)HOST_SIGNALS,
+};
+_Static_assert((int)POOL_SIGNALS <= SIGNALS_MOST, "there is room for the signals of each kind");
 
 enum watch_kind { WATCH_HOST, WATCH_ROUTE, WATCH_POOL };
 

@@ -6,6 +6,19 @@ local function stalls(s, host, t)
   return s:excess "queue" + s:excess "elsewhere" >= 0.5
 end
 
+-- Threads of the workers that are ready and get no processor, in seconds a second, are measured; where they are a good part of
+-- the time that requests take more, others have the processor. Tuned on builds beside an hour of steady and daily load.
+local WAITS = 0.3
+
+local function waits(s, host)
+  if not host:above("cpu_wait", 2, 0.1) then return false end
+  local longest = 0
+  for _, one in ipairs { s, host } do
+    longest = math.max(longest, ((one.now.mean_ms or 0) - (one.usual.mean_ms or 0)) * (one.now.rps or 0) / 1000)
+  end
+  return host.now.cpu_wait - host.usual.cpu_wait >= WAITS * longest
+end
+
 return {
   symptoms = {
     {
@@ -52,15 +65,17 @@ return {
       score = function(s, t)
         local host = s.host or s
         if host:above("worker_cpu", 1.2, 0.1) then return 0 end
-        if s:ratio "mean_ms" >= 4 and not stalls(s, host, t) then return 0 end
+        local waiting = waits(s, host)
+        if s:ratio "mean_ms" >= 4 and not stalls(s, host, t) and not (waiting and host:above("cpu_wait", 3, 0.3)) then return 0 end
+        if waiting then return 0.95 end
         if host:above("steal_share", 2, 0.1) or host:above("throttled_share", 2, 0.1) then return 0.95 end
         local others = (host.now.cpu_share or 0) >= 0.9 and host:above("cpu_share", 1.3, 0.2)
         return others and 0.9 or 0
       end,
       says = function(s)
         local host = s.host or s
-        return ("others use the processor: %s of what we may use is in use, %s was given to others, and our workers use no more than usual"):format(
-          host:show "cpu_share", host:show "steal_share")
+        return ("others use the processor: %s of what we may use is in use, %s was given to others; our workers use no more than usual, and %s of their threads wait for a turn%s"):format(
+          host:show "cpu_share", host:show "steal_share", host:show "cpu_wait", host:usually "cpu_wait")
       end,
     },
   },

@@ -6,7 +6,7 @@ local analyzer, rules = need "perilune.analyzer", need "perilune.analyzer.rules"
 local T0 = 1700000000000
 local UNITS = {
   host = { rps = "1/s", mean_ms = "ms", connections = "connections", cpu_share = "ratio", worker_cpu = "cores", loop_lag_ms = "ms",
-    steal_share = "ratio", limited = "1/s" },
+    steal_share = "ratio", cpu_wait = "cores", limited = "1/s" },
   route = { rps = "1/s", mean_ms = "ms", p95_ms = "ms", error_rate = "ratio", lua = "ms", queue = "ms", db = "ms", pool_wait = "ms", cache = "ms", upstream_first_byte = "ms" },
   pool = { calls = "1/s", opened = "1/s", use_ms = "ms", wait_ms = "ms" },
 }
@@ -22,7 +22,7 @@ local function copy(t, more)
   return out
 end
 
-local HOST = { rps = 63, mean_ms = 0.8, connections = 4, cpu_share = 0.4, worker_cpu = 0.05, loop_lag_ms = 2, steal_share = 0, limited = 0 }
+local HOST = { rps = 63, mean_ms = 0.8, connections = 4, cpu_share = 0.4, worker_cpu = 0.05, loop_lag_ms = 2, steal_share = 0, cpu_wait = 0.02, limited = 0 }
 local ROUTE = { rps = 63, mean_ms = 0.8, p95_ms = 1, error_rate = 0, lua = 0.4, queue = 0.1 }
 
 describe("the rules of issues", function()
@@ -133,6 +133,23 @@ describe("the rules of issues", function()
       assert.same({ "host.contention", "open" }, { issue.code, issue.state })
       assert.equal(1, #issue.causes)
       assert.same({ "opened" }, events)
+    end)
+
+    it("name those that have the processor where our threads stood ready for most of the time that is missing", function()
+      pass(30, { cpu_wait = 0.4 }, { mean_ms = 12, p95_ms = 30, queue = 1, lua = 2, task = 8 }, {})
+      local issue = book:list()[1]
+      assert.equal("host.contention", issue.code)
+      assert.matches("0.4 of their threads wait for a turn, usually 0.0", issue.cause_text)
+    end)
+
+    it("do not name them for a little waiting beside much more time", function()
+      pass(30, { cpu_wait = 0.4 }, { mean_ms = 80, p95_ms = 130, upstream_first_byte = 78 }, {})
+      assert.equal("upstream.slow", book:list()[1].code)
+    end)
+
+    it("do not name them for waiting that our own work makes", function()
+      pass(30, { cpu_wait = 0.4, worker_cpu = 0.9 }, { mean_ms = 5, p95_ms = 9, lua = 4.5 }, {})
+      assert.equal("cpu.handler", book:list()[1].code)
     end)
 
     it("do not speak of load that has not grown", function()

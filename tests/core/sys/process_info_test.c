@@ -22,6 +22,20 @@ static void reads_resident_memory_in_bytes(void **state)
     assert_int_equal(rss, 25 * sysconf(_SC_PAGESIZE));
 }
 
+static void sums_what_threads_waited_for_a_cpu(void **state)
+{
+    (void)state;
+    double wait_s = 0;
+    fixture_write("/proc/42/task/42/schedstat", "5736557000 1500000000 6\n");
+    fixture_write("/proc/42/task/44/schedstat", "1 250000000 6\n");
+    fixture_write("/proc/42/task/45/schedstat", "garbage");
+    assert_true(process_cpu_wait_s(fixture_root, 42, &wait_s));
+    assert_true(wait_s == 1.75);
+    fixture_write("/proc/43/task/43/comm", "x");
+    assert_false(process_cpu_wait_s(fixture_root, 43, &wait_s)); /* a kernel without the figure */
+    assert_false(process_cpu_wait_s(fixture_root, 44, &wait_s));
+}
+
 static void counts_open_descriptors(void **state)
 {
     (void)state;
@@ -66,6 +80,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         UNIT(reads_resident_memory_in_bytes),
+        UNIT(sums_what_threads_waited_for_a_cpu),
         UNIT(counts_open_descriptors),
         UNIT(knows_nothing_of_a_process_that_is_gone),
         UNIT(sees_a_descriptor_of_its_own_process_open_and_close),
