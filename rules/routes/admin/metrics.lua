@@ -20,13 +20,14 @@ local ROUTES_AT_A_TIME = 100 -- a thousand are no reason to keep others waiting,
 local function pause() p.sleep(0) end
 
 local function histograms()
-  local list, at, some = {}, 0, nil
-  while at do
-    some, at = admin.stats.histograms(at, ROUTES_AT_A_TIME)
+  local list, at = {}, 0
+  while true do
+    local some, behind = admin.stats.histograms(at, ROUTES_AT_A_TIME)
     for _, one in ipairs(some) do list[#list + 1] = one end
-    if at then pause() end
+    if not behind then return list end
+    at = behind
+    pause()
   end
-  return list
 end
 
 local function metrics(req)
