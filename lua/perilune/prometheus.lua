@@ -2,8 +2,8 @@
 --
 -- A function from tables to text: the classic format (0.0.4) or OpenMetrics
 -- 1.0. What is of each route is most of it, 20,000 lines of 1,000 routes: its
--- labels are escaped once, and whoever asks may let others have their turn
--- every 100 routes. Names and labels of request durations are those of
+-- labels are escaped once, and whoever asks may have the text in parts of 20
+-- routes and let others have their turn between them. Names and labels of request durations are those of
 -- OpenTelemetry's semantic conventions.
 --
 -- Source: https://prometheus.io/docs/instrumenting/exposition_formats/,
@@ -69,6 +69,13 @@ function Writer:line(text)
   self.lines[#self.lines + 1] = text
 end
 
+--- Gives away the lines so far; once nobody wants them any more they are dropped.
+function Writer:part()
+  self.lines[#self.lines + 1] = ""
+  self.gone = self.gone or self.write(table.concat(self.lines, "\n")) == false
+  self.lines = {}
+end
+
 function Writer:sample(name, labels, value)
   self:line(name .. labels_text(labels) .. " " .. number(value))
 end
@@ -120,13 +127,13 @@ local function traced(slow_requests)
   return by
 end
 
-local ROUTES_AT_A_TIME = 100
+local ROUTES_AT_A_TIME = 20
 
 -- Calls fn(lines, route, its labels without the brace at the end) for each, with pauses.
 local function each_route(w, histograms, fn)
   for i, h in ipairs(histograms) do
     fn(w.lines, h, labels_text(route_labels(h)):sub(1, -2))
-    if w.pause and i % ROUTES_AT_A_TIME == 0 then w.pause() end
+    if w.write and i % ROUTES_AT_A_TIME == 0 then w:part() end
   end
 end
 
@@ -435,12 +442,12 @@ end
 --- Renders a scrape.
 ---@param snapshot perilune.prometheus.snapshot
 ---@param openmetrics? boolean  OpenMetrics 1.0 instead of the classic format
----@param pause? function  called now and then, so that others have their turn
----@return string text
+---@param write? function  takes the text in parts, instead of one at the end; false: nobody wants it any more
+---@return string? text
 ---@return string content_type
-function M.render(snapshot, openmetrics, pause)
+function M.render(snapshot, openmetrics, write)
   local stats, system = snapshot.stats, snapshot.stats.system or {}
-  local w = setmetatable({ lines = {}, openmetrics = openmetrics and true or false, pause = pause }, Writer)
+  local w = setmetatable({ lines = {}, openmetrics = openmetrics and true or false, write = write }, Writer)
   write_durations(w, snapshot.histograms, snapshot.stats.slow_requests)
   write_routes(w, snapshot.histograms)
   w:counter("perilune_requests", "Requests that ended.", stats.requests_total)
@@ -468,7 +475,8 @@ function M.render(snapshot, openmetrics, pause)
   w:gauge("perilune_machine_load1", "Load average of one minute.", system.load and system.load[1])
   if snapshot.machine then write_machine(w, snapshot.machine) end
   if openmetrics then w:line("# EOF") end
-  return table.concat(w.lines, "\n") .. "\n", M.content_type[openmetrics and "openmetrics" or "classic"]
+  if write then w:part() end
+  return not write and table.concat(w.lines, "\n") .. "\n" or nil, M.content_type[openmetrics and "openmetrics" or "classic"]
 end
 
 return M
