@@ -332,13 +332,13 @@ static void push_histogram(lua_State *L, struct board *board, const struct stats
     lua_setfield(L, -2, "buckets");
 }
 
-/* histograms(from, most): those of at most so many routes that had requests, and where to go on; nil: that were all. In
+/* histograms(from or 0, most or all): those of at most so many routes that had requests, and where to go on; nil: that were all. In
  * parts, because a thousand routes are too much for one turn. */
 static int stats_histograms(lua_State *L)
 {
     struct board *board = self(L)->board;
     uint32_t routes = atomic_load_explicit(&board->route_count, memory_order_acquire);
-    lua_Integer i = luaL_checkinteger(L, 1), most = luaL_checkinteger(L, 2);
+    lua_Integer i = luaL_optinteger(L, 1, 0), most = luaL_optinteger(L, 2, LANE_ROUTES_MAX);
     luaL_argcheck(L, i >= 0, 1, "0, or where the part before ended");
     luaL_argcheck(L, most >= 1, 2, "at least one");
     struct stats_route *route = lua_newuserdata(L, sizeof *route);

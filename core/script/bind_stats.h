@@ -4,7 +4,7 @@
  *                             requests, machine; 0: since the start
  *     stats.totals()          of that what belongs to no route and no window
  *     stats.histograms(i, n)  cumulative latency buckets of n routes from the
- *                             i-th on, and where to go on
+ *                             i-th on, and where to go on; without both of all
  *     stats.settings()        every setting with bounds, value and origin
  *     stats.generation()      which scripts are in force
  *

@@ -125,6 +125,17 @@ static void gives_cumulative_histograms(void **state)
           "local at = {}\n"
           "for _, b in ipairs(h[1].buckets) do at[b.le_seconds] = b.cumulative end\n"
           "assert(at[.0005] == 0 and at[.001] == 1 and at[.05] == 1 and at[.1] == 2 and at[10] == 2)\n");
+    serve("GET", "/b", 200, 1, 10);
+    serve("GET", "/c", 200, 1, 10);
+    holds("local names, at = {}, 0\n"
+          "while at do\n"
+          "  local some, behind = stats.histograms(at, 2)\n"
+          "  assert(#some <= 2)\n"
+          "  for _, one in ipairs(some) do names[#names + 1] = one.route end\n"
+          "  at = behind\n"
+          "end\n"
+          "assert(table.concat(names, ' ') == '/a /b /c')\n"
+          "assert(not pcall(stats.histograms, -1, 2) and not pcall(stats.histograms, 0, 0))\n");
 }
 
 static void lists_every_setting(void **state)
