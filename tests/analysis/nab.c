@@ -198,6 +198,42 @@ static void score_artime(const struct nab *nab, const char *dir)
         free(score[f]);
 }
 
+static size_t score_novel(const struct nab *nab, const struct novel_opts *opts, double *score[FILES])
+{
+    size_t points = 0;
+    for (size_t f = 0; f < nab->files; f++) {
+        const struct series *s = &nab->series[f];
+        struct novel *n = novel_new(opts);
+        score[f] = data_grow(score[f], s->rows + 1);
+        for (size_t i = 0; i < s->rows; i++)
+            score[f][i] = novel_next(n, s->value[i]).event;
+        points += s->rows;
+        novel_free(n);
+    }
+    return points;
+}
+
+/* One parameter moved at a time. */
+static void try_others(const struct nab *nab, double *score[FILES])
+{
+    static const struct {
+        const char *what;
+        struct novel_opts opts;
+    } ways[] = {
+        {"block of 32", {.block = 32}}, {"block of 48", {.block = 48}}, {"block of 96", {.block = 96}}, {"block of 128", {.block = 128}},
+        {"share .001", {.share = .001}}, {"share .005", {.share = .005}}, {"share .01", {.share = .01}},
+        {"rise 1", {.rise = 1}}, {"rise 1.1", {.rise = 1.1}}, {"rise 1.5", {.rise = 1.5}}, {"rise 2", {.rise = 2}},
+        {"quiet 10", {.quiet = 10}}, {"quiet 100", {.quiet = 100}}, {"quiet 300", {.quiet = 300}},
+    };
+    double out[PROFILES];
+    printf("  what was tried, standard / low-FP / low-FN\n");
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        score_novel(nab, &ways[i].opts, score);
+        score_all(nab, score, out);
+        printf("    %-32s %.2f / %.2f / %.2f\n", ways[i].what, out[0], out[1], out[2]);
+    }
+}
+
 void bench_nab(const char *dir)
 {
     struct nab *nab = calloc(1, sizeof *nab);
@@ -205,17 +241,8 @@ void bench_nab(const char *dir)
     read_nab(nab, dir);
     printf("\nNAB, %zu series, standard / low-FP / low-FN\n", nab->files);
     score_artime(nab, dir);
-    size_t points = 0;
     double start = seconds_now();
-    for (size_t f = 0; f < nab->files; f++) {
-        const struct series *s = &nab->series[f];
-        struct novel *n = novel_new(NULL);
-        score[f] = data_grow(NULL, s->rows + 1);
-        for (size_t i = 0; i < s->rows; i++)
-            score[f][i] = novel_next(n, s->value[i]).event;
-        points += s->rows;
-        novel_free(n);
-    }
+    size_t points = score_novel(nab, NULL, score);
     double spent = seconds_now() - start;
     score_all(nab, score, out);
     const char *names[] = {"standard", "low-FP", "low-FN"};
@@ -223,6 +250,7 @@ void bench_nab(const char *dir)
     for (int k = 0; k < PROFILES; k++)
         row(names[k], out[k], ABOVE, target[k], baseline[k], "ARTime");
     printf("  %.2f us per point\n", spent / (double)points * 1e6);
+    try_others(nab, score);
     for (size_t f = 0; f < nab->files; f++) {
         free(score[f]);
         free(nab->series[f].time);
