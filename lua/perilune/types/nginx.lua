@@ -22,10 +22,7 @@ function M.init_worker(path, options) end
 --- The engine, or nil and why there is none.
 function M.engine() end
 
---- The route that a path is taken for.
-function M.template(path) end
-
---- In log: one span for the request that has ended.
+--- In log: one span for the request that has ended. Kept so that LuaJIT compiles it whole: no closures, no functions of the Lua API.
 function M.log() end
 
 --- In header_filter: decides, by the engine's settings compression.enabled and compression.min_bytes when one is there.
