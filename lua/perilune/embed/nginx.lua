@@ -44,7 +44,7 @@ end
 function M.engine() return engine, why_not end
 
 --- The route that a path is taken for.
-M.template = core.nginx_template
+function M.template(path) return core.nginx_template(path) end
 
 -- nginx lists one time for each upstream that was tried: "0.004, 0.120"; a dash for one that gave none.
 local function sum_ms(text)

@@ -22,6 +22,9 @@ function M.init_worker(path, options) end
 --- The engine, or nil and why there is none.
 function M.engine() end
 
+--- The route that a path is taken for.
+function M.template(path) end
+
 --- In log: one span for the request that has ended. Kept so that LuaJIT compiles it whole: no closures, no functions of the Lua API.
 function M.log() end
 
