@@ -1,6 +1,6 @@
 /* module.c - `require "perilune"` in a program that is not ours.
  *
- *     core.own(options) / core.attach(path)    engine, or nil and why
+ *     core.own(options) / core.attach(path) / core.attach_remote(url, token, routes_max)    engine, or nil and why
  *     engine:start(method, route)              span
  *     span:phase(name, ms)                     more time spent in a phase
  *     span:finish(status, bytes_out, bytes_in, ms, trace_id)
@@ -17,6 +17,7 @@
 #include "embed/nginx.h"
 #include "embed/own.h"
 #include "embed/recorder.h"
+#include "embed/remote.h"
 #include "engine/embedded.h"
 #include "script/bind_ml.h"
 #include "script/json.h"
@@ -37,6 +38,7 @@ enum { ARGUMENT_BYTES = 1 << 20 };
 struct engine_object {
     struct recorder recorder; /* lane NULL: closed */
     struct own *own;          /* NULL: attached, or closed */
+    struct remote *remote;    /* attached to an engine elsewhere */
     struct attached attached;
     bool closed;
 };
@@ -175,14 +177,32 @@ static int core_attach(lua_State *L)
     return 1;
 }
 
+/* attach_remote(url, token, routes_max, lazy): nil and 0 are the defaults. */
+static int core_attach_remote(lua_State *L)
+{
+    const char *url = luaL_checkstring(L, 1), *token = luaL_optstring(L, 2, NULL);
+    struct engine_object *e = new_engine(L);
+    char why[REMOTE_WHY];
+    e->remote = remote_open(url, token, (unsigned)luaL_optinteger(L, 3, 0), lua_toboolean(L, 4), why);
+    if (!e->remote)
+        return fail(L, why, strlen(why));
+    recorder_init(&e->recorder, remote_board(e->remote), 0, NULL);
+    e->recorder.on_fork = remote_after_fork;
+    e->recorder.on_fork_user = e->remote;
+    e->closed = false;
+    return 1;
+}
+
 /* attach_again(engine, path): an engine that has ended is looked for anew. True; or nil and why; spans begun before are lost. */
 static int core_attach_again(lua_State *L)
 {
     struct engine_object *e = engine_at(L, 1);
     const char *path = luaL_checkstring(L, 2);
     struct attached found;
-    char why[ATTACH_WHY];
-    if (e->own || attach_alive(&e->attached, clock_now_ns())) {
+    char why[ATTACH_WHY], remote_why[REMOTE_WHY];
+    if (e->remote && !remote_state(e->remote, remote_why))
+        return fail(L, remote_why, strlen(remote_why));
+    if (e->own || e->remote || attach_alive(&e->attached, clock_now_ns())) {
         lua_pushboolean(L, 1);
         return 1;
     }
@@ -203,7 +223,9 @@ static int engine_close(lua_State *L)
     e->closed = true;
     recorder_close(&e->recorder);
     own_free(e->own);
+    remote_close(e->remote);
     e->own = NULL;
+    e->remote = NULL;
     if (e->attached.board)
         attach_close(&e->attached);
     return 0;
@@ -274,6 +296,11 @@ static int core_info(lua_State *L)
         lua_setfield(L, -2, "thread");
         return 1;
     }
+    if (e->remote) {
+        lua_pushstring(L, remote_address(e->remote));
+        lua_setfield(L, -2, "admin");
+        return 1;
+    }
     set_number(L, "lane", e->attached.lane);
     lua_pushstring(L, e->attached.hello.version);
     lua_setfield(L, -2, "version");
@@ -287,7 +314,7 @@ static int core_value(lua_State *L)
 {
     struct engine_object *e = engine_at(L, 1);
     int id = setting_find(str_from(luaL_checkstring(L, 2)));
-    if (e->own || id < 0)
+    if (e->own || e->remote || id < 0)
         return 0;
     double value = setting_number(&e->recorder.board->settings, (enum setting_id)id);
     if (setting_infos[id].type == SETTING_BOOLEAN)
@@ -415,7 +442,7 @@ int luaopen_perilune(lua_State *L)
 {
     static const luaL_Reg span_methods[] = {{"phase", span_phase_of}, {"finish", span_finish}, {0}};
     static const luaL_Reg engine_methods[] = {{"close", engine_close}, {0}};
-    static const luaL_Reg functions[] = {{"own", core_own},   {"attach", core_attach}, {"attach_again", core_attach_again}, {"tick", core_tick}, {"call", core_call},
+    static const luaL_Reg functions[] = {{"own", core_own},   {"attach", core_attach}, {"attach_remote", core_attach_remote}, {"attach_again", core_attach_again}, {"tick", core_tick}, {"call", core_call},
                                          {"info", core_info}, {"value", core_value},   {"now", core_now},   {"log", core_log},
                                          {"nginx_recorder", core_nginx_recorder}, {"nginx_template", core_nginx_template},
                                          {"environment", core_environment}, {"file", core_file}, {"setting_defaults", core_setting_defaults}, {0}};

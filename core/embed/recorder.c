@@ -50,6 +50,8 @@ void recorder_move(struct recorder *r, struct board *board, uint32_t lane)
 static __attribute__((noinline)) void take_lane(struct recorder *r)
 {
     r->forks = forks;
+    if (r->on_fork)
+        r->on_fork(r->on_fork_user);
     if (r->attached)
         r->lane = attach_again(r->attached) ? board_lane(r->board, (uint32_t)r->attached->lane) : NULL;
 }

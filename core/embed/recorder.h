@@ -20,6 +20,8 @@ struct recorder {
     struct board *board;
     struct lane *lane;        /* NULL: none was free after a fork; spans are counted as lost */
     struct attached *attached; /* NULL: a private board */
+    void (*on_fork)(void *);   /* NULL, or called before the first span of a child */
+    void *on_fork_user;
     unsigned forks;
     unsigned moves;           /* a span that began before the last one is lost */
     uint64_t lost;

@@ -21,6 +21,7 @@
 #include "script/bind_benchmark.h"
 #include "script/bind_cache.h"
 #include "script/bind_command.h"
+#include "script/bind_guests.h"
 #include "script/bind_compression.h"
 #include "script/bind_counts.h"
 #include "script/bind_limits.h"
@@ -60,6 +61,7 @@ struct control {
     struct resources resources;
     struct watch *watch;
     struct historian *historian;
+    struct remotes *remotes;
     struct keep *keep;
     struct door *door; /* NULL: applications cannot attach */
     struct limiter_memory limiter_memory[LIMITER_CLASSES];
@@ -296,6 +298,7 @@ static void bind_control(lua_State *L, void *user)
     files_open(L, c->engine);
     bind_counts_open(L, c->board, c->engine->history);
     bind_command_open(L);
+    bind_guests_open(L, c->remotes);
     assets_open(L);
 }
 
@@ -402,6 +405,7 @@ static void on_tick(struct io *io)
         c->limiters_ms = io->now_ms;
         limiters_tick(&c->board->limiters, c->limiter_memory, c->board->workers);
         door_tick(c->door);
+        remotes_tick(c->remotes, io_now(c->io));
         pools_tick(&c->board->pools);
     }
     switch_generation(c);
@@ -455,9 +459,10 @@ int control_run(struct engine *engine)
     c->watch = watch_new(c->board, engine->history, &c->resources);
     c->keep = keep_new();
     c->historian = start_historian(engine);
+    c->remotes = remotes_new(c->board);
     struct server_opts opts = {.io = io, .board = c->board, .lane = c->lane, .app = &app,
                                .listen_fd = engine->admin_fd, .worker = -1, .user = c};
-    if (!c->lane || !c->upstreams || !c->pg || !c->reload || !c->watch || !c->keep || !c->historian || !switch_generation(c) || server_new(&c->server, &opts) < 0) {
+    if (!c->lane || !c->upstreams || !c->pg || !c->reload || !c->watch || !c->keep || !c->historian || !c->remotes || !switch_generation(c) || server_new(&c->server, &opts) < 0) {
         log_line(LOG_ERROR, "cannot start");
         return 1;
     }

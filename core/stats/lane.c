@@ -3,6 +3,7 @@
 
 #include "base/measure.h"
 #include "board/board.h"
+#include "stats/frame.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -95,6 +96,13 @@ static __attribute__((noinline)) void slow_add(struct lane *lane, const struct s
         memcpy(slow.phase_ns, sample->phase_ns, sizeof slow.phase_ns);
     copy_text(slow.trace_id, sizeof slow.trace_id, str_from(sample->trace_id));
     copy_text(slow.method, sizeof slow.method, sample->method);
+    lane_merge_slow(lane, route, &slow);
+}
+
+void lane_merge_slow(struct lane *lane, uint32_t route, const struct slow_sample *sample)
+{
+    struct slow_sample slow = *sample;
+    slow.route = route;
     slow_write(&lane->slow[lane_get(&lane->slow_next) % LANE_SLOW_MAX], &slow);
     lane_add(&lane->slow_next, 1);
 }
@@ -144,6 +152,33 @@ void lane_record(struct lane *lane, const struct sample *sample, uint32_t routes
     lane_add(sample->status ? &lane->finished : &lane->aborted, 1);
     if (MEASURE && sample->latency_ns > slow_ns)
         slow_add(lane, sample, index);
+}
+
+static void merge_buckets(_Atomic uint32_t *to, const uint32_t *counts, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (counts[i])
+            atomic_store_explicit(&to[i], atomic_load_explicit(&to[i], memory_order_relaxed) + counts[i], memory_order_relaxed);
+}
+
+void lane_merge(struct lane *lane, uint32_t index, const struct stats_route *counts)
+{
+    struct route_lane *route = &lane->routes[index];
+    lane_add(&route->bytes_in, counts->bytes_in);
+    lane_add(&route->bytes_out, counts->bytes_out);
+    for (int i = 0; i < SIZE_COUNT; i++)
+        lane_add(&route->sizes[i], counts->sizes[i]);
+    lane_add(&route->latency_sum_ns, counts->latency_sum_ns);
+    merge_buckets(route->latency.bucket, counts->latency, SKETCH_BUCKETS);
+    for (int i = 0; i < PHASE_COUNT; i++) {
+        lane_add(&route->phase_count[i], counts->phase_count[i]);
+        lane_add(&route->phase_sum_ns[i], counts->phase_sum_ns[i]);
+        merge_buckets(route->phases[i].bucket, counts->phases[i], SKETCH_COARSE_BUCKETS);
+    }
+    for (int i = 0; i < 6; i++)
+        lane_add(&route->status[i], counts->status[i]);
+    /* Last, and released, as above. */
+    atomic_store_explicit(&route->requests, lane_get(&route->requests) + counts->requests, memory_order_release);
 }
 
 uint64_t lane_in_flight(const struct lane *lane)

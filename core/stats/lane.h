@@ -128,6 +128,11 @@ struct sample {
 void lane_record(struct lane *lane, const struct sample *sample, uint32_t routes_max,
                  uint64_t slow_ns);
 
+/* Adds what somebody else has counted of a route (below routes_max), and a slow request of it. */
+struct stats_route;
+void lane_merge(struct lane *lane, uint32_t route, const struct stats_route *counts);
+void lane_merge_slow(struct lane *lane, uint32_t route, const struct slow_sample *slow);
+
 /* Copies a slow sample whole. False when it is empty, or the writer is in it. */
 bool lane_slow_read(const struct slow_sample *from, struct slow_sample *out);
 

@@ -14,7 +14,7 @@
 -- for the shapes of answers). All of it may be left out; then the route judges for itself and is known by its name alone.
 --   summary, query, body (fields), body_optional (none is as good as {}), answers ({ [status] = shape, or false: no body }),
 --   errors ({ [status] = "code code" }), role ("read", "operate", "admin"; that of the method without it: read for GET, else
---   operate), produces (another content type than JSON's), also (one besides), plain (the answer has no envelope), headers ({ Name = "what it does" })
+--   operate), produces, consumes (another content type than JSON's; what it consumes are measurements, which are not audited), also (one besides), plain (the answer has no envelope), headers ({ Name = "what it does" })
 
 local core, require = ...
 
@@ -123,8 +123,9 @@ local function judge(req, declared, mutates)
     return { problem(415, "wrong_encoding", why, { ["Accept-Encoding"] = "identity" }) }
   end
   local content_type = req.headers["content-type"] or req.body and req.body ~= "" and "none is named" or nil
-  if mutates and content_type and not content_type:lower():find "^application/json%s*$" and not content_type:lower():find "^application/json%s*;" then
-    return judged(415, "wrong_type", "bodies of this API are application/json: send Content-Type: application/json")
+  local wanted = declared.consumes or "application/json"
+  if mutates and content_type and content_type:lower():match "^([^;%s]+)%s*;?" ~= wanted then
+    return judged(415, "wrong_type", ("bodies %s are %s: send Content-Type: %s"):format(declared.consumes and "here" or "of this API", wanted, wanted))
   end
   if not declared.body then return end
   local text = req.body or ""
@@ -213,7 +214,7 @@ local function guard(req, next)
     first, second, third = run_once(req, next, actor, function() note(500, "handler_failed") end)
   end
   local status = type(first) == "number" and first or 200
-  note(status, code_of(status, second))
+  if not declared.consumes or status >= 400 then note(status, code_of(status, second)) end
   return first, second, third
 end
 
@@ -336,5 +337,5 @@ return {
   compression = core.compression, cache = core.cache, task_stats = core.task_stats, machine = core.machine, limits = core.limits,
   nearest = core.nearest, journal = core.journal, watch = core.watch, keep = core.keep, modules = core.modules, trials = core.trials, benchmark = core.benchmark, asset = core.asset,
   command = core.command, command_end = core.command_end,
-  store = core.store,
+  store = core.store, guests = core.guests, version = core.version,
 }

@@ -19,7 +19,7 @@ local metatable = { __index = App, __metatable = false }
 
 -- What may be told of a route, see perilune.admin.
 local DECLARED = { summary = "string", role = "string", query = "table", body = "table", body_optional = "boolean", answers = "table", errors = "table",
-  produces = "string", also = "string", plain = "boolean", headers = "table" }
+  produces = "string", consumes = "string", also = "string", plain = "boolean", headers = "table" }
 
 local function check_keys(options, allowed, what, level)
   for key in pairs(options) do

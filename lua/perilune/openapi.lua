@@ -180,7 +180,9 @@ local function operation(method, path, declaration)
   local out = { operationId = operation_id(method, path), summary = declaration.summary, tags = array { words_of(path)[1] or "root" },
     parameters = parameters_of(method, path, declaration), responses = responses_of(declaration),
     ["x-role"] = declaration.role or (method == "GET" and "read" or "operate") }
-  if declaration.body then
+  if declaration.consumes then
+    out.requestBody = { required = true, content = { [declaration.consumes] = { schema = { type = "string", format = "binary" } } } }
+  elseif declaration.body then
     out.requestBody = { required = not declaration.body_optional, content = { ["application/json"] = { schema = body_schema(declaration.body) } } }
   end
   return out

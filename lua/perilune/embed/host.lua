@@ -7,6 +7,7 @@
 --     engine:tick()                       -- a few times a second, unless thread = true
 --
 --     perilune.attach "/run/perilune/perilune.sock"    spans go to a running engine: one service in its statistics
+--     perilune.attach("http://10.0.0.5:8001", { token = "..." })   the same of an engine on another machine
 --     perilune.compress(body, { accept = "br, gzip" }) perilune.ml.forest(rows)
 --     perilune.tasks { threads = 2 }                   task threads
 --     perilune.pool.postgres { dsn = "...", max = 4 }  connections to PostgreSQL
@@ -216,11 +217,17 @@ function Engine:value(name)
   return one and one.value
 end
 
---- { mode = "own", generation, problems, lua_bytes, thread, lost } or { mode = "attached", version, admin, lane, lost }.
+--- { mode = "own", generation, problems, lua_bytes, thread, lost } or { mode = "attached", admin, lost } and, on
+-- the engine's machine, version and lane.
 -- `problems`: what is wrong with the files of the rules folder as they are now; "" when they are in force.
 function Engine:info() return core.info(self) end
 
 -- ---- the module ----
+
+local function check_routes(where, routes)
+  if not routes or (routes >= 8 and routes <= 1024 and routes == math.floor(routes)) then return end
+  error(("%s: 'routes_max' is a whole number from 8 to 1024"):format(where), 3)
+end
 
 local new_options = { rules = "string", state = "string", history_bytes = "number", routes_max = "number", thread = "boolean" }
 
@@ -230,18 +237,32 @@ local new_options = { rules = "string", state = "string", history_bytes = "numbe
 function M.new(options)
   options = options or {}
   check_options("perilune.new", options, new_options)
-  local routes = options.routes_max or 0
-  if routes ~= 0 and (routes < 8 or routes > 1024 or routes ~= math.floor(routes)) then error("perilune.new: 'routes_max' is a whole number from 8 to 1024", 2) end
+  check_routes("perilune.new", options.routes_max)
   local bytes = options.history_bytes or 0
   if bytes ~= 0 and (bytes < 65536 or bytes > 2 ^ 31) then error("perilune.new: 'history_bytes' is from 65536 to 2147483648", 2) end
-  return core.own(options.rules, options.state, bytes, routes, options.thread or false)
+  return core.own(options.rules, options.state, bytes, options.routes_max or 0, options.thread or false)
 end
 
---- Spans of this program go to a running engine; the path is that of its socket, <state>/perilune.sock. Returns it; or nil and why.
+local attach_options = { token = "string", routes_max = "number", lazy = "boolean" }
+
+--- Spans of this program go to a running engine. On its machine by the path of its socket, <state>/perilune.sock: they are written
+-- into its memory. From another machine by the address of its control API, "http://10.0.0.5:8001": a thread sends once a second what
+-- was measured. Options, of the latter: token (with the role operate), routes_max (64), lazy (true: nobody waits for its first answer; tick()
+-- tells). Returns it; or nil and why.
+---@param where string
+---@param options? {token?: string, routes_max?: integer, lazy?: boolean}
 ---@return perilune.Engine?, string?
-function M.attach(path)
-  if type(path) ~= "string" then error("perilune.attach takes the path of the engine's socket, as in \"/run/perilune/perilune.sock\"", 2) end
-  local engine, why = core.attach(path)
+function M.attach(where, options)
+  if type(where) ~= "string" then
+    error("perilune.attach takes the path of the engine's socket, as in \"/run/perilune/perilune.sock\", or the address of its control API, as in \"http://10.0.0.5:8001\"", 2)
+  end
+  check_options("perilune.attach", options or {}, attach_options)
+  options = options or {}
+  local remote, path = where:find "^https?://" ~= nil, where
+  if options.token and not options.token:find "^[%w%-%._~%+/=]+$" then error("perilune.attach: 'token' has letters, digits and -._~+/= only", 2) end
+  check_routes("perilune.attach", options.routes_max)
+  local engine, why
+  if remote then engine, why = core.attach_remote(where, options.token, options.routes_max, options.lazy) else engine, why = core.attach(path) end
   if not engine then return nil, why end
   state(engine).path = path
   return engine

@@ -8,6 +8,7 @@
 --     engine:tick()                       -- a few times a second, unless thread = true
 --
 --     perilune.attach "/run/perilune/perilune.sock"    spans go to a running engine: one service in its statistics
+--     perilune.attach("http://10.0.0.5:8001", { token = "..." })   the same of an engine on another machine
 --     perilune.compress(body, { accept = "br, gzip" }) perilune.ml.forest(rows)
 --     perilune.tasks { threads = 2 }                   task threads
 --     perilune.pool.postgres { dsn = "...", max = 4 }  connections to PostgreSQL
@@ -77,7 +78,8 @@ function Engine:set(name, value) end
 --- A setting's value in force: of the application, or of the engine that this is attached to.
 function Engine:value(name) end
 
---- { mode = "own", generation, problems, lua_bytes, thread, lost } or { mode = "attached", version, admin, lane, lost }.
+--- { mode = "own", generation, problems, lua_bytes, thread, lost } or { mode = "attached", admin, lost } and, on
+-- the engine's machine, version and lane.
 -- `problems`: what is wrong with the files of the rules folder as they are now; "" when they are in force.
 function Engine:info() end
 
@@ -89,9 +91,14 @@ local M = {}
 ---@return perilune.Engine?, string?
 function M.new(options) end
 
---- Spans of this program go to a running engine; the path is that of its socket, <state>/perilune.sock. Returns it; or nil and why.
+--- Spans of this program go to a running engine. On its machine by the path of its socket, <state>/perilune.sock: they are written
+-- into its memory. From another machine by the address of its control API, "http://10.0.0.5:8001": a thread sends once a second what
+-- was measured. Options, of the latter: token (with the role operate), routes_max (64), lazy (true: nobody waits for its first answer; tick()
+-- tells). Returns it; or nil and why.
+---@param where string
+---@param options? {token?: string, routes_max?: integer, lazy?: boolean}
 ---@return perilune.Engine?, string?
-function M.attach(path) end
+function M.attach(where, options) end
 
 --- The body as a client takes it. Options: accept (its Accept-Encoding) or coding ("br"), order (preference among equals), level, min_bytes
 -- (1024: smaller ones stay). Returns the body and its Content-Encoding; the body as it is and nil when it stays.

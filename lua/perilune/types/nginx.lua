@@ -14,8 +14,9 @@
 ---@class perilune.nginx
 local M = {}
 
---- In init_worker. The path is that of the engine's socket; an engine that is not there costs nothing, and is looked for again
--- every 5 s, also when it was restarted. options: route = function() -> template, as in
+--- In init_worker. The path is that of the engine's socket, or the address of the control API of one on another machine
+-- ("http://10.0.0.5:8001"); an engine that is not there costs nothing, and is looked for again every 5 s, also when it was restarted.
+-- options: token (for another machine), route = function() -> template, as in
 -- { route = function() return ngx.var.perilune_route end } with `set $perilune_route "/users/:id";` in the location.
 function M.init_worker(path, options) end
 
