@@ -42,7 +42,7 @@ struct remote {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     pthread_t thread;
-    bool has_thread, stop;
+    bool has_thread, stop, closing;
     bool alive;            /* under the lock, as is why */
     char why[REMOTE_WHY];
 };
@@ -226,6 +226,7 @@ static void fill(struct remote *r)
     r->head.started = started - r->started;
     r->head.finished = finished - r->finished;
     r->head.aborted = aborted - r->aborted;
+    r->head.last = r->closing;
     parcel_begin(&r->parcel, &r->head);
     r->started = started;
     r->finished = finished;
@@ -296,7 +297,14 @@ static void *run(void *user)
         while (taken && r->next_route);
         pause_ms = taken ? SECOND_MS : pause_ms < PAUSE_MOST_MS ? pause_ms * 2 : PAUSE_MOST_MS;
     }
-    for (int i = 0; i < 2 && r->alive; i++) /* one that is owed, and the rest */
+    if (buf_len(&r->parcel)) /* one that is owed */
+        send_parcel(r);
+    bool taken = r->alive;
+    do
+        taken = taken && send_parcel(r);
+    while (taken && r->next_route);
+    r->closing = true; /* the application measures nothing any more */
+    if (taken)
         send_parcel(r);
     return NULL;
 }

@@ -43,6 +43,7 @@ void parcel_begin(struct buf *out, const struct parcel_head *head)
     add_number(out, head->started);
     add_number(out, head->finished);
     add_number(out, head->aborted);
+    add_number(out, head->last);
 }
 
 void parcel_add_route(struct buf *out, struct str method, struct str name, const struct stats_route *before, const struct stats_route *now)
@@ -104,15 +105,15 @@ static bool take_text(struct str *bytes, size_t most, struct str *out)
 int parcel_open(struct str *bytes, struct parcel_head *head)
 {
     char magic[sizeof MAGIC];
-    uint64_t format;
+    uint64_t format, last = 0;
     if (!take(bytes, magic, sizeof magic) || memcmp(magic, MAGIC, sizeof magic) != 0 || !take(bytes, &format, sizeof format))
         return ERR_INVAL;
     if (format != parcel_format())
         return ERR_PROTOCOL;
-    return take(bytes, head->sender, sizeof head->sender) && take_number(bytes, &head->sequence) && take_number(bytes, &head->started) &&
-                   take_number(bytes, &head->finished) && take_number(bytes, &head->aborted)
-               ? 0
-               : ERR_INVAL;
+    bool whole = take(bytes, head->sender, sizeof head->sender) && take_number(bytes, &head->sequence) && take_number(bytes, &head->started) &&
+                 take_number(bytes, &head->finished) && take_number(bytes, &head->aborted) && take_number(bytes, &last);
+    head->last = last != 0;
+    return whole ? 0 : ERR_INVAL;
 }
 
 static bool take_slow(struct str *bytes, struct parcel_entry *out)

@@ -20,6 +20,7 @@ struct parcel_head {
     unsigned char sender[PARCEL_SENDER]; /* random; of one process */
     uint64_t sequence;                   /* 1, 2, ...: one that comes again was taken already */
     uint64_t started, finished, aborted; /* requests since the last one */
+    bool last;                           /* nothing comes behind it */
 };
 
 /* How sketches and phases are laid out. */

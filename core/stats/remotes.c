@@ -125,5 +125,7 @@ int remotes_take(struct remotes *r, struct str parcel, uint64_t now_ns)
     }
     lane_add(&lane->finished, head.finished);
     lane_add(&lane->aborted, head.aborted);
+    if (head.last)
+        let_go(s);
     return 0;
 }

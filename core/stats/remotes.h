@@ -2,8 +2,8 @@
  *
  *     parcel > lane of its sender > frames, as with applications that write there themselves
  *
- * A sender has a lane as long as it sends; after a minute of silence what it had begun is aborted
- * and the lane is the next one's. A parcel is taken whole or not at all, and once: one that comes
+ * A sender has a lane until its last parcel, or a minute of silence; then what it had begun is
+ * aborted and the lane is the next one's. A parcel is taken whole or not at all, and once: one that comes
  * again, because its answer was lost, is answered and not counted.
  *
  * Owner:   control; ends with remotes_free().
