@@ -40,22 +40,24 @@ local TYPES = { "text/plain", "application/x-www-form-urlencoded", "multipart/fo
 local VALUES = { "null", "true", "false", "0", "-1", "1.5", "1e308", "1e999", "-0", "99999999999999999999999", '""', '"x"', '"\\u0000"', '"\\ud800"', '"\\udc00\\ud800"', '"\255\254"', '"\192\128"', "[]", "{}", "[1,2]",
   '{"a":{"b":[null]}}', '"' .. ("z"):rep(5000) .. '"', '"%s%d%n"', '"../../etc/passwd"', '"\\u0000env:HOME"', "{\"\":1}", "nul", "'x'", "01", "+1", ".5", '"unclosed', "[1,]", "{\"a\":1,}", '"\0"', '"\n"' }
 local BODIES = { "", " ", "{", "}", "[", "[1", "null", "1", '"x"', "true", "{}{}", "{}x", "\239\187\191{}", "\0", "\255\255", '{"a"}', '{"a":}', "{'a':1}", ("["):rep(100), ("["):rep(20000), ('{"a":'):rep(5000), "[]", "[[]]", "[{}]",
-  ("{"):rep(40), '{"a":"\\x41"}', "NaN", "{\"a\":Infinity}", "/**/{}", ("a"):rep(70000) }
+  "PLF1", "PLF1" .. ("\0"):rep(60), ("{"):rep(40), '{"a":"\\x41"}', "NaN", "{\"a\":Infinity}", "/**/{}", ("a"):rep(70000) }
 
+-- The names of the fields of its body, and the type that a body has.
 local function fields_of(operation)
-  local body = operation.requestBody and operation.requestBody.content["application/json"].schema
+  local kind, content = next(operation.requestBody and operation.requestBody.content or {})
   local names = {}
-  for name in pairs(body and body.properties or {}) do names[#names + 1] = name end
+  for name in pairs(content and content.schema.properties or {}) do names[#names + 1] = name end
   table.sort(names)
-  return names
+  return names, kind or "application/json"
 end
 
 -- One wrong request for an operation.
 local function wrong_request(one, random)
   local function pick(list) return list[random(#list)] end
   local path = one.path:gsub("{[%w_]+}", function() return pick(SEGMENTS) end)
-  local request = { method = one.method, path = path, headers = { ["Content-Type"] = "application/json" }, keep_alive = true }
-  local names = fields_of(one.operation)
+  local request = { method = one.method, path = path, headers = {}, keep_alive = true }
+  local names, kind = fields_of(one.operation)
+  request.headers["Content-Type"] = kind
   local what = random(8)
   if one.method ~= "GET" then request.body = "{}" end
   if what == 1 then

@@ -330,13 +330,13 @@ app:post(admin.path "alerts/test", {
   },
   body_optional = true,
   answers = { [200] = { from = "time|null", to = "time|null", step_s = "integer", fired = "integer", flaps = "integer", text = "string", policies = { "PolicyTest" } } },
-  errors = { [400] = "bad_range too_many_steps", [404] = "unknown_policy", [422] = "invalid_fields bad_policy", [503] = "not_tested" },
+  errors = { [400] = "bad_range too_many_steps", [404] = "unknown_policy", [422] = "invalid_fields bad_policy", [429] = "not_tested" },
 }, function(req)
   local asked = req.input
   book()
   if not asked.text then return test(asked) end
   local done, first, second, third = apart(function() return test(asked) end)
-  if done == nil then return admin.problem(503, "not_tested", "others are tested; ask again", { ["Retry-After"] = "5" }) end
+  if done == nil then return admin.problem(429, "not_tested", "others are tested; ask again", { ["Retry-After"] = "5" }) end
   if not done and first == INTERRUPTED then return admin.problem(422, "bad_policy", first) end
   if not done then error(first, 0) end
   return first, second, third
