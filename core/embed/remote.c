@@ -299,7 +299,7 @@ static void *run(void *user)
     }
     if (buf_len(&r->parcel)) /* one that is owed */
         send_parcel(r);
-    bool taken = r->alive;
+    bool taken = r->failures == 0; /* where nobody answers, nobody is waited for */
     do
         taken = taken && send_parcel(r);
     while (taken && r->next_route);

@@ -59,6 +59,17 @@ describe("attached to an engine on another machine", function()
     end, 20000)
   end)
 
+  it("a short program that did not wait for an answer is one too", function()
+    good([[
+      local engine = assert(perilune.attach("http://" .. arg[2], { lazy = true }))
+      local there, why = engine:tick()
+      assert(there == nil and why:find "has not answered yet", why)
+      for _ = 1, 20 do engine:start("GET", "/brief"):finish() end
+      engine:close()
+    ]], { args = { served.admin } })
+    loop.run(function() until_requests(served, "/brief", 20) end, 20000)
+  end)
+
   it("each fork tells what is its own", function()
     good([[
       local engine = assert(perilune.attach("http://" .. arg[2]))
