@@ -2,9 +2,9 @@
 #include "cache/writer.h"
 
 #include "base/clock.h"
+#include "base/thread.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -174,7 +174,6 @@ static void *run(void *user)
 struct writer *writer_new(struct store *store, struct cache_shared *shared, unsigned process)
 {
     struct writer *w = calloc(1, sizeof *w);
-    sigset_t all, before;
     if (!w)
         return NULL;
     w->store = store;
@@ -183,11 +182,7 @@ struct writer *writer_new(struct store *store, struct cache_shared *shared, unsi
     w->last = &w->first;
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->wake, NULL);
-    sigfillset(&all); /* signals are the loop's */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&w->thread, NULL, run, w);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (rc == 0)
+    if (thread_start(&w->thread, NULL, run, w))
         return w;
     free(w);
     return NULL;

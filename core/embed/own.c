@@ -3,12 +3,12 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/thread.h"
 #include "embed/brain.h"
 #include "embed/recorder.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -107,11 +107,7 @@ static void *run(void *user)
     pthread_mutex_lock(&o->lock);
     while (!o->stop) {
         tick(o);
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += TICK_MS * 1000000L;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
+        struct timespec until = thread_deadline(TICK_MS);
         pthread_cond_timedwait(&o->wake, &o->lock, &until);
     }
     pthread_mutex_unlock(&o->lock);
@@ -120,19 +116,10 @@ static void *run(void *user)
 
 static void start_thread(struct own *o)
 {
-    pthread_condattr_t monotonic;
-    sigset_t all, old;
     pthread_mutex_init(&o->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&o->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    if (!o->opts.thread)
-        return;
-    sigfillset(&all); /* signals are the application's */
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    o->has_thread = pthread_create(&o->thread, NULL, run, o) == 0;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    thread_cond_init(&o->wake);
+    if (o->opts.thread)
+        o->has_thread = thread_start(&o->thread, NULL, run, o);
 }
 
 /* What a child of a fork has is a copy; what the parent's thread was in the middle of is made anew. */

@@ -2,6 +2,7 @@
 #include "embed/remote.h"
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include "embed/recorder.h"
 #include "stats/parcel.h"
 #include "stats/readings.h"
@@ -9,7 +10,6 @@
 #include <errno.h>
 #include <netdb.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -273,11 +273,7 @@ static bool send_parcel(struct remote *r)
 
 static bool wait(struct remote *r, unsigned ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (long)(ms % 1000) * 1000000;
-    until.tv_sec += ms / 1000 + until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    struct timespec until = thread_deadline(ms);
     pthread_mutex_lock(&r->lock);
     while (!r->stop && pthread_cond_timedwait(&r->wake, &r->lock, &until) == 0)
         ;
@@ -311,17 +307,9 @@ static void *run(void *user)
 
 static void start_thread(struct remote *r)
 {
-    pthread_condattr_t monotonic;
-    sigset_t all, old;
     pthread_mutex_init(&r->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&r->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    sigfillset(&all); /* signals are the application's */
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    r->has_thread = pthread_create(&r->thread, NULL, run, r) == 0;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    thread_cond_init(&r->wake);
+    r->has_thread = thread_start(&r->thread, NULL, run, r);
 }
 
 void remote_after_fork(void *remote)

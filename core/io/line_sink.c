@@ -3,11 +3,11 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,11 +127,9 @@ static void drain(struct line_sink *s)
 
 static void await_lines(struct line_sink *s)
 {
-    struct timespec until;
+    struct timespec until = thread_deadline(LOOK_MS);
     pthread_mutex_lock(&s->lock);
     atomic_store(&s->idle, true);
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec++;
     while (!atomic_load(&s->stop) && atomic_load(&s->idle) && atomic_load(&s->head) == atomic_load(&s->tail))
         if (pthread_cond_timedwait(&s->wake, &s->lock, &until) == ETIMEDOUT)
             break;
@@ -182,18 +180,9 @@ uint64_t line_sink_lost(struct line_sink *s)
 
 static bool start(struct line_sink *s)
 {
-    pthread_condattr_t monotonic;
-    sigset_t all, old;
     pthread_mutex_init(&s->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    bool ok = pthread_create(&s->thread, NULL, run, s) == 0;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return ok;
+    thread_cond_init(&s->wake);
+    return thread_start(&s->thread, NULL, run, s);
 }
 
 struct line_sink *line_sink_new(const char *path, size_t bytes, char why[LINE_SINK_WHY])

@@ -3,10 +3,10 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "store/archive.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -60,16 +60,6 @@ static void *work(void *arg)
     }
 }
 
-static bool start_thread(struct historian *h)
-{
-    sigset_t all, before;
-    sigfillset(&all); /* signals are the loop's */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool ok = pthread_create(&h->thread, NULL, work, h) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return ok;
-}
-
 static void release(struct historian *h)
 {
     pthread_mutex_destroy(&h->lock);
@@ -91,7 +81,7 @@ struct historian *historian_new(const struct historian_opts *opts)
     pthread_cond_init(&h->changed, NULL);
     h->path = strdup(opts->path);
     h->archive = archive_new(opts->path, opts->board);
-    if (h->path && h->archive && start_thread(h))
+    if (h->path && h->archive && thread_start(&h->thread, NULL, work, h))
         return h;
     release(h);
     return NULL;

@@ -2,8 +2,8 @@
 #include "task/parts.h"
 
 #include "base/clock.h"
+#include "base/thread.h"
 
-#include <signal.h>
 #include <time.h>
 
 /* Deep recursion of a script needs as much as on the loop's thread (script/limits.c);
@@ -168,18 +168,13 @@ static void *thread_main(void *user)
     return NULL;
 }
 
-/* Signals are the loop's: the watchdog of scripts and the supervisor mean it. */
 static bool start_thread(struct tasks *t, struct task_thread *thread)
 {
-    sigset_t all, before;
     pthread_attr_t attributes;
     *thread = (struct task_thread){.pool = t, .locals.tidied = t->tidy_round};
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_BYTES);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool ok = pthread_create(&thread->id, &attributes, thread_main, thread) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    bool ok = thread_start(&thread->id, &attributes, thread_main, thread);
     pthread_attr_destroy(&attributes);
     thread->state = ok ? THREAD_ALIVE : THREAD_FREE;
     t->alive += ok;
