@@ -127,7 +127,7 @@ soak: all deps-test ## ten minutes of mixed work: does memory grow, does a reque
 
 FUZZERS := $(patsubst tests/fuzz/%_fuzz.c,$(B)/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 fuzz-build: $(FUZZERS)
-$(B)/fuzz/%: tests/fuzz/%_fuzz.c $(filter $(B)/base/% $(B)/codec/accept.o $(B)/codec/names.o $(B)/cache/directives.o $(B)/cache/vary.o $(B)/replay/entry.o $(B)/replay/json.o $(B)/replay/format.o $(B)/replay/template.o $(B)/replay/timeline.o $(B)/http/head% $(B)/http/body.o $(B)/http/opinion.o $(B)/llhttp/%,$(OBJS))
+$(B)/fuzz/%: tests/fuzz/%_fuzz.c $(filter $(B)/base/% $(B)/codec/accept.o $(B)/codec/names.o $(B)/cache/directives.o $(B)/cache/vary.o $(B)/replay/entry.o $(B)/replay/json.o $(B)/replay/format.o $(B)/replay/template.o $(B)/replay/timeline.o $(B)/stats/parcel.o $(B)/stats/frame.o $(B)/http/head% $(B)/http/body.o $(B)/http/opinion.o $(B)/llhttp/%,$(OBJS))
 	@mkdir -p $(@D)
 	@echo "  fuzz $<"
 	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ -lm

@@ -86,6 +86,7 @@ void recorder_close(struct recorder *r)
 {
     r->lane = NULL;
     r->attached = NULL;
+    r->on_fork = NULL;
 }
 
 static uint64_t slow_after_ns(const struct recorder *r)
