@@ -14,7 +14,7 @@
 
 #include "embed/recorder.h"
 
-enum { NGINX_ROUTE_BYTES = 120 };
+enum { NGINX_ROUTE_BYTES = BOARD_ROUTE_NAME };
 
 /* Whether this process is an nginx whose functions can be called. */
 bool nginx_here(void);

@@ -271,7 +271,8 @@ static bool send_parcel(struct remote *r)
     return taken;
 }
 
-static bool wait(struct remote *r, unsigned ms)
+/* False: it is to end. */
+static bool sleep_for(struct remote *r, unsigned ms)
 {
     struct timespec until = thread_deadline(ms);
     pthread_mutex_lock(&r->lock);
@@ -286,7 +287,7 @@ static void *run(void *user)
 {
     struct remote *r = user;
     unsigned pause_ms = SECOND_MS;
-    while (wait(r, pause_ms)) {
+    while (sleep_for(r, pause_ms)) {
         bool taken;
         do
             taken = send_parcel(r);

@@ -25,20 +25,11 @@ static int guests_take(lua_State *L)
     return 1;
 }
 
-static int guests_remote(lua_State *L)
-{
-    lua_pushinteger(L, remotes_count(self(L)));
-    return 1;
-}
-
 void bind_guests_open(lua_State *L, struct remotes *remotes)
 {
-    lua_createtable(L, 0, 2);
+    lua_createtable(L, 0, 1);
     lua_pushlightuserdata(L, remotes);
     lua_pushcclosure(L, guests_take, 1);
     lua_setfield(L, -2, "take");
-    lua_pushlightuserdata(L, remotes);
-    lua_pushcclosure(L, guests_remote, 1);
-    lua_setfield(L, -2, "remote");
     lua_setfield(L, -2, "guests");
 }

@@ -1,7 +1,6 @@
 /* bind_guests.h - parcels of applications elsewhere, as Lua hands them over.
  *
  *     guests.take(bytes)   true; or nil and "invalid", "protocol" (of another version), "busy" (no lane is free), "io"
- *     guests.remote()      how many applications send parcels
  *
  * Threads: the Lua state's.
  */

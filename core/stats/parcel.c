@@ -2,7 +2,7 @@
 #include "stats/parcel.h"
 
 #include "base/err.h"
-#include "stats/lane.h"
+#include "board/board.h"
 
 #include <string.h>
 
@@ -10,7 +10,7 @@
 #include <xxhash.h>
 
 static const char MAGIC[4] = "PLF1";
-enum { METHOD_MOST = 16, NAME_MOST = 120, TRACE = 32, MARK_ROUTE = 'r', MARK_SLOW = 's' };
+enum { METHOD_SIZE = sizeof((struct slow_sample *)0)->method, TRACE = sizeof((struct slow_sample *)0)->trace_id - 1, MARK_ROUTE = 'r', MARK_SLOW = 's' };
 
 uint64_t parcel_format(void)
 {
@@ -161,8 +161,8 @@ int parcel_next(struct str *bytes, struct parcel_entry *out)
     out->kind = PARCEL_END;
     if (!bytes->len)
         return 0;
-    if (!take(bytes, &mark, 1) || (mark != MARK_ROUTE && mark != MARK_SLOW) || !take_text(bytes, METHOD_MOST - 1, &out->method) ||
-        !take_text(bytes, NAME_MOST - 1, &out->name) || !is_name(out->method) || !is_name(out->name))
+    if (!take(bytes, &mark, 1) || (mark != MARK_ROUTE && mark != MARK_SLOW) || !take_text(bytes, METHOD_SIZE - 1, &out->method) ||
+        !take_text(bytes, BOARD_ROUTE_NAME - 1, &out->name) || !is_name(out->method) || !is_name(out->name))
         return ERR_INVAL;
     out->kind = mark == MARK_ROUTE ? PARCEL_ROUTE : PARCEL_SLOW;
     return (mark == MARK_ROUTE ? take_route(bytes, out) : take_slow(bytes, out)) ? 0 : ERR_INVAL;

@@ -28,10 +28,19 @@ return function(bench)
   servers.write(pages .. "/metrics", text)
   local file = ("curl -s http://%s/metrics"):format(servers.nginx("pages", ("server { listen 127.0.0.1:PORT; location /hello { return 200; } location / { root %s; } }"):format(pages)).address)
 
+  local sizes = servers.folder .. "/sizes"
   local function block(beside)
     local seconds = bench.seconds * 2
-    local client = beside and ("(for i in $(seq %d); do %s >/dev/null; sleep %.2f; done) &"):format(seconds * SCRAPES, beside, 1 / SCRAPES) or ""
+    local client = beside and ("(for i in $(seq %d); do %s -f -o /dev/null -w '%%{size_download}\\n'; sleep %.2f; done >%s) &"):format(seconds * SCRAPES, beside, 1 / SCRAPES, sizes) or ""
     local out = servers.capture(("%s %s/release/perilune bench http://%s/hello --rate %d --duration %d -o json; wait"):format(client, bench.build, served.address, RATE, seconds))
+    if beside then
+      local fetched = 0
+      for size in io.lines(sizes) do
+        assert(tonumber(size) >= #text * 0.9, size .. " bytes were fetched")
+        fetched = fetched + 1
+      end
+      assert(fetched == seconds * SCRAPES, fetched .. " fetches")
+    end
     local service = assert(out:match '"service_ms": (%b{})', out)
     local function of(name) return tonumber(service:match('"' .. name .. '": ([%d.]+)')) end
     return { p50 = of "p50", p95 = of "p95", p99 = of "p99", max = of "max" }
