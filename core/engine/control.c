@@ -493,6 +493,7 @@ int control_run(struct engine *engine)
     reload_free(c->reload);
     watch_free(c->watch);
     keep_free(c->keep);
+    remotes_free(c->remotes);
     free(c->lane);
     free(io);
     free(c);
