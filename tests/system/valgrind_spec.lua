@@ -80,7 +80,8 @@ describe("under valgrind", function()
     e = engine.start { rules = { ["routes/app.lua"] = APP, ["routes/forward.lua"] = [[
 local app = require("perilune").app()
 app:proxy("/forwarded/*rest", "old")
-return app]] }, config = ('return { upstreams = { old = "http://%s" } }'):format(upstream.listen), timeout_ms = 40000 }
+return app]] }, -- Everything takes twenty times as long: whoever is slow has not hung.
+      config = ('return { upstreams = { old = "http://%s" }, settings = { ["worker.hang_ms"] = 60000 } }'):format(upstream.listen), timeout_ms = 40000 }
     traffic()
     e:write_rule("routes/app.lua", APP .. "-- two")
     assert.equal(200, reload())
