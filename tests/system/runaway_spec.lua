@@ -67,10 +67,10 @@ local function handlers()
 end
 
 --- Runs fn() while a load asks for "/"; returns its result.
-local function under_load(e, fn)
+local function under_load(e, fn, connections)
   local done, result = false, nil
   local running = loop.spawn(function()
-    result = load.run { address = e.listen, connections = 4, stop = function() return done end }
+    result = load.run { address = e.listen, connections = connections or 4, stop = function() return done end }
   end)
   local ok, why = pcall(fn)
   done = true
@@ -226,10 +226,11 @@ describe("a handler that cannot be interrupted", function()
       local e = engine.start { workers = 2, rules = { ["routes/app.lua"] = UNSTOPPABLE },
         args = { "--set", "worker.hang_ms=300", "--set", "script.cpu_ms=60000" } }
       local answer
-      local result = under_load(e, function() answer = e:get("/sort") end)
+      local connections = 16 -- that all of them are at one worker is not to be expected
+      local result = under_load(e, function() answer = e:get("/sort") end, connections)
       assert.is_nil(answer)
-      assert.is_true(result.ok > 100)
-      assert.is_true(result.failed <= 4, result.failed .. " failed")
+      assert.is_true(result.ok > 100, result.ok .. " answered")
+      assert.is_true(result.failed < connections, result.failed .. " failed")
       assert.is_nil(result.failures.connect)
       assert.is_nil(result.failures.timeout)
       e:stop()
