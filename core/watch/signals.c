@@ -26,6 +26,11 @@ struct signal_info watch_signal(enum watch_kind kind, unsigned i)
                                 "time of this phase, per request of the route"};
 }
 
+bool watch_accumulates(enum watch_kind kind, unsigned i)
+{
+    return kind == WATCH_HOST && (i == HOST_RSS_BYTES || i == HOST_LUA_BYTES || i == HOST_MEMORY_SHARE || i == HOST_DISK_SHARE);
+}
+
 double watch_value(enum watch_kind kind, unsigned i, double scaled)
 {
     struct signal_info info = watch_signal(kind, i);

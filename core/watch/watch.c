@@ -158,6 +158,8 @@ static void end_sample(struct watch *w, struct watched *t, const double *values,
         scaled[i] = in_scale(t->kind, i, values[i]);
         series_add(&t->signals[i], &opts, scaled[i], now_ms);
         moved = moved || t->signals[i].moved;
+        if (watch_accumulates(t->kind, i))
+            scaled[i] = NAN; /* to its company */
         if (t->signals[i].count > t->learnt)
             t->learnt = t->signals[i].count;
     }

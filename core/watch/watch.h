@@ -84,6 +84,10 @@ struct signal_info watch_signal(enum watch_kind kind, unsigned i);
 /* A value in its unit, of one in its signal's scale. NaN stays NaN. */
 double watch_value(enum watch_kind kind, unsigned i, double scaled);
 
+/* Whether a signal is how much of something has come together: it creeps for days and has no usual value to be in company
+ * with. A jump of it is seen by itself, its growth by the rules of memory. */
+bool watch_accumulates(enum watch_kind kind, unsigned i);
+
 struct series_opts watch_series_opts(const struct watch *w, enum watch_kind kind, unsigned i);
 
 struct watch_cost {

@@ -12,7 +12,6 @@ local types = {
   rps = "CONCURRENT_OVERLOAD", in_flight = "CONCURRENT_OVERLOAD", connections = "CONCURRENT_OVERLOAD", limited = "CONCURRENT_OVERLOAD",
   queue = "CONCURRENT_OVERLOAD", task = "CONCURRENT_OVERLOAD", task_wait_ms = "CONCURRENT_OVERLOAD", task_busy_share = "CONCURRENT_OVERLOAD",
   pool_wait = "DATABASE_BOTTLENECK", db = "DATABASE_BOTTLENECK", redis = "DATABASE_BOTTLENECK",
-  memory_share = "MEMORY_LEAK", rss_bytes = "MEMORY_LEAK", lua_bytes = "MEMORY_LEAK",
   cpu_share = "CPU_BOTTLENECK", worker_cpu = "CPU_BOTTLENECK", steal_share = "CPU_BOTTLENECK", throttled_share = "CPU_BOTTLENECK",
   loop_lag_ms = "CPU_BOTTLENECK", gc_pause_ms = "CPU_BOTTLENECK", lua = "CPU_BOTTLENECK", compress = "CPU_BOTTLENECK",
 }

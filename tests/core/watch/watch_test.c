@@ -134,10 +134,35 @@ static void an_experiment_is_neither_learnt_nor_judged(void **state)
     tear_down(&w);
 }
 
+/* Memory that fills a little all the time has never been where it is now; that alone is nothing unusual. */
+static void what_accumulates_is_judged_by_its_growth_alone(void **state)
+{
+    (void)state;
+    struct world w;
+    struct company_part parts[HOST_SIGNALS];
+    set_up(&w);
+    for (int i = 0; i < 1500; i++) {
+        w.resources.value[RESOURCE_MEMORY_SHARE] = .30 + .0002 * i + .0005 * draw_normal(&w.random);
+        for (int r = 0; r < 5; r++)
+            for (unsigned n = 20 + draw_poisson(&w.random, 5); n > 0; n--)
+                serve(&w, w.routes[r], 2);
+        w.now += 1000;
+        history_tick(w.history, w.now);
+        watch_tick(w.watch, w.now);
+        const struct company *host = watch_at(w.watch, 0)->company;
+        assert_false(company_state(host).unusual);
+        for (unsigned n = company_parts(host, parts, HOST_SIGNALS), k = 0; k < n; k++)
+            assert_false(watch_accumulates(WATCH_HOST, parts[k].column));
+    }
+    assert_true(company_state(watch_at(w.watch, 0)->company).fits > 1);
+    tear_down(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_hundred_routes_cost_little_and_the_busiest_are_judged_as_a_whole),
+        cmocka_unit_test(what_accumulates_is_judged_by_its_growth_alone),
         cmocka_unit_test(an_experiment_is_neither_learnt_nor_judged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
