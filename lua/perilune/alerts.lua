@@ -14,6 +14,7 @@
 local core, require = ...
 
 local burn = require "perilune.alerts.burn"
+local caused = require "perilune.alerts.caused"
 local groups = require "perilune.alerts.groups"
 local labels = require "perilune.alerts.labels"
 local machine = require "perilune.alerts.machine"
@@ -34,7 +35,7 @@ function M.new(config, settings, on_event)
   local self = setmetatable({
     config = config, settings = settings, on_event = on_event or function() end,
     alerts = {}, count = 0, resolved = {}, silences = {}, next_silence = 1, burns = {}, resend_at = {}, failing = {},
-    dirty = false, grace_until = 0,
+    dirty = false, grace_until = 0, taken_back = {}, held_back = {}, held_back_total = 0,
   }, book)
   self.by_kind = {}
   for _, policy in ipairs(config.policies) do
@@ -347,11 +348,27 @@ function book:queue_direct(now, muted)
   end
 end
 
+--- Which trials were just taken back, as perilune.alerts.caused has them: what they have caused is not told.
+function book:know_taken_back(list, now)
+  self.taken_back = caused.current(list, now)
+  if #self.taken_back == 0 then self.held_back = {} end
+end
+
+-- The trial that an alert is of, which is counted once.
+function book:caused_by(id, set, since, now)
+  local one = caused.by(self.taken_back, set, since, now)
+  if one and self.held_back[id] ~= one.id then
+    self.held_back[id], self.held_back_total, self.dirty = one.id, self.held_back_total + 1, true
+  end
+  return one
+end
+
 function book:notify(now, pause)
   local inhibited = labels.inhibition(self.config.inhibit, #self.config.inhibit > 0 and self:firing() or {})
   local function muted(alert)
     if pause then pause() end
     return self:silenced(alert.labels, now) ~= nil or inhibited(alert.id, alert.labels) ~= nil
+      or self:caused_by(alert.id, alert.labels, alert.starts_at, now) ~= nil
   end
   self:queue_groups(now, muted)
   self:queue_direct(now, muted)
@@ -403,7 +420,7 @@ function book:list(now, pause)
   for i, one in ipairs(there) do
     local e, policy = one[1], one[2]
     if pause then pause() end
-    local silence, by = self:silenced(e.labels, now), inhibited(e.id, e.labels)
+    local silence, by = self:silenced(e.labels, now), inhibited(e.id, e.labels) or caused.by(self.taken_back, e.labels, e.active_at, now)
     out[i] = { id = e.id, state = e.state == "inactive" and "flapping" or e.state, labels = e.labels, annotations = said(policy, e), value = e.value,
       unit = policy.unit, since = e.active_at, fired_at = e.fired_at, policy = policy.name, file = policy.file, severity = policy.severity,
       silenced_by = silence and silence.id, inhibited_by = by and by.id, flapping = e.flapping ~= nil, no_data = e.no_data or nil, on = policy.on,
@@ -424,7 +441,7 @@ end
 
 --- For /metrics: { alerts = { { severity, state, count } }, endpoints = { { receiver, kind, sent, failed, lost, waiting } } }.
 function book:figures()
-  local counts, out = {}, { alerts = {}, endpoints = {} }
+  local counts, out = {}, { alerts = {}, endpoints = {}, held_back = self.held_back_total }
   self:each(function(e, policy)
     if e.state ~= "inactive" then
       local key = policy.severity .. " " .. e.state
@@ -459,7 +476,7 @@ function book:dump(now)
     end
   end
   return { version = M.VERSION, saved_at = now, alerts = alerts, resolved = self.resolved, silences = self.silences, next_silence = self.next_silence,
-    groups = self.groups:dump(), outbox = self.outbox:dump(), resend_at = self.resend_at }
+    groups = self.groups:dump(), outbox = self.outbox:dump(), resend_at = self.resend_at, held_back = self.held_back, held_back_total = self.held_back_total }
 end
 
 function book:dump_burns()
@@ -489,6 +506,7 @@ function book:restore(dump, now, restarted)
   if restarted then self.grace_until = now + self.settings.grace_s end
   self.resolved, self.silences, self.next_silence = dump.resolved or {}, dump.silences or {}, dump.next_silence or 1
   self.resend_at = dump.resend_at or {}
+  self.held_back, self.held_back_total = dump.held_back or {}, dump.held_back_total or 0
   self:use(groups.new(self.config.routes, dump.groups), outbox.new(self.settings.outbox, function(...) self:lost(...) end, dump.outbox))
   for _, queue in pairs(self.outbox.queues) do
     for _, entry in ipairs(queue) do entry.sending = nil end

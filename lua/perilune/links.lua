@@ -23,6 +23,11 @@ function M.tell(kind, list)
   if core.keep.get(key(kind)) ~= text then core.keep.put(key(kind), text) end
 end
 
+--- Trials that were taken back lately: { id, routes, began_s, ended_s } each, times in s since 1970.
+function M.take_back(list) core.keep.put(key "taken_back", core.json.encode(core.json.array(list))) end
+
+function M.taken_back() return core.json.decode(core.keep.get(key "taken_back") or "[]") end
+
 local read = {} -- kind > text and what it says
 
 local function list_of(kind)

@@ -401,6 +401,7 @@ local notification_counters = {
 local function write_alerts(w, figures)
   w:family("perilune_alerts", "gauge", "Alerts by severity and state.")
   for _, one in ipairs(figures.alerts) do w:sample("perilune_alerts", { { "severity", one.severity }, { "state", one.state } }, one.count) end
+  w:counter("perilune_alerts_held_back", "Alerts that a trial had caused and that were not told while it was taken back.", figures.held_back or 0)
   local function each(fn)
     for _, one in ipairs(figures.endpoints) do fn({ { "receiver", one.receiver }, { "kind", one.kind } }, one) end
   end

@@ -15,6 +15,7 @@ local benchmark = require "perilune.benchmark"
 local analysis = require "perilune.analyzer.rules"
 local desks = require "perilune.trials"
 local facts = require "perilune.suggestions.facts"
+local links = require "perilune.links"
 local overlay = require "perilune.overlay"
 local suggestions = require "perilune.suggestions"
 local trial = require "perilune.trials.trial"
@@ -25,6 +26,7 @@ local OWNER = "tuning.owner"
 local KEPT, JOURNAL, SETTINGS_JOURNAL = "tuning", "tuning", "settings"
 local SPAN_S = 30       -- that growth is taken over
 local LOOKS_LATE_S = 30 -- without a look that came to its end
+local TAKEN_BACK = 10   -- trials that alerts may be of
 local QUEUE_MS = 600000 -- an approved suggestion waits so long for its trial
 
 local function now_ms() return admin.trials.now_ms() end
@@ -318,6 +320,17 @@ function tuning:persist()
   admin.keep.put(KEPT, core.json.encode { book = self.book:dump(), desk = self.desk:dump() })
 end
 
+-- What alerts hold back; perilune.alerts.caused says for how long.
+local function tell_taken_back(ended)
+  local list = {}
+  for _, one in ipairs(ended) do
+    if one.phase == "ROLLED_BACK" and one.started_ms and #list < TAKEN_BACK then
+      list[#list + 1] = { id = one.id, routes = one.route_names, began_s = one.started_ms / 1000, ended_s = one.ended_ms / 1000 }
+    end
+  end
+  links.take_back(list)
+end
+
 -- Where routes are on the board; those that had no request since control began are left out.
 local function indexes(names)
   local out = {}
@@ -413,6 +426,7 @@ function M.new(list, policy, log)
         self.book:ended_trial(sug, one, now_ms())
       end
     end
+    tell_taken_back(self.desk.ended)
     self:checkpoint()
   end }
   self.owner = tostring(tonumber(admin.keep.get(OWNER) or 0) + 1)

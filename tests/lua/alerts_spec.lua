@@ -300,6 +300,60 @@ describe("a group", function()
   end)
 end)
 
+describe("what a trial has caused", function()
+  local TRIAL = { id = "trial-1", routes = { "GET /a" }, began_s = T0 - 30, ended_s = T0 }
+
+  local function make(policies)
+    return lab(told(policies or { slow() }, { notify = { receiver = "ops", group_wait = 0, group_interval = 5 } }))
+  end
+  local function said(l)
+    local out = {}
+    for _, one in ipairs(l.mail "ops:webhook") do
+      for _, words in ipairs(one.alerts) do out[#out + 1] = words end
+    end
+    table.sort(out)
+    return out
+  end
+
+  it("disturbs nobody while the change is taken back, is counted once, and is shown", function()
+    local l = make()
+    l.book:know_taken_back({ TRIAL }, l.now)
+    l.look { route("/a", { p95_ms = 1500 }), route("/b", { p95_ms = 1500 }) }
+    assert.same({ "firing Slow /b" }, said(l))
+    l.look({ route("/a", { p95_ms = 1500 }), route("/b", { p95_ms = 100 }) }, 20)
+    assert.same({ "resolved Slow /b" }, said(l))
+    assert.equal("trial-1", l.book:list(l.now)[1].inhibited_by)
+    assert.equal(1, l.book:figures().held_back)
+    l.restart(0)
+    l.look({ route("/a", { p95_ms = 100 }) }, 20)
+    assert.same({}, said(l))
+    assert.equal(1, l.book:figures().held_back)
+  end)
+
+  it("is told when it is still there a minute later", function()
+    local l = make()
+    l.book:know_taken_back({ TRIAL }, l.now)
+    l.p95(1500).p95(1500, 30)
+    assert.same({}, said(l))
+    l.book:know_taken_back({ TRIAL }, l.now + 31)
+    l.p95(1500, 31)
+    assert.same({ "firing Slow /a" }, said(l))
+    assert.is_nil(l.book:list(l.now)[1].inhibited_by)
+  end)
+
+  it("is not what was there before the trial, on another route, or of the machine", function()
+    local l = make { slow(), { name = "Busy", severity = "warning", on = "host", signal = "cpu_share", above = 0.85 } }
+    l.now = T0 - 60
+    l.p95(1500)
+    assert.same({ "firing Slow /a" }, said(l))
+    l.book:know_taken_back({ { id = "trial-1", began_s = T0 - 30, ended_s = T0 } }, T0)
+    l.now = T0
+    l.book:tick({ route = { route("/a", { p95_ms = 1500 }) }, host = { { name = "host", labels = {}, cpu_share = 0.9 } } }, {}, l.now)
+    assert.same({ "firing Busy " }, said(l))
+    assert.equal(0, l.book:figures().held_back)
+  end)
+end)
+
 describe("inhibition", function()
   local function make(equal)
     return lab(told({ slow(), { name = "Fails", severity = "critical", on = "route", signal = "error_rate", above = 0.05 } }, {

@@ -171,6 +171,7 @@ function desk:look(at)
   if self.after_ms > at * 1000 + CLOCK_MS then self.after_ms = at * 1000 end -- the clock was set back
   local events, to_ms = measure.events(self.after_ms, self.config.bounds)
   self.after_ms = to_ms
+  self.book:know_taken_back(links.taken_back(), at)
   self.book:tick(measure.things(self.settings.window_s, self.trouble), events, at, M.pauses())
   if not self:is_ours() then return end
   tell(self.book)
