@@ -21,6 +21,9 @@ return {
   pool_wait_share = 0.25,     -- of a route's mean time spent waiting for a connection, at any time
   pool_wait_ms = 2,           -- and at least so long
 
+  connect_share = 0.25,       -- of it spent connecting to an upstream, at any time
+  connect_ms = 1.5,           -- and at least so long
+
   cache_drop = 0.15,          -- of the hit ratio against what is usual
   cache_lookups = 5,          -- a second, at least
 

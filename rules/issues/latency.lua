@@ -2,6 +2,8 @@
 --
 -- `excess(phase)` is the share of a route's additional time that was measured in a phase, so the phase with most of
 -- it is the cause by measurement, not by correlation. Tuned on the planted faults of tests/system/analyzer_spec.lua.
+local function connecting(s) return (s.now.upstream_connect or 0) / math.max(1e-3, s.now.mean_ms or 0) end
+
 return {
   symptoms = {
     {
@@ -15,6 +17,14 @@ return {
       severity = function(s) return math.log(s:ratio "p95_ms" + 1) / math.log(10) end,
       title = function(s) return ("%s answers in %s%s (p95)"):format(s.name, s:show "p95_ms", s:usually("p95_ms", "in")) end,
     },
+    { -- not new perhaps, but every request pays for it
+      name = "connecting", on = "route", type = "SLOW_RESPONSE",
+      when = function(s, t)
+        return s.requests >= t.min_requests and (s.now.upstream_connect or 0) >= t.connect_ms and connecting(s) >= t.connect_share
+      end,
+      severity = connecting,
+      title = function(s) return ("%s spends %s of its %s on connecting to the service behind"):format(s.name, s:show "upstream_connect", s:show "mean_ms") end,
+    },
   },
   causes = {
     {
@@ -23,8 +33,8 @@ return {
       says = function(s) return ("the service behind takes %s to its first byte%s"):format(s:show "upstream_first_byte", s:usually "upstream_first_byte") end,
     },
     {
-      code = "net.connect", of = "latency", type = "SLOW_RESPONSE", target = "route",
-      score = function(s) return s:excess "upstream_connect" end,
+      code = "net.connect", of = { "latency", "connecting" }, type = "SLOW_RESPONSE", target = "route",
+      score = function(s, t) return math.max(s:excess "upstream_connect", connecting(s) >= t.connect_share and 0.5 or 0) end,
       says = function(s) return ("connecting to the service behind takes %s a request%s"):format(s:show "upstream_connect", s:usually "upstream_connect") end,
     },
     {
