@@ -49,8 +49,11 @@ static const struct suffix *suffixes_of(struct str unit, const char **example)
     return no_suffixes;
 }
 
+uint64_t settings_reader;
+
 void settings_init(struct settings *settings)
 {
+    atomic_store_explicit(&settings->canary, 0, memory_order_relaxed);
     for (int i = 0; i < SETTING_COUNT; i++) { /* whatever the memory held before */
         settings_untry(settings, i);
         settings_set(settings, i, setting_infos[i].fallback, ORIGIN_DEFAULT);
@@ -66,16 +69,19 @@ void settings_set(struct settings *settings, int id, double value, enum setting_
         settings_untry(settings, id);
 }
 
-void settings_try(struct settings *settings, int id, double value)
+void settings_try(struct settings *settings, int id, double value, bool canary_only)
 {
+    double others = canary_only ? atomic_load_explicit(&settings->stable[id], memory_order_relaxed) : value;
     atomic_store_explicit(&settings->tried[id], 1, memory_order_relaxed);
-    atomic_store_explicit(&settings->value[id], value, memory_order_relaxed);
+    atomic_store_explicit(&settings->value[FOR_CANARY][id], value, memory_order_relaxed);
+    atomic_store_explicit(&settings->value[FOR_ALL][id], others, memory_order_relaxed);
 }
 
 void settings_untry(struct settings *settings, int id)
 {
     double stable = atomic_load_explicit(&settings->stable[id], memory_order_relaxed);
-    atomic_store_explicit(&settings->value[id], stable, memory_order_relaxed);
+    for (int row = 0; row < SETTINGS_ROWS; row++)
+        atomic_store_explicit(&settings->value[row][id], stable, memory_order_relaxed);
     atomic_store_explicit(&settings->tried[id], 0, memory_order_relaxed);
 }
 

@@ -9,6 +9,10 @@
  * stable one is kept beside it and comes back when the trial lets go. Whoever
  * changes the stable value ends the trial of it: an operator's edit wins.
  *
+ * Values stand in two rows: the workers of a canary (a bit each) read the
+ * second, everybody else the first. They differ only where a trial is for
+ * those workers alone.
+ *
  * Threads: any reader; one writer (supervisor before the fork, then control;
  *          supervisor again when control has died).
  */
@@ -419,8 +423,11 @@ struct setting_info {
 
 extern const struct setting_info setting_infos[SETTING_COUNT];
 
+enum { FOR_ALL, FOR_CANARY, SETTINGS_ROWS };
+
 struct settings {
-    _Atomic double value[SETTING_COUNT]; /* in force */
+    _Atomic double value[SETTINGS_ROWS][SETTING_COUNT]; /* in force */
+    _Atomic uint64_t canary;                    /* the bits of its workers */
     _Atomic double stable[SETTING_COUNT];
     _Atomic unsigned char tried[SETTING_COUNT]; /* value is that of a trial */
     _Atomic unsigned char origin[SETTING_COUNT]; /* of the stable value */
@@ -431,13 +438,17 @@ void settings_init(struct settings *settings);
 /* A new stable value. Another than before ends a trial of the setting. */
 void settings_set(struct settings *settings, int id, double value, enum setting_origin origin);
 
-/* Holds a trial's value in force, and lets it go. */
-void settings_try(struct settings *settings, int id, double value);
+/* Holds a trial's value in force, for all or only for the canary, and lets it go. */
+void settings_try(struct settings *settings, int id, double value, bool canary_only);
 void settings_untry(struct settings *settings, int id);
+
+/* The bit of this process in `canary`: 0 unless it is a worker that said which. */
+extern uint64_t settings_reader;
 
 static inline double setting_number(const struct settings *settings, enum setting_id id)
 {
-    return atomic_load_explicit(&settings->value[id], memory_order_relaxed);
+    bool canary = (atomic_load_explicit(&settings->canary, memory_order_relaxed) & settings_reader) != 0;
+    return atomic_load_explicit(&settings->value[canary][id], memory_order_relaxed);
 }
 
 static inline uint64_t setting_integer(const struct settings *settings, enum setting_id id)

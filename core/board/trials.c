@@ -42,8 +42,8 @@ double trial_value(const struct board *board, struct trial_target target)
         return pool_max(pool_of(board, target));
     case TRIAL_POOL_MIN:
         return pool_min(pool_of(board, target));
-    default:
-        return setting_number(&board->settings, (enum setting_id)target.index);
+    default: /* of the canary, where it has another */
+        return atomic_load_explicit(&board->settings.value[FOR_CANARY][target.index], memory_order_relaxed);
     }
 }
 
@@ -71,11 +71,11 @@ bool trial_is_on(const struct board *board, struct trial_target target)
     }
 }
 
-void trial_try(struct board *board, struct trial_target target, double value)
+void trial_try(struct board *board, struct trial_target target, double value, bool canary_only)
 {
     struct board_pool *p = &board->pools.list[target.kind == TRIAL_SETTING ? 0 : target.index];
     if (target.kind == TRIAL_SETTING)
-        settings_try(&board->settings, target.index, value);
+        settings_try(&board->settings, target.index, value, canary_only);
     else
         atomic_store(target.kind == TRIAL_POOL_MAX ? &p->max_tried : &p->min_tried, (uint32_t)value + 1);
 }
@@ -87,6 +87,11 @@ void trial_untry(struct board *board, struct trial_target target)
         settings_untry(&board->settings, target.index);
     else
         atomic_store(target.kind == TRIAL_POOL_MAX ? &p->max_tried : &p->min_tried, 0);
+}
+
+void trials_canary(struct board *board, uint64_t workers)
+{
+    atomic_store(&board->settings.canary, workers);
 }
 
 void trials_renew(struct board *board, uint64_t until_ns)
@@ -107,6 +112,7 @@ bool trials_clear(struct board *board)
         bool max = atomic_exchange(&p->max_tried, 0) != 0, min = atomic_exchange(&p->min_tried, 0) != 0;
         any = any || max || min;
     }
+    trials_canary(board, 0);
     atomic_store(&board->trials.until_ns, 0);
     if (any)
         atomic_fetch_add(&board->trials.expired, 1);

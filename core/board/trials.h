@@ -2,6 +2,7 @@
  *
  *     try    > the trial's value is what workers read from now on
  *     untry  > the stable value is
+ *     canary > which workers read the values that are only for a canary
  *     renew  > all of them stay until then; control does it while it lives
  *     expire > nobody has renewed: all are let go
  *
@@ -41,9 +42,12 @@ double trial_value(const struct board *board, struct trial_target target);
 double trial_stable(const struct board *board, struct trial_target target);
 bool trial_is_on(const struct board *board, struct trial_target target);
 
-/* Values are checked by the caller (setting_check()). */
-void trial_try(struct board *board, struct trial_target target, double value);
+/* Values are checked by the caller (setting_check()). canary_only is for settings whose value each worker acts on by itself. */
+void trial_try(struct board *board, struct trial_target target, double value, bool canary_only);
 void trial_untry(struct board *board, struct trial_target target);
+
+/* The workers of the canary, a bit each; 0: none. */
+void trials_canary(struct board *board, uint64_t workers);
 
 void trials_renew(struct board *board, uint64_t until_ns);
 

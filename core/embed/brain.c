@@ -191,7 +191,7 @@ static void make_core(lua_State *L, const struct brain_opts *opts)
     text_nearest_open(L);
     load_text_open(L);
     lua_getglobal(L, "string");
-    pattern_open(L, &opts->board->settings.value[SETTING_SCRIPT_PATTERN_STEPS]);
+    pattern_open(L, &opts->board->settings.value[FOR_ALL][SETTING_SCRIPT_PATTERN_STEPS]);
     lua_pop(L, 1);
     lua_pushlightuserdata(L, b);
     lua_setfield(L, -2, "WAIT");
@@ -201,7 +201,7 @@ static void make_core(lua_State *L, const struct brain_opts *opts)
     lua_setfield(L, -2, "text");
     bind_ml_open(L);
     bind_watch_signals(L);
-    bind_watch_open(L, opts->watch, opts->board, opts->history);
+    bind_watch_open(L, opts->watch, opts->board, opts->history, NULL);
     bind_stats_open(L, opts->board, opts->history, opts->resources);
     lua_setfield(L, -2, "stats");
     bind_machine_open(L, opts->board, opts->resources);

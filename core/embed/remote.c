@@ -206,9 +206,9 @@ static void add_routes(struct remote *r)
     uint32_t routes = atomic_load_explicit(&r->board->route_count, memory_order_acquire);
     for (; r->next_route < routes && buf_len(&r->parcel) < PARCEL_MOST; r->next_route++) {
         struct stats_route *sent = &r->sent[r->next_route];
-        if (reading_requests(r->board, r->next_route) == sent->requests)
+        if (reading_requests(r->board, LANES_ALL, r->next_route) == sent->requests)
             continue;
-        reading_route(r->board, r->next_route, &r->reading);
+        reading_route(r->board, LANES_ALL, r->next_route, &r->reading);
         parcel_add_route(&r->parcel, str_from(r->board->routes[r->next_route].method), name_of(r, r->next_route), sent, &r->reading);
         *sent = r->reading;
     }
@@ -241,7 +241,7 @@ static void begin_anew(struct remote *r)
     struct lane *lane = board_lane(r->board, 0);
     uint32_t routes = atomic_load_explicit(&r->board->route_count, memory_order_acquire);
     for (uint32_t i = 0; i < routes; i++)
-        reading_route(r->board, i, &r->sent[i]);
+        reading_route(r->board, LANES_ALL, i, &r->sent[i]);
     r->started = lane_get(&lane->started);
     r->finished = lane_get(&lane->finished);
     r->aborted = lane_get(&lane->aborted);

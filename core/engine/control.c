@@ -62,6 +62,7 @@ struct control {
     struct watch *watch;
     struct historian *historian;
     struct remotes *remotes;
+    struct arms *arms;
     struct keep *keep;
     struct door *door; /* NULL: applications cannot attach */
     struct limiter_memory limiter_memory[LIMITER_CLASSES];
@@ -288,9 +289,9 @@ static void bind_control(lua_State *L, void *user)
     bind_compression_open(L, c->board);
     bind_cache_open(L, c->cache);
     bind_limits_open(L, c->board);
-    bind_watch_open(L, c->watch, c->board, c->engine->history);
+    bind_watch_open(L, c->watch, c->board, c->engine->history, c->arms);
     bind_past_open(L, c->historian, c->board, c->engine->history, c->watch);
-    bind_trials_open(L, c->board);
+    bind_trials_open(L, c->board, c->arms);
     bind_benchmark_open(L, c->board);
     keep_open(L, c->keep);
     overlay_open(L, c->engine);
@@ -396,6 +397,7 @@ static void on_tick(struct io *io)
     if (io->now_ms >= c->history_ms + HISTORY_MS) {
         c->history_ms = io->now_ms;
         history_tick(c->engine->history, io->unix_ms);
+        arms_tick(c->arms, io->unix_ms);
         watch_tick(c->watch, io->unix_ms);
         historian_tick(c->historian, io->unix_ms);
     }
@@ -460,9 +462,10 @@ int control_run(struct engine *engine)
     c->keep = keep_new();
     c->historian = start_historian(engine);
     c->remotes = remotes_new(c->board);
+    c->arms = arms_new(c->board);
     struct server_opts opts = {.io = io, .board = c->board, .lane = c->lane, .app = &app,
                                .listen_fd = engine->admin_fd, .worker = -1, .user = c};
-    if (!c->lane || !c->upstreams || !c->pg || !c->reload || !c->watch || !c->keep || !c->historian || !c->remotes || !switch_generation(c) || server_new(&c->server, &opts) < 0) {
+    if (!c->lane || !c->upstreams || !c->pg || !c->reload || !c->watch || !c->keep || !c->historian || !c->remotes || !c->arms || !switch_generation(c) || server_new(&c->server, &opts) < 0) {
         log_line(LOG_ERROR, "cannot start");
         return 1;
     }
@@ -494,6 +497,7 @@ int control_run(struct engine *engine)
     watch_free(c->watch);
     keep_free(c->keep);
     remotes_free(c->remotes);
+    arms_free(c->arms);
     free(c->lane);
     free(io);
     free(c);

@@ -73,7 +73,7 @@ static void set_settings(lua_State *L, struct board *board)
 static void bind_bench(lua_State *L, void *user)
 {
     struct bench *b = user;
-    bind_trials_open(L, b->board);
+    bind_trials_open(L, b->board, NULL);
     lua_newtable(L);
     lua_pushcfunction(L, lua_say);
     lua_setfield(L, -2, "say");

@@ -230,18 +230,19 @@ static struct access_log *open_access_log(struct worker *w)
 
 static int start(struct worker *w)
 {
+    uint32_t index = (uint32_t)(w->process - board_worker(w->board, 0));
+    settings_reader = UINT64_C(1) << index;
     struct tasks_opts tasks = {.io = w->io, .settings = &w->board->settings,
-                               .lane = &w->board->tasks.processes[w->process - board_worker(w->board, 0)]};
+                               .lane = &w->board->tasks.processes[index]};
     w->tasks = tasks_new(&tasks);
     struct compress_opts compress = {
         .io = w->io, .board = w->board, .process = w->process, .lane = w->lane, .tasks = w->tasks};
     w->compress = w->tasks ? compress_new(&compress) : NULL;
-    w->upstreams = upstreams_new(w->io, w->board, (int)(w->process - board_worker(w->board, 0)),
+    w->upstreams = upstreams_new(w->io, w->board, (int)index,
                                  w->engine->config.key[CONFIG_RESOLVER].text);
-    w->pg = pg_new(w->io, w->board, (uint32_t)(w->process - board_worker(w->board, 0)));
-    w->redis = redis_new(w->io, w->board, (uint32_t)(w->process - board_worker(w->board, 0)));
-    struct cache_opts cache = {w->io, w->board, w->lane, w->engine->cache,
-                               (uint32_t)(w->process - board_worker(w->board, 0))};
+    w->pg = pg_new(w->io, w->board, index);
+    w->redis = redis_new(w->io, w->board, index);
+    struct cache_opts cache = {w->io, w->board, w->lane, w->engine->cache, index};
     if (w->engine->cache)
         w->cache = cache_open(&cache);
     if (!w->compress || !w->upstreams || !w->pg || !w->redis || limits_start() < 0 || !switch_generation(w)) {
@@ -258,7 +259,7 @@ static int start(struct worker *w)
         .listen_fd = w->engine->listen_fd,
         .tls_fd = w->engine->tls_fd,
         .tls = w->tls,
-        .worker = (int)(w->process - board_worker(w->board, 0)),
+        .worker = (int)index,
         .user = w,
     };
     if (server_new(&w->server, &opts) < 0) {

@@ -24,12 +24,13 @@ static int lua_figures(lua_State *L)
     return 1;
 }
 
-static void push_process(lua_State *L, const struct board_process *p, uint32_t index, pid_t pid)
+static void push_process(lua_State *L, struct board *board, uint32_t index, pid_t pid)
 {
+    const struct board_process *p = &board->processes[index];
     static const char *const roles[] = {"supervisor", "control", "worker"};
     enum role role = atomic_load(&p->role);
     uint64_t value;
-    lua_createtable(L, 0, 9);
+    lua_createtable(L, 0, 10);
     if (role == ROLE_WORKER)
         lua_pushfstring(L, "worker %d", (int)index - 2);
     else
@@ -43,6 +44,8 @@ static void push_process(lua_State *L, const struct board_process *p, uint32_t i
         set_number(L, "open_fds", (double)value);
     if (role != ROLE_WORKER)
         return;
+    const struct lane *lane = board_lane(board, index - 2);
+    set_number(L, "requests", (double)(lane_get(&lane->finished) + lane_get(&lane->aborted)));
     set_number(L, "loop_lag_ms", (double)atomic_load(&p->loop_lag_ns) / 1e6);
     set_number(L, "lua_heap_bytes", (double)atomic_load(&p->lua_bytes));
     set_number(L, "gc_cycles", (double)atomic_load(&p->gc_cycles));
@@ -58,7 +61,7 @@ static int lua_processes(lua_State *L)
         pid_t pid = atomic_load(&board->processes[i].pid);
         if (!pid)
             continue;
-        push_process(L, &board->processes[i], i, pid);
+        push_process(L, board, i, pid);
         lua_rawseti(L, -2, ++n);
     }
     return 1;

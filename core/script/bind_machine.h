@@ -2,8 +2,8 @@
  *
  *     core.machine.figures()     a list of { section, name, unit, doc, value }, or with `why` in place of
  *                                a value that is not available
- *     core.machine.processes()   a list of { name, role, pid, rss_bytes, open_fds, loop_lag_ms, lua_heap_bytes,
- *                                gc_cycles, gc_pause_ms }; what is not known is absent
+ *     core.machine.processes()   a list of { name, role, pid, rss_bytes, open_fds, requests, loop_lag_ms,
+ *                                lua_heap_bytes, gc_cycles, gc_pause_ms }; what is not known is absent
  *
  * Threads: the loop's.
  */

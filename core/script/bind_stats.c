@@ -345,9 +345,9 @@ static int stats_histograms(lua_State *L)
     new_list(L);
     int n = 0;
     for (; i < routes && n < most; i++) {
-        if (i == ROUTE_BENCHMARK || !reading_requests(board, (uint32_t)i))
+        if (i == ROUTE_BENCHMARK || !reading_requests(board, LANES_ALL, (uint32_t)i))
             continue;
-        reading_route(board, (uint32_t)i, route);
+        reading_route(board, LANES_ALL, (uint32_t)i, route);
         push_histogram(L, board, route);
         lua_rawseti(L, -2, ++n);
     }
@@ -390,7 +390,8 @@ static void push_setting(lua_State *L, const struct settings *settings, int id)
     set_text(L, "type", types[info->type]);
     set_text(L, "unit", info->unit);
     set_value(L, "default", info->type, info->fallback);
-    set_value(L, "value", info->type, setting_number(settings, (enum setting_id)id));
+    double value = atomic_load_explicit(&settings->value[FOR_CANARY][id], memory_order_relaxed);
+    set_value(L, "value", info->type, value);
     if (info->type != SETTING_BOOLEAN) {
         set_number(L, "min", info->min);
         set_number(L, "max", info->max);
@@ -401,6 +402,8 @@ static void push_setting(lua_State *L, const struct settings *settings, int id)
     if (atomic_load_explicit(&settings->tried[id], memory_order_relaxed)) {
         lua_pushboolean(L, 1);
         lua_setfield(L, -2, "on_trial");
+        lua_pushboolean(L, value != atomic_load_explicit(&settings->value[FOR_ALL][id], memory_order_relaxed));
+        lua_setfield(L, -2, "canary_only");
         set_value(L, "stable", info->type, atomic_load_explicit(&settings->stable[id], memory_order_relaxed));
     }
     push_tuning(L, id);

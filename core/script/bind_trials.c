@@ -5,12 +5,18 @@
 #include "script/push.h"
 
 #include <lauxlib.h>
+#include <string.h>
 
 enum { WHY = 200, LEASE_MOST_S = 3600 };
 
 static struct board *self(lua_State *L)
 {
     return lua_touserdata(L, lua_upvalueindex(1));
+}
+
+static struct arms *arms(lua_State *L)
+{
+    return lua_touserdata(L, lua_upvalueindex(2));
 }
 
 /* What its bounds are the same as. */
@@ -81,7 +87,10 @@ static int lua_try(lua_State *L)
         return refuse(L, "'%s' takes a restart%s", name, "");
     if (!setting_check(id, value, why, sizeof why))
         return refuse(L, "'%s': %s", name, why);
-    trial_try(board, target, value);
+    bool canary_only = lua_toboolean(L, 3);
+    if (canary_only && strcmp(setting_tuning(id)->scope, "worker") != 0)
+        return refuse(L, "'%s' has one value for all workers%s", name, "");
+    trial_try(board, target, value, canary_only);
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -92,6 +101,37 @@ static int lua_restore(lua_State *L)
     if (trial_find(self(L), luaL_checkstring(L, 1), &target))
         trial_untry(self(L), target);
     return 0;
+}
+
+/* The bits of a list of workers; 0 without one. */
+static uint64_t workers_at(lua_State *L, int at)
+{
+    uint64_t bits = 0;
+    if (lua_isnoneornil(L, at))
+        return 0;
+    luaL_checktype(L, at, LUA_TTABLE);
+    for (int i = 1; i <= (int)lua_objlen(L, at); i++) {
+        lua_rawgeti(L, at, i);
+        lua_Number worker = luaL_checknumber(L, -1);
+        luaL_argcheck(L, worker >= 0 && worker < self(L)->workers, at, "workers are counted from 0");
+        bits |= UINT64_C(1) << (unsigned)worker;
+        lua_pop(L, 1);
+    }
+    return bits;
+}
+
+static int lua_canary(lua_State *L)
+{
+    trials_canary(self(L), workers_at(L, 1));
+    return 0;
+}
+
+static int lua_arms(lua_State *L)
+{
+    if (!arms(L) || arms_set(arms(L), workers_at(L, 1)) < 0)
+        return refuse(L, "%s%s", "the workers cannot be measured apart: each arm needs one, and memory for it", "");
+    lua_pushboolean(L, 1);
+    return 1;
 }
 
 static int lua_renew(lua_State *L)
@@ -114,11 +154,13 @@ static int lua_now_ms(lua_State *L)
     return 1;
 }
 
-void bind_trials_open(lua_State *L, struct board *board)
+void bind_trials_open(lua_State *L, struct board *board, struct arms *arms)
 {
     static const luaL_Reg functions[] = {{"state", lua_state_of},
                                          {"try", lua_try},
                                          {"restore", lua_restore},
+                                         {"canary", lua_canary},
+                                         {"arms", lua_arms},
                                          {"renew", lua_renew},
                                          {"expired", lua_expired},
                                          {"now_ms", lua_now_ms},
@@ -126,7 +168,8 @@ void bind_trials_open(lua_State *L, struct board *board)
     lua_newtable(L);
     for (const luaL_Reg *f = functions; f->name; f++) {
         lua_pushlightuserdata(L, board);
-        lua_pushcclosure(L, f->func, 1);
+        lua_pushlightuserdata(L, arms);
+        lua_pushcclosure(L, f->func, 2);
         lua_setfield(L, -2, f->name);
     }
     lua_setfield(L, -2, "trials");

@@ -16,6 +16,7 @@ struct watching {
     struct watch *watch;
     struct board *board;
     struct history *history;
+    struct arms *arms;
 };
 
 static const char *const kinds[] = {"host", "route", "pool"};
@@ -329,20 +330,31 @@ static void push_span(lua_State *L, const struct sum *sum)
         set_number(L, phase_name((enum phase)p), (double)r->phase_sum_ns[p] / n / 1e6);
 }
 
-/* span(routes, from_ms, to_ms): the frames of these routes (a list of indexes; nil: all)
+static struct history *history_at(lua_State *L, int at)
+{
+    static const char *const names[] = {"canary", "control", NULL};
+    if (lua_isnoneornil(L, at))
+        return self(L)->history;
+    return arms_history(self(L)->arms, (enum arm)luaL_checkoption(L, at, NULL, names));
+}
+
+/* span(routes, from_ms, to_ms, arm): the frames of these routes (a list of indexes; nil: all)
  * as one. Whole seconds: the frame that ends at to_ms is in it, that at from_ms is not. */
 static int watch_span(lua_State *L)
 {
+    struct history *history = history_at(L, 4);
     double from = luaL_checknumber(L, 2), to = luaL_checknumber(L, 3);
     luaL_argcheck(L, from >= 0 && to >= from && to < 1e15, 2, "times in ms since 1970, the earlier first");
+    if (!history)
+        return 0;
     struct sum *sum = lua_newuserdata(L, sizeof *sum); /* 16 KB */
     *sum = (struct sum){.span_s = 0};
     int n = lua_isnoneornil(L, 1) ? 0 : (int)lua_objlen(L, 1);
-    bool ok = lua_isnoneornil(L, 1) ? history_series(self(L)->history, -1, (uint64_t)from, (uint64_t)to, 1, on_frame, sum) : true;
+    bool ok = lua_isnoneornil(L, 1) ? history_series(history, -1, (uint64_t)from, (uint64_t)to, 1, on_frame, sum) : true;
     for (int i = 1; ok && i <= n; i++) {
         lua_rawgeti(L, 1, i);
         double before_s = sum->span_s;
-        ok = history_series(self(L)->history, (int)luaL_checkinteger(L, -1), (uint64_t)from, (uint64_t)to, 1, on_frame, sum);
+        ok = history_series(history, (int)luaL_checkinteger(L, -1), (uint64_t)from, (uint64_t)to, 1, on_frame, sum);
         lua_pop(L, 1);
         if (i > 1)
             sum->span_s = before_s; /* the same seconds */
@@ -359,7 +371,8 @@ void bind_watch_signals(lua_State *L)
     lua_setfield(L, -2, "signals");
 }
 
-void bind_watch_open(lua_State *L, struct watch *watch, struct board *board, struct history *history)
+void bind_watch_open(lua_State *L, struct watch *watch, struct board *board, struct history *history,
+                     struct arms *arms)
 {
     static const luaL_Reg functions[] = {
         {"things", watch_things}, {"signals", watch_registry}, {"cost", watch_costs}, {"series", watch_series},
@@ -370,7 +383,7 @@ void bind_watch_open(lua_State *L, struct watch *watch, struct board *board, str
     lua_pop(L, 1);
     lua_newtable(L);
     struct watching *self_ = lua_newuserdata(L, sizeof *self_);
-    *self_ = (struct watching){watch, board, history};
+    *self_ = (struct watching){watch, board, history, arms};
     for (const luaL_Reg *f = functions; f->name; f++) {
         lua_pushvalue(L, -1);
         lua_pushcclosure(L, f->func, 1);

@@ -8,6 +8,9 @@
  *                       samples, learnt, needed, signals = { { name, share } } }, held_ms }
  *     watch.signals()   list of { kind, name, unit, scale, doc }
  *     watch.cost()      { bytes, company_bytes, companies, fits, fit_ms, ticks, tick_ms, mean_ms }
+ *     watch.span(routes or nil, from_ms, to_ms, arm or nil)   { span_s, requests, errors, cpu_share, and with requests
+ *                       rps, error_rate, mean_ms, p50_ms, p95_ms, p99_ms, bytes_out, phases in ms }; arm: "canary" or
+ *                       "control", nil when they are not measured apart (core/stats/arms.h)
  *     watch.series(route or nil, from_ms, to_ms, step_s, slow_ms or nil)   columns of the history; with slow_ms
  *                       also "slow": requests that took longer
  *
@@ -20,6 +23,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "stats/arms.h"
 #include "watch/watch.h"
 
 #include <lua.h>
@@ -27,5 +31,5 @@
 /* Sets the field `signals` of the table on top, watch.signals() for those that watch nothing. */
 void bind_watch_signals(lua_State *L);
 
-/* Sets the field `watch` of the table on top. All must outlive the state. */
-void bind_watch_open(lua_State *L, struct watch *watch, struct board *board, struct history *history);
+/* Sets the field `watch` of the table on top. All must outlive the state; without arms there are none. */
+void bind_watch_open(lua_State *L, struct watch *watch, struct board *board, struct history *history, struct arms *arms);

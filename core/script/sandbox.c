@@ -14,6 +14,6 @@ void sandbox_functions(struct script *s)
 {
     load_text_open(s->L);
     lua_getglobal(s->L, "string");
-    pattern_open(s->L, &s->board->settings.value[SETTING_SCRIPT_PATTERN_STEPS]);
+    pattern_open(s->L, &s->board->settings.value[FOR_ALL][SETTING_SCRIPT_PATTERN_STEPS]);
     lua_pop(s->L, 1);
 }

@@ -17,13 +17,13 @@ static size_t round_up(size_t bytes, size_t to)
     return (bytes + to - 1) / to * to;
 }
 
-struct history *history_new(struct board *board, size_t bytes)
+static struct history *make(struct board *board, size_t bytes, uint64_t lanes, int tiers_used)
 {
     size_t readings = round_up((board->routes_max + POOLS_MAX) * sizeof(struct stats_route), 4096);
     size_t total = round_up(sizeof(struct history), 4096);
     size_t ring[HISTORY_TIERS], rings = 0;
-    for (int i = 0; i < HISTORY_TIERS; i++) {
-        ring[i] = bytes / 8 * share_eighths[i];
+    for (int i = 0; i < tiers_used; i++) {
+        ring[i] = tiers_used == 1 ? bytes : bytes / 8 * share_eighths[i];
         ring[i] = ring[i] < RING_MIN ? RING_MIN : round_up(ring[i], 4096);
         rings += ring[i];
         total += ring[i] + readings;
@@ -33,11 +33,13 @@ struct history *history_new(struct board *board, size_t bytes)
     if (h == MAP_FAILED)
         return NULL;
     h->board = board;
+    h->lanes = lanes;
+    h->tiers_used = tiers_used;
     h->mapped_bytes = total;
     h->ring_bytes = rings;
     h->cpu_share = h->memory_share = h->disk_share = h->load = NAN;
     size_t offset = round_up(sizeof(struct history), 4096);
-    for (int i = 0; i < HISTORY_TIERS; i++) {
+    for (int i = 0; i < tiers_used; i++) {
         struct tier *t = &h->tiers[i];
         t->period_ms = period_s[i] * 1000;
         t->size = ring[i];
@@ -46,6 +48,19 @@ struct history *history_new(struct board *board, size_t bytes)
         t->readings_offset = offset + ring[i];
         offset += ring[i] + readings;
     }
+    return h;
+}
+
+struct history *history_new(struct board *board, size_t bytes)
+{
+    return make(board, bytes, LANES_ALL, HISTORY_TIERS);
+}
+
+struct history *history_of_workers(struct board *board, size_t bytes, uint64_t workers)
+{
+    struct history *h = make(board, bytes, workers, 1);
+    if (h) /* what the lanes have counted so far is in no window: as after a crash in the middle of one */
+        atomic_store(&h->tiers[0].updating, 1);
     return h;
 }
 
@@ -72,7 +87,7 @@ void history_read_host(const struct history *h, struct stats_host *out)
         .disk_share = h->disk_share,
         .load = h->load,
     };
-    reading_host(h->board, out);
+    reading_host(h->board, h->lanes, out);
 }
 
 /* b - a; gauges as in b. */
@@ -140,7 +155,7 @@ static struct stats_route *pool_reading(struct history *h, const struct tier *t,
 
 static bool route_changed(struct history *h, const struct tier *t, uint32_t route)
 {
-    return reading_requests(h->board, route) != readings(h, t)[route].requests;
+    return reading_requests(h->board, h->lanes, route) != readings(h, t)[route].requests;
 }
 
 /* Appends the record of a thing: what is between its last reading and the new one in h->scratch. */
@@ -252,10 +267,11 @@ static void write_window(struct history *h, struct tier *t, uint64_t now_ms)
     uint32_t routes = atomic_load_explicit(&h->board->route_count, memory_order_acquire);
     for (uint32_t i = 0; i < routes; i++)
         if (i != ROUTE_BENCHMARK && route_changed(h, t, i)) {
-            reading_route(h->board, i, &h->scratch);
+            reading_route(h->board, h->lanes, i, &h->scratch);
             write_thing(h, t, i, &readings(h, t)[i], &position);
         }
-    write_pools(h, t, &position);
+    if (h->lanes == LANES_ALL)
+        write_pools(h, t, &position);
     host->previous = newest(t);
     host->window_bytes = position - start;
     atomic_store_explicit(&t->newest, start, memory_order_release);
@@ -267,8 +283,8 @@ static void renew_readings(struct history *h, struct tier *t)
 {
     uint32_t routes = atomic_load_explicit(&h->board->route_count, memory_order_acquire);
     for (uint32_t i = 0; i < routes; i++)
-        reading_route(h->board, i, &readings(h, t)[i]);
-    for (uint32_t i = 0; i < POOLS_MAX; i++)
+        reading_route(h->board, h->lanes, i, &readings(h, t)[i]);
+    for (uint32_t i = 0; h->lanes == LANES_ALL && i < POOLS_MAX; i++)
         if (read_pool(h, t, i) >= 0)
             *pool_reading(h, t, i) = h->scratch;
     history_read_host(h, &t->reading);
@@ -295,13 +311,13 @@ static void tick_tier(struct history *h, struct tier *t, uint64_t now_ms, bool w
 void history_tick(struct history *h, uint64_t now_unix_ms)
 {
     h->now_ms = now_unix_ms;
-    for (int i = 0; i < HISTORY_TIERS; i++)
+    for (int i = 0; i < h->tiers_used; i++)
         tick_tier(h, &h->tiers[i], now_unix_ms, true);
 }
 
 void history_end(struct history *h, uint64_t now_unix_ms)
 {
     h->now_ms = now_unix_ms;
-    for (int i = 0; i < HISTORY_TIERS; i++)
+    for (int i = 0; i < h->tiers_used; i++)
         tick_tier(h, &h->tiers[i], now_unix_ms, false);
 }

@@ -44,6 +44,9 @@ struct history;
 struct history *history_new(struct board *board, size_t bytes);
 void history_free(struct history *h);
 
+/* One of seconds only, of the workers whose bits are set and of no pool: a part of what is measured, for a while. */
+struct history *history_of_workers(struct board *board, size_t bytes, uint64_t workers);
+
 /* Appends the frames whose time has come. Call it every 100 to 1000 ms; a
  * window ends with the first tick behind a multiple of its period. */
 void history_tick(struct history *h, uint64_t now_unix_ms);

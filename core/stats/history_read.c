@@ -37,12 +37,12 @@ static bool merge_lanes(struct history *h, struct stats_view *view)
     uint32_t index[LANE_ROUTES_MAX] = {0};
     uint32_t routes = atomic_load_explicit(&h->board->route_count, memory_order_acquire);
     for (uint32_t i = 0; i < routes; i++) {
-        if (i == ROUTE_BENCHMARK || !reading_requests(h->board, i))
+        if (i == ROUTE_BENCHMARK || !reading_requests(h->board, h->lanes, i))
             continue;
         struct stats_route *entry = view_thing(view, index, i);
         if (!entry)
             return false;
-        reading_route(h->board, i, entry);
+        reading_route(h->board, h->lanes, i, entry);
     }
     history_read_host(h, &view->host);
     view->from_ms = h->board->started_unix_ms;

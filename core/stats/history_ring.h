@@ -72,6 +72,8 @@ struct pool_name {
 struct history {
     struct board *board; /* same address in all processes: mapped before the fork */
     size_t mapped_bytes, ring_bytes;
+    uint64_t lanes; /* that it reads, LANES_ALL or a bit each */
+    int tiers_used;
     uint64_t now_ms; /* of the last tick */
     float cpu_share, memory_share, disk_share, load;
     struct tier tiers[HISTORY_TIERS];

@@ -3,12 +3,18 @@
 
 #include <string.h>
 
-uint64_t reading_requests(struct board *board, uint32_t route)
+static bool chosen(uint64_t lanes, uint32_t lane)
+{
+    return lanes == LANES_ALL || (lane < 64 && (lanes >> lane & 1));
+}
+
+uint64_t reading_requests(struct board *board, uint64_t lanes, uint32_t route)
 {
     uint64_t sum = 0;
     for (uint32_t w = 0; w < board_lanes(board); w++)
-        sum += atomic_load_explicit(&board_lane(board, w)->routes[route].requests,
-                                    memory_order_acquire);
+        if (chosen(lanes, w))
+            sum += atomic_load_explicit(&board_lane(board, w)->routes[route].requests,
+                                        memory_order_acquire);
     return sum;
 }
 
@@ -43,17 +49,20 @@ static void add_lane(const struct route_lane *lane, struct stats_route *out)
         add_lane_phase(lane, i, out);
 }
 
-void reading_route(struct board *board, uint32_t route, struct stats_route *out)
+void reading_route(struct board *board, uint64_t lanes, uint32_t route, struct stats_route *out)
 {
     memset(out, 0, sizeof *out);
     out->route = route;
     for (uint32_t w = 0; w < board_lanes(board); w++)
-        add_lane(&board_lane(board, w)->routes[route], out);
+        if (chosen(lanes, w))
+            add_lane(&board_lane(board, w)->routes[route], out);
 }
 
-void reading_host(struct board *board, struct stats_host *out)
+void reading_host(struct board *board, uint64_t lanes, struct stats_host *out)
 {
     for (uint32_t w = 0; w < board_lanes(board); w++) {
+        if (!chosen(lanes, w))
+            continue;
         const struct lane *lane = board_lane(board, w);
         out->in_flight += lane_in_flight(lane);
         out->started += lane_get(&lane->started);

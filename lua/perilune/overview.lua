@@ -74,7 +74,7 @@ local function show_trial(one)
   local e = one.experiment
   return { id = one.id, suggestion = one.suggestion, title = one.title, by = one.by, changes = one.changes, metric = one.metric, direction = one.direction,
     mde = one.mde, phase = one.phase, why = one.why, on = one.on, progress = one:progress(), reference = one.reference and { value = one.reference.value },
-    canary = one.canary, confirm = one.confirm, intervals = e and e.intervals or array(), block = e and e.block, blocks = e and 2 * e.pairs,
+    canary = one.canary, confirm = one.confirm, intervals = e and e.intervals or array(), design = one.design, workers = one.who,
     started_at = time(one.started_ms), ended_at = time(one.ended_ms) }
 end
 

@@ -175,17 +175,42 @@ local function keep_changes(changes, reason, who)
   return nil, refused
 end
 
+-- The worker, from 0, of which as many have answered more requests as fewer.
+local function ordinary_worker()
+  local list = {}
+  for _, process in ipairs(admin.machine.processes()) do
+    if process.role == "worker" then list[#list + 1] = { index = tonumber(process.name:match "%d+"), requests = process.requests } end
+  end
+  table.sort(list, function(a, b) return a.requests < b.requests end)
+  local one = list[math.ceil((#list + 1) / 2)]
+  return one and one.index or 0
+end
+
 local function environment(self)
   local env = {}
 
-  function env.span(routes, from_ms, to_ms) return admin.watch.span(routes, from_ms, to_ms) end
+  env.span = admin.watch.span
   function env.read(name) return admin.trials.state(name) end
   env.restarts = admin.stats.restarts
 
-  function env.apply(one, on)
+  -- Only what has a value of its own in each worker can be tried by some, and only one trial at a time can.
+  function env.workers(one)
+    for _, change in ipairs(one.changes) do
+      local now = admin.trials.state(change.name)
+      if not now or now.scope ~= "worker" then return 1 end
+    end
+    for _, other in ipairs(self.desk.running) do
+      if other ~= one and other.design == "canary" then return 1 end
+    end
+    return admin.stats.workers(), ordinary_worker()
+  end
+  env.arms = admin.trials.arms
+
+  function env.apply(one, on, workers)
+    if one.design == "canary" then admin.trials.canary(workers) end
     for _, change in ipairs(one.changes) do
       if on then
-        local done, why = admin.trials.try(change.name, change.to)
+        local done, why = admin.trials.try(change.name, change.to, workers ~= nil)
         if not done then
           for _, other in ipairs(one.changes) do admin.trials.restore(other.name) end
           return nil, why

@@ -21,31 +21,52 @@ local function random()
 end
 local function normal() return math.sqrt(-2 * math.log(1 - random())) * math.cos(2 * math.pi * random()) end
 
--- o: effect, tail, errors, others (of the change; factors, errors a share), noise, ar, rps, at (what happens when)
+-- o: effect, tail, errors, others (of the change; factors, errors a share), noise, ar, rps, at (what happens when), workers (that
+-- act on the value by themselves), own and own_ar (how their latencies wander apart), idle (worker 0 has no requests)
 local function world(o)
-  local w = { now = 1e12, value = 10, stable = 10, seconds = {}, walk = 0, notes = {}, restarts = 0, on_since = nil }
+  local w = { now = 1e12, value = 10, stable = 10, seconds = {}, walk = 0, notes = {}, restarts = 0, on_since = nil, with = {}, apart = { 0, 0 }, most_with = 0 }
+  local workers = o.workers or 1
+  -- What requests of a part of the workers did in a second; `on` is the share of it that has the change.
+  local function part(rps, on, apart)
+    local n = math.max(0, math.floor(rps + math.sqrt(rps) * normal() + 0.5))
+    local mean = 20 * math.exp(w.walk + apart) * (1 + on * ((o.effect or 1) - 1)) * math.exp(0.02 * normal())
+    local rate = 0.002 + on * (o.errors or 0)
+    local errors = 0
+    for _ = 1, n do if random() < rate then errors = errors + 1 end end
+    return { n = w.silent and 0 or n, mean = mean, p99 = mean * 4 * (1 + on * ((o.tail or 1) - 1)) * math.exp(0.1 * normal()), errors = errors,
+      others = 15 * math.exp(w.walk * 0.7) * (1 + on * ((o.others or 1) - 1)) * math.exp(0.02 * normal()) }
+  end
   local function second(from)
     local got = w.seconds[from]
     if got then return got end
     w.walk = (o.ar or 0.9) * w.walk + (o.noise or 0.05) * normal()
     local on = w.value ~= w.stable and from - (w.on_since or from) >= 500
     local rps = (o.rps or 200) * (w.traffic or 1)
-    local n = math.max(0, math.floor(rps + math.sqrt(rps) * normal() + 0.5))
-    local mean = 20 * math.exp(w.walk) * (on and o.effect or 1) * math.exp(0.02 * normal())
-    local rate = 0.002 + (on and o.errors or 0)
-    local errors = 0
-    for _ = 1, n do if random() < rate then errors = errors + 1 end end
-    got = { n = w.silent and 0 or n, mean = mean, p99 = mean * 4 * (on and o.tail or 1) * math.exp(0.1 * normal()), errors = errors,
-      others = 15 * math.exp(w.walk * 0.7) * (on and o.others or 1) * math.exp(0.02 * normal()) }
+    if workers == 1 then
+      got = part(rps, on and 1 or 0, 0)
+    else
+      local others = 0
+      for i = 1, workers - 1 do others = others + (on and w.with[i] and 1 or 0) end
+      for i = 1, 2 do w.apart[i] = (o.own_ar or 0.3) * w.apart[i] + (o.own or 0.03) * normal() end
+      local a = part(o.idle and 0 or rps / workers, on and w.with[0] and 1 or 0, 0.1 + w.apart[1])
+      local b = part(rps * (workers - 1) / workers, others / (workers - 1), w.apart[2] / math.sqrt(workers - 1))
+      local n = math.max(1, a.n + b.n)
+      got = { n = a.n + b.n, errors = a.errors + b.errors, canary = a, control = b }
+      for _, name in ipairs { "mean", "p99", "others" } do got[name] = (a.n * a[name] + b.n * b[name]) / n end
+    end
     w.seconds[from] = got
     return got
   end
   local env = {}
-  function env.span(routes, from, to)
+  function env.workers() return workers, 0 end
+  function env.arms(list) w.arms = list ~= nil return true end
+  function env.span(routes, from, to, arm)
     local out = { span_s = (to - from) / 1000, requests = 0, errors = 0, mean_ms = 0, p99_ms = 0 }
     local sum, tail = 0, 0
+    if arm and not w.arms then return nil end
     for at = from, to - 1, 1000 do
       local s = w.seconds[at]
+      s = arm and s and s[arm] or s
       if s then
         out.requests, out.errors = out.requests + s.n, out.errors + s.errors
         sum, tail = sum + s.n * s.mean, tail + s.n * s.p99
@@ -57,9 +78,13 @@ local function world(o)
     return out
   end
   function env.read() return { value = w.value, stable = w.stable, on_trial = w.value ~= w.stable, type = "integer", group = "g" } end
-  function env.apply(_, on)
+  function env.apply(_, on, list)
     if on and w.value == w.stable then w.on_since = w.now end
     w.value = on and 20 or w.stable
+    w.with = {}
+    for i = 0, on and not list and workers - 1 or -1 do w.with[i] = true end
+    for _, i in ipairs(on and list or {}) do w.with[i] = true end
+    if on then w.most_with = math.max(w.most_with, list and #list or workers) end
     if not on then w.off_at = w.now end
     return true
   end
@@ -96,7 +121,7 @@ app:post(admin.path "simulate", function(req)
   local o = p.json.decode(req.body)
   seed(o.seed or 1)
   o.at = o.event and events[o.event]
-  local out = { phases = {}, canary_wrong = 0, wrong = 0, took = 0, slowest_s = 0, harm_s = 0, left_on = 0, why = {}, estimates = p.json.array() }
+  local out = { phases = {}, designs = {}, most_with = 0, measured_apart = 0, canary_wrong = 0, wrong = 0, took = 0, slowest_s = 0, harm_s = 0, left_on = 0, why = {}, estimates = p.json.array() }
   for i = 1, o.runs or 1 do
     local w = world(o)
     w.run(nil, 35)
@@ -106,6 +131,10 @@ app:post(admin.path "simulate", function(req)
     local began = w.now
     local phase = w.run(one, 3600)
     out.phases[phase] = (out.phases[phase] or 0) + 1
+    local design = one.design or "none"
+    out.designs[design] = (out.designs[design] or 0) + 1
+    out.most_with = math.max(out.most_with, w.most_with)
+    if w.arms then out.measured_apart = out.measured_apart + 1 end
     out.took = out.took + (w.now - began) / 1000
     out.why[phase] = one.why
     if w.on_since and phase ~= "VERIFIED" and phase ~= "SUPERSEDED" then out.harm_s = math.max(out.harm_s, ((one.ended_ms or w.now) - w.on_since) / 1000) end
@@ -121,9 +150,9 @@ end)
 
 -- The same trial, with its state taken through JSON at each tick, must end the same way.
 app:post(admin.path "simulate/reloads", function()
-  local function go(reloads)
+  local function go(reloads, workers)
     seed(5)
-    local w = world { effect = 0.7 }
+    local w = world { effect = 0.7, workers = workers }
     w.run(nil, 35)
     local one = trial.new { id = "t", changes = { { name = "x", from = 10, to = 20 } }, metric = "mean_ms", routes = { 1 }, settle_s = 1, seed = 77, pairs = 10 }
     one.since_ms = w.now
@@ -131,9 +160,9 @@ app:post(admin.path "simulate/reloads", function()
       w.run(one, 1)
       if reloads then one = trial.restore(p.json.decode(p.json.encode(one:dump()))) end
     until trial.ended[one.phase]
-    return { phase = one.phase, change = one.confirm.change, at = one.ended_ms, notes = w.notes }
+    return { phase = one.phase, change = one.confirm.change, at = one.ended_ms, notes = w.notes, design = one.design }
   end
-  return admin.envelope { once = go(false), reloaded = go(true) }
+  return admin.envelope { once = go(false), reloaded = go(true), apart = go(false, 8), apart_reloaded = go(true, 8) }
 end)
 
 app:post(admin.path "simulate/desk", function()
@@ -238,6 +267,61 @@ describe("trials", function()
     local got = simulate({}, "simulate/reloads")
     assert.equal("VERIFIED", got.once.phase)
     assert.same(got.once, got.reloaded)
+    assert.same({ "VERIFIED", "canary" }, { got.apart.phase, got.apart.design })
+    assert.same(got.apart, got.apart_reloaded)
+  end)
+
+  describe("with a canary worker", function()
+    it("call a change without effect one in at most 5 %, and keep it in at most 1 %", function()
+      for _, o in ipairs { { workers = 4, own_ar = 0.3 }, { workers = 16, own_ar = 0.6, rps = 2000 } } do
+        o.runs, o.effect, o.own = 500, 1, 0.03
+        local got = simulate(o)
+        local says = require("dkjson").encode(got)
+        assert.is_true(got.canary_wrong <= 0.05 * o.runs, says)
+        assert.is_true((got.phases.VERIFIED or 0) <= 0.01 * o.runs, says)
+        assert.is_true(got.designs.canary >= 0.95 * o.runs, says)
+        assert.same({ 0, 0 }, { got.left_on, got.measured_apart })
+      end
+    end)
+
+    it("keep what helps, and say by how much", function()
+      local got = simulate { runs = 50, effect = 0.6, workers = 8, rps = 1000 }
+      assert.is_true((got.phases.VERIFIED or 0) >= 45, require("dkjson").encode(got.phases))
+      assert.equal(50, got.designs.canary)
+      table.sort(got.estimates)
+      assert.is_true(math.abs(got.estimates[math.floor(#got.estimates / 2)] + 0.4) < 0.05)
+    end)
+
+    it("roll back every harm while one worker of eight has it, the gross within seconds", function()
+      for name, o in pairs { slower = { effect = 1.6 }, tail = { effect = 0.9, tail = 2.5 }, errors = { effect = 0.7, errors = 0.08 }, others = { effect = 0.7, others = 1.5 },
+        broken = { errors = 0.5 }, stuck = { effect = 60, tail = 3 } } do
+        o.runs, o.workers, o.rps = 40, 8, 1000
+        local got = simulate(o)
+        local says = name .. " " .. require("dkjson").encode(got)
+        assert.same({ 0, 40, 1 }, { got.left_on, got.phases.ROLLED_BACK, got.most_with }, says)
+        if name == "broken" or name == "stuck" then assert.is_true(got.harm_s <= 3, says) end
+      end
+    end)
+
+    it("leave the stable settings in force whatever happens", function()
+      for event, phase in pairs { edit = "SUPERSEDED", edit_confirm = "SUPERSEDED", lease = "ROLLED_BACK", crash = "ROLLED_BACK", silent = "ROLLED_BACK", freeze = "ABORTED",
+        disk = "ABORTED" } do
+        local got = simulate { runs = 10, effect = 0.5, event = event, workers = 4, rps = 400 }
+        assert.same({ [phase] = 10 }, got.phases, event .. " " .. require("dkjson").encode(got.why))
+        if event ~= "edit" and event ~= "edit_confirm" then assert.equal(0, got.left_on, event) end
+        assert.equal(0, got.measured_apart, event)
+      end
+    end)
+
+    it("take turns where workers cannot be compared", function()
+      for name, o in pairs { few = { workers = 3 }, idle = { workers = 4, idle = true }, wandering = { workers = 4, own_ar = 0.995, own = 0.1 }, slow = { workers = 64, rps = 100 } } do
+        o.runs, o.effect = 10, 0.6
+        local got = simulate(o)
+        assert.is_true(got.designs.switchback >= 9, name .. " " .. require("dkjson").encode(got))
+        assert.is_true(got.phases.VERIFIED >= 8, name .. " " .. require("dkjson").encode(got))
+        assert.equal(0, got.measured_apart, name)
+      end
+    end)
   end)
 
   it("wait for each other, for a rest after harm, and for whoever froze them", function()

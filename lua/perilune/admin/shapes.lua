@@ -24,7 +24,7 @@ return {
   Limits = { concurrency = { "object" }, rate = { refused = "integer", observed = "integer" }, connections = { refused = "integer" } },
 
   Setting = { name = "string", type = "=boolean|integer|number|size|duration", unit = "string", doc = "string", origin = "string", value = "boolean|number", default = "boolean|number", live = "boolean",
-    min = "number?", max = "number?" },
+    min = "number?", max = "number?", on_trial = "boolean?", canary_only = "boolean?" },
   SettingWithChanges = { name = "string", type = "string", unit = "string", doc = "string", origin = "string", value = "boolean|number", default = "boolean|number", live = "boolean",
     changes = { { seq = "integer", at = "time", who = "string", reason = "string?", from = "boolean|number", to = "boolean|number" } } },
   ConfigChange = { changes = { { name = "string", from = "any", to = "any", api_from = "any", api_to = "any" } }, seq = "integer?", at = "time?", who = "string?", reason = "string?",
@@ -78,7 +78,7 @@ return {
 
   Suggestion = { alerts = { "string" }, issue = "string?", id = "string", state = "string", title = "string", rule = "string", target = "string", etag = "string", raised_at = "time", changed_at = "time", ended_at = "time|null", class = "string?", priority = "string?" },
   Trial = { id = "string", phase = "string", created_at = "time|null", started_at = "time|null", ended_at = "time|null", changes = { { name = "string", from = "boolean|number", to = "boolean|number" } },
-    metric = "string?", direction = "string?", progress = "any" },
+    metric = "string?", direction = "string?", progress = "any", design = "=canary|switchback?", workers = "integer?", unsuited = "string?" },
   Analytics = { by_rule = map(map "number"), by_class = map(map "number"), calibration = map "object", rules = "integer", looks = "integer", look_ms = "number", trials = "integer",
     median_prediction_factor = "number|null", mean_time_to_verified_s = "number|null", saved = map "number" },
 

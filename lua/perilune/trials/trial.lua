@@ -1,20 +1,24 @@
---- One change on trial: an experiment in time with guards, and a verdict.
+--- One change on trial: two experiments with guards, and a verdict.
 --
 --     PRECHECK > CANARY > EXPAND > CONFIRM > KEEPING > VERIFIED
 --                  |         |        |
 --                  +---------+--------+--> NO_EFFECT, INCONCLUSIVE, ROLLED_BACK, SUPERSEDED, ABORTED
 --
--- CANARY and CONFIRM are randomised switchbacks (core/ml/switchback.h): time is cut into pairs of blocks, a coin says which
--- of the two has the change, the beginning of a block is washed out while the change settles, and the logarithm of the
--- metric over the rest of the block is what is compared. Between them the change stays on for a while (EXPAND). Only if both
--- experiments call it better it is kept; the estimate that counts is that of CONFIRM, because the first one was chosen for
--- being large. Guards look at every second in which the change is on and let go of it at once.
+-- CANARY and CONFIRM are experiments of one design: by turns in time (perilune.trials.switchback), or, for what each of
+-- enough workers acts on by itself, side by side (perilune.trials.canary). Between them the change stays on for a while, on
+-- more workers (EXPAND). Only if both experiments call it better it is kept; the estimate that counts is that of CONFIRM,
+-- because the first one was chosen for being large. Guards look at every second in which the change is on and let go of it
+-- at once.
 --
 -- This module knows no clock, no setting and no traffic: the time is given, and `env` does the rest, so that a test can run
 -- a thousand hours in seconds.
 --
---     env.span(routes, from_ms, to_ms) -> { requests, errors, mean_ms, ... } of whole seconds, nil: not known
---     env.apply(trial, on)             -> true, or nil and why       the change is in force, or the stable values are
+--     env.span(routes, from_ms, to_ms, arm) -> { requests, errors, mean_ms, ... } of whole seconds, nil: not known
+--     env.apply(trial, on, workers)    -> true, or nil and why       the change is in force, for all or for these workers
+--                                                                    alone, or the stable values are
+--     env.workers(trial)               -> how many workers act on it by themselves, each on its own value (1: it is shared),
+--                                         and one of them (from 0) that is like the others
+--     env.arms(workers)                -> true, or nil and why       they are measured apart from the others; nil: no longer
 --     env.keep(trial)                  -> true, or nil and why       the change becomes the stable value; it may take a while,
 --                                                                    and the trial be another copy of itself by then
 --     env.read(name)                   -> { value, stable, on_trial } or nil
@@ -24,11 +28,13 @@
 
 local _, require = ...
 
-local ml = require "perilune.ml"
+local canary = require "perilune.trials.canary"
+local measures = require "perilune.trials.measures"
+local switchback = require "perilune.trials.switchback"
 
 local M = {}
 
-local LATE_MS = 600         -- after the end of a second, until its frame is there
+local LATE_MS = measures.LATE_MS
 local REFERENCE_S = 30
 local REQUESTS_LEAST = 50   -- in what is measured of a block
 local BLOCK_LEAST_S, BLOCK_MOST_S = 4, 120
@@ -38,22 +44,8 @@ local SILENT_S = 10         -- without an answer where there was traffic
 local GROSS_ERRORS, GROSS_EVENTS = 0.20, 5
 local GROSS_TAIL, GROSS_TAIL_MS, GROSS_REQUESTS, GROSS_MEAN = 10, 50, 10, 5
 local SPIKE = 3             -- times the traffic of the reference
-local FLOOR = { ms = 0.05, share = 0.001, bytes = 64 } -- least values a logarithm is taken of
 
 M.ended = { VERIFIED = true, NO_EFFECT = true, INCONCLUSIVE = true, ROLLED_BACK = true, SUPERSEDED = true, ABORTED = true }
-
-local experiments = setmetatable({}, { __mode = "k" }) -- trial > the C objects, made anew from what the trial holds
-
-local function floor_of(metric)
-  return metric:find "_ms$" and FLOOR.ms or metric:find "bytes" and FLOOR.bytes or (metric:find "share$" or metric:find "rate$") and FLOOR.share or FLOOR.ms
-end
-
-local function value_of(self, span)
-  local x = span and span.requests >= self.requests_least and span[self.metric]
-  if not x then return 0 / 0 end
-  local y = math.log(math.max(x, floor_of(self.metric)))
-  return self.direction == "up" and -y or y
-end
 
 local trial = {}
 trial.__index = trial
@@ -75,130 +67,19 @@ function M.restore(dump) return setmetatable(dump, trial) end
 --- Plain values, for the book.
 function trial:dump() return self end
 
--- ---- the experiment in time ----
+local designs = { switchback = switchback, canary = canary }
 
--- Beside the metric itself, the tail and the other routes are watched for harm, with a smaller error budget each.
-local WATCHED = { "metric", "tail", "others" }
-local HARM_ALPHA = 0.02
-local SUSPECT = math.log(1.05)
+local function design(self) return designs[self.design or "switchback"] end
 
-local function objects(self)
-  local held = experiments[self]
-  local e = self.experiment
-  if held and held.of == e then return held end
-  held = { of = e, errors = ml.error_guard() }
-  for _, name in ipairs(WATCHED) do
-    local is_metric = name == "metric"
-    held[name] = ml.switchback(e.start_ms, { block_ms = e.block_ms, washout_ms = e.washout_ms, seed = e.seed, mde = is_metric and math.log(1 + self.mde) or nil,
-      alpha = not is_metric and HARM_ALPHA or nil, least = 4, most = e.pairs })
-  end
-  for _, w in ipairs(self.reference.windows) do held.errors:before(w[1], w[2]) end
-  for _, w in ipairs(e.windows) do
-    for i, name in ipairs(WATCHED) do held[name]:add(w[1], w[2], w[2 + i] or 0 / 0) end
-  end
-  for _, w in ipairs(e.errors) do held.errors:add(w[1], w[2], w[3], w[4]) end
-  experiments[self] = held
-  return held
-end
-
-local function begin_experiment(self, now_ms, seed)
-  local start = math.ceil(now_ms / 1000) * 1000 + 1000
-  self.experiment = { start_ms = start, block_ms = self.block_s * 1000, washout_ms = math.max(1, math.ceil(self.settle_s)) * 1000,
-    seed = seed, pairs = self.pairs or 10, block = 0, windows = {}, errors = {}, tails = {} }
-end
-
-local function switch(self, on, env)
-  if self.on == on then return true end
-  local done, why = env.apply(self, on)
+-- `workers` alone have the change (nil: all of them do), and `arm` is what is measured of them.
+local function switch(self, on, env, workers, arm)
+  local who = on and workers and table.concat(workers, " ") or nil
+  if self.on == on and self.who == who then return true end
+  local done, why = env.apply(self, on, on and workers or nil)
   if not done then return nil, why end
-  self.on = on
+  self.on, self.who, self.arm = on, who, on and arm or nil
+  self.share = on and workers and #workers / self.workers or 1
   return true
-end
-
-local function log_of(x, least) return x and math.log(math.max(x, least)) or 0 / 0 end
-
--- Mean time of the requests that are not of the trial's routes.
-local function others_of(self, span, from, to, env)
-  local all = self.routes and env.span(nil, from, to)
-  if not all or not all.mean_ms then return nil end
-  local own = span and span.mean_ms and span.requests * span.mean_ms or 0
-  local n = all.requests - (span and span.requests or 0)
-  return n >= self.requests_least and (all.requests * all.mean_ms - own) / n or nil
-end
-
--- What a block told, once it is over: the values, and what the guards make of it.
-local function measure(self, block, env)
-  local e, held = self.experiment, objects(self)
-  local from = e.start_ms + block * e.block_ms + e.washout_ms
-  local to = e.start_ms + (block + 1) * e.block_ms
-  local on = held.metric:at(from).on
-  local span = env.span(self.routes, from, to)
-  local enough = span and span.requests >= self.requests_least
-  local window = { to, to - from }
-  for i, y in ipairs { value_of(self, span), log_of(enough and span.p99_ms or nil, FLOOR.ms), log_of(others_of(self, span, from, to, env), FLOOR.ms) } do
-    window[2 + i] = y == y and y
-    held[WATCHED[i]]:add(to, to - from, y)
-  end
-  e.windows[#e.windows + 1] = window
-  local arm = { n = span and span.requests or 0, errors = span and span.errors or 0, p99 = span and span.p99_ms or 0 }
-  e[on and "last_on" or "last_off"] = arm
-  local other = e[on and "last_off" or "last_on"]
-  if block % 2 == 1 and other then
-    local a, b = on and arm or other, on and other or arm
-    e.errors[#e.errors + 1] = { a.n, a.errors, b.n, b.errors }
-    if held.errors:add(a.n, a.errors, b.n, b.errors) then return "the share of errors is higher with the change" end
-    local bad = a.n >= self.requests_least and b.n >= self.requests_least and a.p99 > 1.5 * b.p99 and a.p99 - b.p99 > 5
-    table.insert(e.tails, bad and 1 or 0)
-    if #e.tails > 5 then table.remove(e.tails, 1) end
-    local sum = 0
-    for _, one in ipairs(e.tails) do sum = sum + one end
-    if sum >= 3 then return ("p99 was half as long again with the change in %d of %d pairs"):format(sum, #e.tails) end
-  end
-end
-
-local function result_of(self)
-  local r = objects(self).metric:result()
-  local sign = self.direction == "up" and -1 or 1
-  local out = { verdict = r.verdict, pairs = r.n, lambda = math.min(r.lambda, 1e9), log_estimate = r.estimate }
-  if r.estimate then out.change = math.exp(sign * r.estimate) - 1 end
-  if r.lo and r.hi and r.hi < 50 and r.lo > -50 then
-    local a, b = math.exp(sign * r.lo) - 1, math.exp(sign * r.hi) - 1
-    out.change_lo, out.change_hi = math.min(a, b), math.max(a, b)
-  end
-  return out
-end
-
--- Returns the verdict so far; or nil and the guard that tripped.
-local function go_on(self, now_ms, env)
-  local e = self.experiment
-  while now_ms >= e.start_ms + (e.block + 1) * e.block_ms + LATE_MS do
-    local tripped = measure(self, e.block, env)
-    e.block = e.block + 1
-    if tripped then return nil, tripped end
-  end
-  local held = objects(self)
-  local verdict = "running"
-  -- A pair is closed when its windows are in; the clock may be some ms behind the end of the second block by then.
-  if e.block >= 2 and e.block % 2 == 0 then
-    local at = e.start_ms + e.block * e.block_ms + 1
-    verdict = held.metric:close(at)
-    if e.told_block ~= e.block then -- for whoever looks on
-      local so_far = result_of(self)
-      e.told_block, e.intervals = e.block, e.intervals or {}
-      e.intervals[#e.intervals + 1] = { pairs = so_far.pairs, change = so_far.change, lo = so_far.change_lo, hi = so_far.change_hi }
-    end
-    for name, says in pairs { tail = "p99", others = "the mean time of the other routes" } do
-      local harm = held[name]:close(at)
-      local estimate = held[name]:result().estimate
-      if harm == "worse" then return nil, ("%s became longer with the change, by %.0f %%"):format(says, (math.exp(estimate) - 1) * 100) end
-      -- Better, as it seems at the price of something else: that must be told apart before the change is called good.
-      if verdict == "better" and estimate and estimate > SUSPECT then
-        verdict = e.block >= 2 * e.pairs and "inconclusive" or "running"
-        self.suspect = says
-      end
-    end
-  end
-  return verdict
 end
 
 -- ---- the end ----
@@ -209,6 +90,7 @@ function trial:finish(now_ms, phase, why, env)
   local from = self.phase
   self.ended_ms, self.why = now_ms, why
   if self.touched then env.apply(self, false) end
+  if self.design == "canary" then env.arms() end
   self.on = false
   env.note(self, from, phase, why)
   self.phase = phase
@@ -246,14 +128,15 @@ local function guard(self, now_ms, env)
   while self.looked_ms < second do
     local from = self.looked_ms
     self.looked_ms = from + 1000
-    local span = env.span(self.routes, from, from + 1000)
+    local span = env.span(self.routes, from, from + 1000, self.arm)
     if span and span.requests > 0 then
       self.silent_s = 0
     else
       self.silent_s = (self.silent_s or 0) + 1
     end
-    if self.silent_s >= SILENT_S and self.reference.rps >= 1 then return "ROLLED_BACK", ("nothing was measured for %d s"):format(self.silent_s) end
-    if self.silent_s >= 3 and self.on and self.reference.rps >= 5 then return "ROLLED_BACK", "no request was answered for 3 s with the change" end
+    local rps = self.reference.rps * (self.share or 1)
+    if self.silent_s >= SILENT_S and rps >= 1 then return "ROLLED_BACK", ("nothing was measured for %d s"):format(self.silent_s) end
+    if self.silent_s >= 3 and self.on and rps >= 5 then return "ROLLED_BACK", "no request was answered for 3 s with the change" end
     if self.on and from >= (self.on_ms or 0) then
       local why = gross(self, span)
       if why then return "ROLLED_BACK", why end
@@ -309,54 +192,75 @@ function phases.PRECHECK(self, now_ms, env)
     return self:finish(now_ms, "ABORTED", ("there is too little traffic to tell: %.1f requests a second"):format(rps), env)
   end
   self.touched, self.started_ms = true, now_ms
+  self.workers, self.worker = 1, nil
+  if env.workers then self.workers, self.worker = env.workers(self) end
+  self.window_s = canary.window_s(self, self.workers, rps)
+  self.design = self.window_s and env.arms { self.worker } and "canary" or "switchback"
   move(self, now_ms, "CANARY", nil, env)
-  begin_experiment(self, now_ms, self.seed)
+  if self.phase == "CANARY" then design(self).begin(self, now_ms, self.seed) end
+end
+
+local function take_turns(self, now_ms, env)
+  local done, why = switch(self, false, env)
+  if not done then return self:finish(now_ms, "ABORTED", why, env) end
+  env.arms()
+  self.design, self.before = "switchback", nil
+  switchback.begin(self, now_ms, self.seed)
 end
 
 -- One step of an experiment; `better` is what comes behind it.
 local function experiment(self, now_ms, env, better)
-  local verdict, tripped = go_on(self, now_ms, env)
+  local d = design(self)
+  local verdict, tripped = d.step(self, now_ms, env)
   if tripped then return self:finish(now_ms, "ROLLED_BACK", tripped, env) end
+  if verdict == "unsuited" then return take_turns(self, now_ms, env) end
   if verdict == "running" then
-    local moment = now_ms >= self.experiment.start_ms and objects(self).metric:at(now_ms)
-    local on = moment and moment.on and not moment.over or false
+    local on, workers, arm = d.wants(self, now_ms)
     if on and not self.on then self.on_ms = now_ms end
     if self.on and not on then self.off_ms = now_ms end
-    local done, why = switch(self, on, env)
+    local done, why = switch(self, on, env, workers, arm)
     if not done then return self:finish(now_ms, "ABORTED", why, env) end
     return
   end
-  local result = result_of(self)
+  local result = d.result(self)
   self[self.phase == "CANARY" and "canary" or "confirm"] = result
   if verdict == "better" then return better(result) end
   if verdict == "worse" then return self:finish(now_ms, "ROLLED_BACK", ("%s became worse: %+.0f %%"):format(self.metric, result.change * 100), env) end
-  if verdict == "no_effect" then return self:finish(now_ms, "NO_EFFECT", ("no effect on %s after %d pairs of blocks"):format(self.metric, result.pairs), env) end
+  if verdict == "no_effect" then return self:finish(now_ms, "NO_EFFECT", ("no effect on %s after %s"):format(self.metric, d.counted(result)), env) end
   if result.verdict == "better" then
     return self:finish(now_ms, "INCONCLUSIVE", ("%s became better, but perhaps at the price of %s"):format(self.metric, self.suspect), env)
   end
-  return self:finish(now_ms, "INCONCLUSIVE", ("%d pairs of blocks could not tell an effect on %s from chance"):format(result.pairs or 0, self.metric), env)
+  return self:finish(now_ms, "INCONCLUSIVE", ("%s could not tell an effect on %s from chance"):format(d.counted(result), self.metric), env)
+end
+
+-- How far the change goes at a time of EXPAND; false when it has gone all the way.
+local function expand(self, now_ms, env)
+  local steps = design(self).expand(self)
+  local step = steps[1 + math.floor((now_ms - self.since_ms) / (1000 * math.max(EXPAND_LEAST_S, 3 * self.settle_s)))]
+  if not step then return false end
+  local done, why = switch(self, true, env, step.workers)
+  if not done then self:finish(now_ms, "ABORTED", why, env) end
+  return true
 end
 
 function phases.CANARY(self, now_ms, env)
   return experiment(self, now_ms, env, function(result)
-    local done, why = switch(self, true, env)
-    if not done then return self:finish(now_ms, "ABORTED", why, env) end
     self.on_ms = now_ms
-    move(self, now_ms, "EXPAND", ("%s %+.0f %% in %d pairs of blocks"):format(self.metric, result.change * 100, result.pairs), env)
+    move(self, now_ms, "EXPAND", ("%s %+.0f %% in %s"):format(self.metric, result.change * 100, design(self).counted(result)), env)
+    if self.phase == "EXPAND" then expand(self, now_ms, env) end
   end)
 end
 
 function phases.EXPAND(self, now_ms, env)
-  if now_ms < self.since_ms + 1000 * math.max(EXPAND_LEAST_S, 3 * self.settle_s) then return end
+  if expand(self, now_ms, env) then return end
   move(self, now_ms, "CONFIRM", nil, env)
-  if self.phase ~= "CONFIRM" then return end
-  begin_experiment(self, now_ms, (self.seed * 31 + 17) % 2 ^ 48)
+  if self.phase == "CONFIRM" then design(self).begin(self, now_ms, (self.seed * 31 + 17) % 2 ^ 48) end
 end
 
 function phases.CONFIRM(self, now_ms, env)
   return experiment(self, now_ms, env, function(result)
-    local why = ("%s %+.0f %% (%+.0f to %+.0f %%) in %d pairs of blocks, after %+.0f %% in the canary"):format(self.metric, result.change * 100,
-      (result.change_lo or result.change) * 100, (result.change_hi or result.change) * 100, result.pairs, self.canary.change * 100)
+    local why = ("%s %+.0f %% (%+.0f to %+.0f %%) in %s, after %+.0f %% in the canary"):format(self.metric, result.change * 100,
+      (result.change_lo or result.change) * 100, (result.change_hi or result.change) * 100, design(self).counted(result), self.canary.change * 100)
     self.found = why
     local done, trouble = switch(self, true, env)
     if not done then return self:finish(now_ms, "ABORTED", trouble, env) end
@@ -370,6 +274,7 @@ function phases.KEEPING(self, now_ms, env)
   for _, change in ipairs(self.changes) do there = there and env.read(change.name).stable == change.to end
   if there then
     self.ended_ms, self.why, self.on = now_ms, self.found, false
+    if self.design == "canary" then env.arms() end
     env.note(self, "KEEPING", "VERIFIED", self.found)
     self.phase = "VERIFIED"
   elseif not self.asked then
@@ -398,8 +303,7 @@ end
 
 --- How far it is, 0 to 1, at the most.
 function trial:progress()
-  local e = self.experiment
-  local part = e and math.min(1, e.block / (2 * e.pairs)) or 0
+  local part = self.experiment and design(self).progress(self) or 0
   local base = { PRECHECK = 0, CANARY = 0.02, EXPAND = 0.5, CONFIRM = 0.55, KEEPING = 0.99 }
   local share = { CANARY = 0.46, CONFIRM = 0.43 }
   return M.ended[self.phase] and 1 or (base[self.phase] or 0) + part * (share[self.phase] or 0)

@@ -187,8 +187,8 @@ export class Trials {
       h("tbody", {}, t.intervals.map((i, n) => h("tr", {}, h("td", { class: "right" }, String(n + 1)), h("td", { class: "right" }, change(i.change)), h("td", { class: "right" }, change(i.lo)), h("td", { class: "right" }, change(i.hi)))))));
     tableOf.el.dataset.focus = "intervals";
     return h("article", { class: "card", id: t.id, tabindex: "-1", "aria-labelledby": t.id + "-h" },
-      h("h3", { id: t.id + "-h" }, t.title || t.id, " ", badge(words(t.phase), ended ? PHASES[t.phase] : "accent"), !ended && badge(t.on ? "change on" : "change off", "")),
-      h("p", { class: "detail" }, t.changes.map((c) => `${c.name} ${c.from} to ${c.to}`).join(", "), `; measured by ${words(t.metric)}; began ${clock(t.started_at)}${ended ? ", ended " + clock(t.ended_at) : ""}`,
+      h("h3", { id: t.id + "-h" }, t.title || t.id, " ", badge(words(t.phase), ended ? PHASES[t.phase] : "accent"), !ended && badge(t.on ? (t.workers ? `change on worker ${t.workers.replaceAll(" ", ", ")}` : "change on") : "change off", "")),
+      h("p", { class: "detail" }, t.changes.map((c) => `${c.name} ${c.from} to ${c.to}`).join(", "), `; measured by ${words(t.metric)}${t.design === "canary" ? ", workers side by side" : ""}; began ${clock(t.started_at)}${ended ? ", ended " + clock(t.ended_at) : ""}`,
         t.suggestion && [", of ", h("a", { href: "#" + t.suggestion }, t.suggestion)]),
       !ended && h("ol", { class: "steps", "aria-label": "Phases" }, STEPS.map((s, i) => h("li", { class: i < at ? "past" : i === at ? "now" : "", "aria-current": i === at ? "step" : null }, words(s)))),
       !ended && h("div", { class: "progress", role: "progressbar", "aria-label": `Progress of ${t.id}`, "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": String(Math.round(t.progress * 100)) }, bar),

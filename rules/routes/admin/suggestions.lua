@@ -61,7 +61,7 @@ end
 local function show_trial(one)
   local out = {}
   for _, name in ipairs { "id", "suggestion", "rule", "target", "title", "by", "group", "changes", "metric", "direction", "mde", "phase", "why", "on", "block_s",
-    "settle_s", "reference", "canary", "confirm", "try" } do out[name] = one[name] end
+    "settle_s", "reference", "canary", "confirm", "try", "design", "workers", "unsuited" } do out[name] = one[name] end
   out.created_at, out.started_at, out.ended_at, out.progress = time(one.created_ms), time(one.started_ms), time(one.ended_ms), one:progress()
   return out
 end

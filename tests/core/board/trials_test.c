@@ -35,7 +35,7 @@ static void a_setting_is_tried_and_let_go(void **state)
     struct trial_target level = target("compression.level");
     (void)state;
     assert_int_equal((int)trial_value(board, level), 6);
-    trial_try(board, level, 1);
+    trial_try(board, level, 1, false);
     assert_int_equal((int)setting_integer(&board->settings, SETTING_COMPRESSION_LEVEL), 1);
     assert_int_equal((int)trial_stable(board, level), 6);
     assert_true(trial_is_on(board, level));
@@ -44,11 +44,36 @@ static void a_setting_is_tried_and_let_go(void **state)
     assert_false(trial_is_on(board, level));
 }
 
+static void a_canary_has_its_own_values(void **state)
+{
+    struct trial_target level = target("compression.level"), fewest = target("compression.min_bytes");
+    double bytes = trial_value(board, fewest);
+    (void)state;
+    trials_canary(board, 1 << 2);
+    trial_try(board, level, 1, true);
+    trial_try(board, fewest, 64, false);
+    assert_int_equal((int)trial_value(board, level), 1);
+    for (int worker = 0; worker < 4; worker++) {
+        settings_reader = UINT64_C(1) << worker;
+        assert_int_equal((int)setting_integer(&board->settings, SETTING_COMPRESSION_LEVEL), worker == 2 ? 1 : 6);
+        assert_int_equal((int)setting_integer(&board->settings, SETTING_COMPRESSION_MIN_BYTES), 64);
+    }
+    settings_reader = 0; /* as control reads */
+    assert_int_equal((int)setting_integer(&board->settings, SETTING_COMPRESSION_LEVEL), 6);
+    settings_reader = 1 << 2;
+    trials_renew(board, 1000);
+    assert_true(trials_expire(board, 1001));
+    assert_int_equal((int)setting_integer(&board->settings, SETTING_COMPRESSION_LEVEL), 6);
+    assert_int_equal((int)atomic_load(&board->settings.canary), 0);
+    assert_true(trial_value(board, fewest) == bytes);
+    settings_reader = 0;
+}
+
 static void an_operator_wins_and_a_reload_that_changes_nothing_does_not_disturb(void **state)
 {
     struct trial_target level = target("compression.level");
     (void)state;
-    trial_try(board, level, 1);
+    trial_try(board, level, 1, false);
     settings_set(&board->settings, SETTING_COMPRESSION_LEVEL, 6, ORIGIN_FILE);
     assert_int_equal((int)trial_value(board, level), 1);
     settings_set(&board->settings, SETTING_COMPRESSION_LEVEL, 9, ORIGIN_API);
@@ -65,9 +90,9 @@ static void a_lease_that_nobody_renews_ends_all(void **state)
     atomic_store(&p->max, 20);
     atomic_store(&p->min, 5);
     struct trial_target max = target("pool.main.max"), min = target("pool.main.min");
-    trial_try(board, level, 1);
-    trial_try(board, max, 3);
-    trial_try(board, min, 1);
+    trial_try(board, level, 1, false);
+    trial_try(board, max, 3, false);
+    trial_try(board, min, 1, false);
     assert_int_equal(pool_max(p), 3);
     assert_int_equal(pool_min(p), 1);
     assert_int_equal(pool_stable_max(p), 20);
@@ -80,7 +105,7 @@ static void a_lease_that_nobody_renews_ends_all(void **state)
     assert_int_equal((int)trial_value(board, level), 6);
     assert_false(trials_expire(board, 2000));
     assert_int_equal((int)atomic_load(&board->trials.expired), 1);
-    trial_try(board, max, 3);
+    trial_try(board, max, 3, false);
     pool_set_bounds(p, 2, 8);
     assert_int_equal(pool_max(p), 8);
     assert_false(trial_is_on(board, max));
@@ -105,6 +130,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_setting_is_tried_and_let_go, begin, end),
+        cmocka_unit_test_setup_teardown(a_canary_has_its_own_values, begin, end),
         cmocka_unit_test_setup_teardown(an_operator_wins_and_a_reload_that_changes_nothing_does_not_disturb, begin, end),
         cmocka_unit_test_setup_teardown(a_lease_that_nobody_renews_ends_all, begin, end),
         cmocka_unit_test_setup_teardown(knows_what_it_does_not_know, begin, end),

@@ -74,7 +74,7 @@ static struct str made(unsigned char sender, uint64_t sequence)
 static struct stats_route total(void)
 {
     static struct stats_route out;
-    reading_route(board, board_route(board, STR("GET"), STR("/far/:id")), &out);
+    reading_route(board, LANES_ALL, board_route(board, STR("GET"), STR("/far/:id")), &out);
     out.route = 0;
     return out;
 }

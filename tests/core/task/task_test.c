@@ -85,7 +85,7 @@ static const struct task_class job_class = {
 
 static void set(enum setting_id id, double value)
 {
-    atomic_store(&settings.value[id], value);
+    atomic_store(&settings.value[FOR_ALL][id], value);
 }
 
 static void open_tasks(unsigned threads, unsigned aging_ms)
