@@ -10,6 +10,7 @@
 -- less than half was right, or a harmful change was kept.
 local catalogue = require "tests.scenarios.catalogue"
 local files = require "tests.support.files"
+local json = require "dkjson"
 local loop = require "tests.support.loop"
 local scores = require "tests.scenarios.score"
 local World = require "tests.scenarios.world"
@@ -222,6 +223,17 @@ local function settings_of(w, changes)
   return now
 end
 
+-- Whether the journal says how the trial ended, last of all that it says of it.
+local function closed(w, id, phase)
+  local last
+  for line in (files.read(w.served.state .. "/tuning.journal") or ""):gmatch "[^\n]+" do
+    local record = json.decode(line)
+    if type(record) ~= "table" then return false end
+    if record.type == "trial" and record.id == id then last = record.to end
+  end
+  return last == phase
+end
+
 local function try(w, s, total)
   local leave = s.before and s.before(w) or function() end
   loop.sleep(REFERENCE_S * 1000)
@@ -235,14 +247,15 @@ local function try(w, s, total)
     return
   end
   w.trial = trial.id
-  local on_ms, off_ms, done, view = nil, nil, false, trial
+  local on_ms, off_ms, done, view, met = nil, nil, false, trial, false
   local until_ms = loop.now_ms() + CURE_S * 1000
   while loop.now_ms() < until_ms do
     local got, now = pcall(w.get, w, "trials/" .. trial.id) -- control may be away
     if got then view = now end
-    if got and view.on and not on_ms then
-      on_ms = loop.now_ms()
-      if s.meanwhile then s.meanwhile(w) end
+    if got and view.on and not on_ms then on_ms = loop.now_ms() end
+    if s.meanwhile and not met and on_ms and (not s.at or got and view.phase == s.at) then
+      met = true
+      s.meanwhile(w)
     end
     if got and not view.on and on_ms and not off_ms then off_ms = loop.now_ms() end
     if got and (view.verdict or s.ends[view.phase] or view.phase == "VERIFIED") then
@@ -252,10 +265,16 @@ local function try(w, s, total)
     loop.sleep(100)
   end
   if s.after then s.after(w) end
+  local after = settings_of(w, s.changes)
   leave()
+  local kept = s.kept and view.phase == "VERIFIED"
   local back = true
-  for name, value in pairs(settings_of(w, s.changes)) do back = back and value == stable[name] end
-  local right = done and s.ends[view.phase] == true and back
+  for name, value in pairs(after) do back = back and value == (kept and s.changes[name] or stable[name]) end
+  local right = done and (s.ends[view.phase] == true or kept) and back and closed(w, trial.id, view.phase)
+  if s.meanwhile and not met then
+    print(("%-28s %-14s %s before %s was seen: not scored"):format(s.name, "NOT TRIED", view.phase, s.at or "the change"))
+    return
+  end
   local seconds = on_ms and ((off_ms or loop.now_ms()) - on_ms) / 1000 or 0
   total.harm[#total.harm + 1] = { right = right and (not s.gross or seconds <= 3.5), gross = s.gross, seconds = seconds }
   print(("%-28s %-14s %s%s, on for %.1f s; %s"):format(s.name, right and "right" or "WRONG", view.phase, back and "" or ", NOT TAKEN BACK", seconds, tostring(view.why or "")))

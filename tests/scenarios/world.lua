@@ -213,7 +213,7 @@ local function certificate(folder)
 end
 
 --- options: mode (of tuning), args (more of them), upstream (more keys of it, as text), tls (true: it is asked over TLS), load (1: as below; 2: half the
---- pauses), seed, defaults (true: the engine learns as long as it does by default), patience_ms (that it may take to learn).
+--- pauses), seed, instances (what they are like from the beginning, as world:instance() has it), defaults (true: the engine learns as long as it does by default), patience_ms (that it may take to learn).
 function world.start(options)
   local self = setmetatable({ going = true, clients = {}, instances = {}, state = options.seed or 1, load = options.load or 1 }, world)
   self.pg, self.redis = postgres.start {}, redis.start {}
@@ -229,6 +229,7 @@ function world.start(options)
     self.instances[i] = one
     addresses[i] = ("%q"):format(options.tls and "https://" .. one.tls or "http://" .. one.listen)
   end
+  if options.instances then self:instance(nil, options.instances) end
   local args = { "--workers", "1", "--set", "trials.quiet_s=0" }
   for _, value in ipairs(options.defaults and {} or { "analysis.min_samples=15", "analysis.window=40" }) do
     args[#args + 1] = "--set"

@@ -217,4 +217,12 @@ function engine:restart()
   if not ok then error("the engine did not start again: " .. why, 2) end
 end
 
+--- Kills its supervisor and starts it again on the same folder, as what restarts services does.
+function engine:crash()
+  self.process:kill "sigkill"
+  self.process:wait()
+  local ok, why = launch(self)
+  if not ok then error("the engine did not start again: " .. why, 2) end
+end
+
 return engine

@@ -42,7 +42,6 @@ return {
     world = { tls = true }, -- in which connecting takes time
     plant = setting { ["upstream.keepalive_max"] = 0 } },
   { name = "timeout_short", issue = { "upstream.errors" }, rules = { "timeout_short" }, forbidden = { "retry_storm" }, indicator = { API, "error_rate" },
-    world = { upstream = "retries = 0" }, -- which would hide it
-    plant = setting({ ["upstream.first_byte_timeout_ms"] = { 34, 38 } },
-      function(w) w:instance(nil, { delay_ms = 30, slow_share = 12, slow_ms = 45 }) end, function(w) w:instance(nil, { delay_ms = 4, slow_share = 0 }) end) },
+    world = { upstream = "retries = 0", instances = { delay_ms = 30, slow_share = 12, slow_ms = 45 } }, -- retries would hide it
+    plant = setting { ["upstream.first_byte_timeout_ms"] = { 34, 38 } } },
 }
