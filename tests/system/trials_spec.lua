@@ -142,7 +142,7 @@ app:post(admin.path "simulate", function(req)
     if one.confirm and phase == "VERIFIED" then out.estimates[#out.estimates + 1] = one.confirm.change end
     local canary = one.canary and one.canary.verdict
     if canary == "better" or phase == "ROLLED_BACK" then out.canary_wrong = out.canary_wrong + 1 end
-    if i % 20 == 0 then p.sleep(0.001) end
+    if i % 4 == 0 then p.sleep(0.001) end -- control has not hung
   end
   out.took = out.took / (o.runs or 1)
   return admin.envelope(out)
@@ -273,7 +273,7 @@ describe("trials", function()
 
   describe("with a canary worker", function()
     it("call a change without effect one in at most 5 %, and keep it in at most 1 %", function()
-      for _, o in ipairs { { workers = 4, own_ar = 0.3 }, { workers = 16, own_ar = 0.6, rps = 2000 } } do
+      for _, o in ipairs { { workers = 4, own_ar = 0.3 }, { workers = 16, own_ar = 0.6, rps = 800 } } do
         o.runs, o.effect, o.own = 500, 1, 0.03
         local got = simulate(o)
         local says = require("dkjson").encode(got)
