@@ -177,7 +177,7 @@ static void write_thing(struct history *h, struct tier *t, uint32_t thing, struc
 
 /* ---- pools ---- */
 
-int history_pool(const struct history *h, const char *name)
+static int find_pool(const struct history *h, const char *name)
 {
     for (int i = 0; i < HISTORY_POOLS; i++)
         if (h->pools[i].name[0] && strcmp(h->pools[i].name, name) == 0)
@@ -193,7 +193,7 @@ const char *history_pool_name(const struct history *h, uint32_t thing)
 /* The pool of a name as a thing; a new one takes the place of the one that is longest gone. */
 static uint32_t pool_thing(struct history *h, const char *name)
 {
-    int found = history_pool(h, name);
+    int found = find_pool(h, name);
     struct pool_name *p = h->pools;
     for (int i = 1; i < HISTORY_POOLS && found < 0; i++)
         if (h->pools[i].seen_ms < p->seen_ms)
@@ -205,6 +205,17 @@ static uint32_t pool_thing(struct history *h, const char *name)
     }
     h->pools[found - HISTORY_POOL].seen_ms = h->now_ms;
     return (uint32_t)found;
+}
+
+int history_pool(struct history *h, const char *name)
+{
+    int found = find_pool(h, name);
+    for (int i = 0; i < POOLS_MAX && found < 0; i++) { /* one that came since the last window */
+        const struct board_pool *p = pools_at(&h->board->pools, i);
+        if (p && strcmp(p->name, name) == 0)
+            found = (int)pool_thing(h, p->name);
+    }
+    return found;
 }
 
 /* Reads the pool of an entry into h->scratch: its thing, or -1 when there is none. One that has another's entry is counted

@@ -61,8 +61,8 @@ void history_note_machine(struct history *h, float cpu_share, float memory_share
 bool history_merge(struct history *h, double span_s, struct stats_view *view);
 void stats_view_free(struct stats_view *view);
 
-/* The pool of a name as a thing; -1: nothing is known of it. */
-int history_pool(const struct history *h, const char *name);
+/* The pool of a name as a thing; -1: nothing is known of it, neither of its past nor on the board. */
+int history_pool(struct history *h, const char *name);
 const char *history_pool_name(const struct history *h, uint32_t thing);
 
 /* The 1 s frames that ended behind `after_ms`, of pools too; without a total. */
