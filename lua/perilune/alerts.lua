@@ -89,7 +89,7 @@ local function said(policy, e)
 end
 
 local function told(policy, e)
-  return { id = e.id, labels = e.labels, annotations = said(policy, e), starts_at = e.fired_at or e.active_at, flapping = e.flapping and true or nil }
+  return { id = e.id, labels = e.labels, annotations = said(policy, e), starts_at = e.fired_at or e.active_at, since = e.active_at, flapping = e.flapping and true or nil }
 end
 
 -- ---- one look ----
@@ -368,7 +368,7 @@ function book:notify(now, pause)
   local function muted(alert)
     if pause then pause() end
     return self:silenced(alert.labels, now) ~= nil or inhibited(alert.id, alert.labels) ~= nil
-      or self:caused_by(alert.id, alert.labels, alert.starts_at, now) ~= nil
+      or self:caused_by(alert.id, alert.labels, alert.since, now) ~= nil
   end
   self:queue_groups(now, muted)
   self:queue_direct(now, muted)

@@ -341,6 +341,16 @@ describe("what a trial has caused", function()
     assert.is_nil(l.book:list(l.now)[1].inhibited_by)
   end)
 
+  it("is not what was pending before the trial, though it fires while the change is taken back", function()
+    local l = make { slow { for_ = "1m" } }
+    l.now = T0 - 50
+    l.p95(1500)
+    l.book:know_taken_back({ TRIAL }, T0 + 10)
+    l.p95(1500, 60)
+    assert.same({ "firing Slow /a" }, said(l))
+    assert.equal(0, l.book:figures().held_back)
+  end)
+
   it("is not what was there before the trial, on another route, or of the machine", function()
     local l = make { slow(), { name = "Busy", severity = "warning", on = "host", signal = "cpu_share", above = 0.85 } }
     l.now = T0 - 60
