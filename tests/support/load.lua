@@ -98,6 +98,37 @@ function load.run(options)
   return result
 end
 
+--- Clients of an engine (tests.support.engine) in the background until stop() of what is returned, both within loop.run(). What a
+-- client cannot have, because a worker is being replaced, it asks for again. options: clients (8); request, as engine's;
+-- pause_ms between requests (0); per_connection: requests after which a client connects anew (never); heard(i, answer).
+function load.background(served, options)
+  local going, clients = true, {}
+  local function client(i)
+    local c, n
+    while going do
+      if not c then c, n = served:connect(), 0 end
+      local answer = c and c:request(options.request)
+      if answer then
+        n = n + 1
+        if options.heard then options.heard(i, answer) end
+      end
+      if c and (not answer or n == options.per_connection) then
+        c:close()
+        c = nil
+      end
+      if options.pause_ms then loop.sleep(options.pause_ms) elseif not answer then loop.sleep(20) end
+    end
+    if c then c:close() end
+  end
+  for i = 1, options.clients or 8 do
+    clients[i] = loop.spawn(function() client(i) end)
+  end
+  return { stop = function()
+    going = false
+    for _, one in ipairs(clients) do loop.join(one) end
+  end }
+end
+
 local UNIT_MS = { us = 0.001, ms = 1, s = 1000, m = 60000, h = 3600000 }
 
 local function to_ms(text)

@@ -1,5 +1,6 @@
 --- A change that is tried by one worker beside the others, seen by what each of them answers.
 local engine = require "tests.support.engine"
+local load = require "tests.support.load"
 local loop = require "tests.support.loop"
 local uv = require "luv"
 
@@ -18,66 +19,52 @@ app:get("/page", function() return 200, page, { ["Content-Type"] = "text/plain" 
 return app
 ]]
 
+local CLIENTS = 24
 local PAGE = { path = "/page", headers = { ["Accept-Encoding"] = "gzip" } }
 
 describe("a canary worker", function()
-  local served, going, clients, last
+  local served, clients, last
 
   setup(function()
     served = engine.start { workers = 4, rules = { ["routes/app.lua"] = APP, ["policies/compression.lua"] = "return { gzip = 9 }" }, config = 'return { settings = { ["compression.level"] = 9 } }' }
-    going, clients, last = true, {}, {}
+    last = {}
     loop.run(function()
-      for i = 1, 24 do
-        clients[i] = loop.spawn(function()
-          local c, n
-          while going do
-            if not c then c, n = served:connect(), 0 end
-            local answer = c and c:request(PAGE)
-            if answer then last[i], n = #answer.body, n + 1 end
-            if c and (not answer or n >= 50) then -- another worker has its turn
-              c:close()
-              c = nil
-            end
-            loop.sleep(20)
-          end
-          if c then c:close() end
-        end)
-      end
+      -- every fifty requests another worker has its turn
+      clients = load.background(served, { clients = CLIENTS, request = PAGE, pause_ms = 20, per_connection = 50,
+        heard = function(i, answer) last[i] = #answer.body end })
     end)
   end)
 
   teardown(function()
     loop.run(function()
-      going = false
-      for _, one in ipairs(clients) do loop.join(one) end
+      clients.stop()
       served:stop()
     end, 30000)
   end)
 
   local function the_trial(id) return served:admin_get("~/trials/" .. id).json.data end
 
-  -- The id of a trial that has begun: before, there must have been enough requests, and not only the first ones.
+  -- The id of a trial, asked for as soon as a request of the route is known, which has begun.
   local function begin(changes)
-    local id
-    loop.wait_until(function() return served:admin_get("~/stats").json.data.requests_total > 5000 end, 60000, "traffic as it will be")
+    local answer
     loop.wait_until(function()
-      local answer = served:admin_request { method = "POST", path = API .. "trials", json = { changes = changes, metric = "mean_ms", route = "/page" } }
-      if answer.status == 404 then return false end -- no request of the route is known yet
-      assert.equal(202, answer.status, answer.body)
-      id = answer.json.data.id
-      loop.wait_until(function() return the_trial(id).phase ~= "PRECHECK" end, 5000, "a look at the traffic")
-      return the_trial(id).phase ~= "ABORTED"
-    end, 30000, "enough traffic")
+      answer = served:admin_request { method = "POST", path = API .. "trials", json = { changes = changes, metric = "mean_ms", route = "/page" } }
+      return answer.status ~= 404
+    end, 10000, "a first request")
+    assert.equal(202, answer.status, answer.body)
+    local id = answer.json.data.id
+    loop.wait_until(function() return the_trial(id).phase ~= "PRECHECK" end, 40000, "half a minute of traffic")
+    assert.equal("CANARY", the_trial(id).phase, the_trial(id).why)
     return id
   end
 
   -- How many of the clients were last answered with so many bytes.
   local function sizes()
-    for i = 1, #clients do last[i] = nil end
+    for i = 1, CLIENTS do last[i] = nil end
     loop.wait_until(function()
       local known = 0
       for _ in pairs(last) do known = known + 1 end
-      return known == #clients
+      return known == CLIENTS
     end, 5000, "an answer for each client")
     local seen, count = {}, 0
     for _, size in pairs(last) do

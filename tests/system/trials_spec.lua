@@ -22,7 +22,8 @@ end
 local function normal() return math.sqrt(-2 * math.log(1 - random())) * math.cos(2 * math.pi * random()) end
 
 -- o: effect, tail, errors, others (of the change; factors, errors a share), noise, ar, rps, at (what happens when), workers (that
--- act on the value by themselves), own and own_ar (how their latencies wander apart), idle (worker 0 has no requests)
+-- act on the value by themselves), own and own_ar (how their latencies wander apart), idle (worker 0 has no requests),
+-- known_s (how long there was traffic before)
 local function world(o)
   local w = { now = 1e12, value = 10, stable = 10, seconds = {}, walk = 0, notes = {}, restarts = 0, on_since = nil, with = {}, apart = { 0, 0 }, most_with = 0 }
   local workers = o.workers or 1
@@ -124,7 +125,7 @@ app:post(admin.path "simulate", function(req)
   local out = { phases = {}, designs = {}, most_with = 0, measured_apart = 0, canary_wrong = 0, wrong = 0, took = 0, slowest_s = 0, harm_s = 0, left_on = 0, why = {}, estimates = p.json.array() }
   for i = 1, o.runs or 1 do
     local w = world(o)
-    w.run(nil, 35)
+    w.run(nil, o.known_s or 35)
     local one = trial.new { id = "t" .. i, changes = { { name = "x", from = 10, to = 20 } }, metric = "mean_ms", routes = { 1 }, settle_s = 1, seed = math.floor(random() * 2 ^ 31),
       pairs = o.pairs or 10, mde = 0.03 }
     one.since_ms = w.now
@@ -237,6 +238,11 @@ describe("trials", function()
     assert.is_true((got.phases.VERIFIED or 0) >= 45, require("dkjson").encode(got.phases))
     table.sort(got.estimates)
     assert.is_true(math.abs(got.estimates[math.floor(#got.estimates / 2)] + 0.4) < 0.05)
+  end)
+
+  it("wait until there is half a minute of traffic to compare with", function()
+    local got = simulate { runs = 20, effect = 0.6, known_s = 3 }
+    assert.is_true((got.phases.VERIFIED or 0) >= 18, require("dkjson").encode(got))
   end)
 
   it("roll back every harm, the gross within seconds", function()

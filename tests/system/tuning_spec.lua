@@ -1,5 +1,6 @@
 --- The closed loop: a pool too small is found, its change tried by experiment, proven, and kept.
 local engine = require "tests.support.engine"
+local load = require "tests.support.load"
 local loop = require "tests.support.loop"
 local uv = require "luv"
 local postgres = require "tests.support.postgres"
@@ -15,7 +16,7 @@ return app
 ]]
 
 describe("the closed loop", function()
-  local pg, served, going, workers
+  local pg, served, clients
 
   setup(function()
     pg = postgres.start {}
@@ -24,30 +25,12 @@ describe("the closed loop", function()
       config = ("return { postgres = { main = { dsn = %q, min = 1, max = 2 } } }"):format(pg.url),
       args = { "--set", "analysis.min_samples=15", "--set", "analysis.window=40", "--set", "trials.quiet_s=0", "--set", "trials.cooldown_s=0" },
     }
-    going, workers = true, {}
-    loop.run(function()
-      for i = 1, 8 do
-        workers[i] = loop.spawn(function()
-          local c
-          while going do
-            c = c or served:connect()
-            if not c then
-              loop.sleep(20) -- its worker was killed
-            elseif not c:request "/db" then
-              c:close()
-              c = nil
-            end
-          end
-          if c then c:close() end
-        end)
-      end
-    end)
+    loop.run(function() clients = load.background(served, { request = "/db" }) end)
   end)
 
   teardown(function()
     loop.run(function()
-      going = false
-      for _, one in ipairs(workers) do loop.join(one) end
+      clients.stop()
       served:stop()
       pg:stop()
     end, 30000)

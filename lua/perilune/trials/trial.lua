@@ -35,7 +35,7 @@ local switchback = require "perilune.trials.switchback"
 local M = {}
 
 local LATE_MS = measures.LATE_MS
-local REFERENCE_S = 30
+local REFERENCE_S, REFERENCE_WINDOWS = 30, 6
 local REQUESTS_LEAST = 50   -- in what is measured of a block
 local BLOCK_LEAST_S, BLOCK_MOST_S = 4, 120
 local KEEP_MS = 15000
@@ -172,18 +172,33 @@ end
 
 local phases = {}
 
+-- What the traffic was like in each of the last REFERENCE_WINDOWS; nil: nobody asked.
+local function windows_until(self, to, env)
+  local windows, length = {}, REFERENCE_S * 1000 / REFERENCE_WINDOWS
+  for i = 1, REFERENCE_WINDOWS do
+    local from = to - (REFERENCE_WINDOWS - i + 1) * length
+    local part = env.span(self.routes, from, from + length)
+    windows[i] = part and part.requests > 0 and { part.requests, part.errors } or nil
+  end
+  return windows
+end
+
 function phases.PRECHECK(self, now_ms, env)
   local to = math.floor((now_ms - LATE_MS) / 1000) * 1000
+  local seen = windows_until(self, to, env)
+  -- The first seconds of a load are not like those that follow.
+  if seen[REFERENCE_WINDOWS] and not seen[1] and now_ms < self.since_ms + REFERENCE_S * 1000 then
+    self.why = ("waits for %d s of traffic to compare with"):format(REFERENCE_S)
+    return
+  end
+  self.why = nil
   local span = env.span(self.routes, to - REFERENCE_S * 1000, to)
   if not span or span.requests < self.requests_least then
     return self:finish(now_ms, "ABORTED", ("there is too little traffic to tell: %d requests in %d s"):format(span and span.requests or 0, REFERENCE_S), env)
   end
   local rps = span.requests / math.max(1, span.span_s or REFERENCE_S)
   local windows = {}
-  for i = 6, 1, -1 do
-    local part = env.span(self.routes, to - i * 5000, to - (i - 1) * 5000)
-    if part and part.requests > 0 then windows[#windows + 1] = { part.requests, part.errors } end
-  end
+  for i = 1, REFERENCE_WINDOWS do windows[#windows + 1] = seen[i] end
   self.reference = { requests = span.requests, rps = rps, error_rate = span.errors / span.requests, p99_ms = span.p99_ms, mean_ms = span.mean_ms, value = span[self.metric],
     windows = windows, restarts = env.restarts() }
   local settle = math.max(1, math.ceil(self.settle_s))
