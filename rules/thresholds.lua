@@ -16,7 +16,7 @@ return {
 
   error_rate = 0.05,          -- a share of 5xx that is a problem at any time, and at least twice a usual one below it
   error_rise = 0.01,          -- or so much more than usual
-  error_events = 5,           -- and at least so many in the last sample
+  error_events = 5,           -- and at least so many in the last half minute, older ones counting less
 
   pool_wait_share = 0.25,     -- of a route's mean time spent waiting for a connection, at any time
   pool_wait_ms = 2,           -- and at least so long

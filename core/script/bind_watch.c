@@ -138,6 +138,8 @@ static int watch_things(lua_State *L)
         set_number(L, "requests", (double)t->requests);
         set_number(L, "span_s", t->span_s);
         set_number(L, "at_ms", (double)t->sample_ms);
+        if (t->kind == WATCH_ROUTE)
+            set_number(L, "errors", t->errors);
         if (t->held_ms)
             set_number(L, "held_ms", (double)t->held_ms);
         push_signals(L, self_->watch, t);

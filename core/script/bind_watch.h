@@ -1,7 +1,7 @@
 /* bind_watch.h - what is watched and how it is, as Lua tables.
  *
  *     watch.things()    list of { kind = "host"|"route"|"pool", name, method, index, samples,
- *                       learnt, needed, knows, requests, span_s, at_ms,
+ *                       learnt, needed, knows, requests, span_s, at_ms, errors (of a route, see watch.h),
  *                       now = { signal = value }, usual = { signal = median },
  *                       moved = { signal = { direction, since_ms, spreads, p } },
  *                       company = { severity, p, channel = "edge"|"shift"|"pattern", unusual, since_ms,

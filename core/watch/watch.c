@@ -18,7 +18,7 @@ struct host_reading {
     } workers[BOARD_WORKERS_MAX];
 };
 
-static const double COMPANY_ALPHA = 0.1 /* of a signal's, which must also lie three spreads away */, BUSY_SMOOTH = 0.1;
+static const double COMPANY_ALPHA = 0.1 /* of a signal's, which must also lie three spreads away */, BUSY_SMOOTH = 0.1, ERRORS_S = 30;
 
 struct watch {
     struct board *board;
@@ -204,6 +204,7 @@ static void end_route(struct watch *w, struct watched *t, uint64_t now_ms)
     route_values(t->open, t->open_s, values);
     t->requests = t->open->requests;
     t->span_s = t->open_s;
+    t->errors = t->errors * exp(-t->open_s / ERRORS_S) + (double)t->open->status[5];
     t->busy += BUSY_SMOOTH * (share((double)t->open->latency_sum_ns / 1e9, t->open_s) - t->busy);
     end_sample(w, t, values, now_ms);
     memset(t->open, 0, sizeof *t->open);

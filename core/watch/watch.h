@@ -41,6 +41,7 @@ struct watched {
     uint64_t sample_ms;  /* when it ended, unix time */
     uint64_t held_ms;    /* when the last one did that an experiment kept from being judged; 0: none */
     double busy;         /* routes: seconds spent in requests a second, over some samples */
+    double errors;       /* routes: answers of 500 and above lately, one of half a minute ago counting 1/e */
     struct company *company; /* the signals together; NULL: not one of the busiest */
     struct series signals[SIGNALS_MOST];
     struct stats_route *open; /* routes: the sample being filled */

@@ -13,7 +13,7 @@ return {
       name = "errors", on = "route", type = "HIGH_ERROR_RATE",
       when = function(s, t, is_open)
         local rate = s.now.error_rate or 0
-        if s.requests < t.min_requests or rate * s.requests < (is_open and STAYS or 1) * t.error_events then return false end
+        if s.requests < t.min_requests or s.errors < (is_open and STAYS or 1) * t.error_events then return false end
         if fails(rate, s.usual.error_rate or 0, t.error_rate, is_open) then return true end
         return s:rose("error_rate", 2, t.error_rise)
       end,

@@ -26,15 +26,17 @@ local HOST = { rps = 63, mean_ms = 0.8, connections = 4, cpu_share = 0.4, worker
 local ROUTE = { rps = 63, mean_ms = 0.8, p95_ms = 1, error_rate = 0, lua = 0.4, queue = 0.1 }
 
 describe("the rules of issues", function()
-  local book, events, now_ms
+  local book, events, now_ms, errors
 
   before_each(function()
-    events, now_ms = {}, T0
+    events, now_ms, errors = {}, T0, 0
     book = analyzer.new(rules.read(), SIGNALS, function(kind, issue)
       assert.not_equal("failed", kind, issue.message)
       events[#events + 1] = kind
     end)
   end)
+
+  local requests = 200 -- of a sample
 
   --- Looks each second at a host and a route with other signals than `HOST` and `ROUTE`; what is usual may be another as well.
   -- A signal of `rose` has left what is usual.
@@ -46,9 +48,10 @@ describe("the rules of issues", function()
         for signal in pairs(more) do
           if rose ~= false then moved[signal] = { direction = "up", since_ms = now_ms, spreads = 9, p = 0.01 } end
         end
-        return { kind = kind, name = name, requests = 200, at_ms = now_ms, moved = moved, now = copy(healthy, more),
+        return { kind = kind, name = name, requests = requests, errors = errors, at_ms = now_ms, moved = moved, now = copy(healthy, more),
           usual = usual and copy(healthy, usual) or {} }
       end
+      errors = errors * math.exp(-1 / 30) + requests * (route.error_rate or 0)
       book:tick({ thing("host", "host", HOST, host), thing("route", "GET /x", ROUTE, route) }, now_ms)
     end
   end
@@ -61,7 +64,7 @@ describe("the rules of issues", function()
       local function thing(kind, name, usual, more)
         local moved = {}
         for signal in pairs(more) do moved[signal] = { direction = "up", since_ms = now_ms, spreads = 9, p = 0.01 } end
-        return { kind = kind, name = name, requests = 200, at_ms = now_ms, moved = moved, now = copy(usual, more), usual = usual, pool_type = kind == "pool" and "database" or nil }
+        return { kind = kind, name = name, requests = requests, errors = 0, at_ms = now_ms, moved = moved, now = copy(usual, more), usual = usual, pool_type = kind == "pool" and "database" or nil }
       end
       book:tick({ thing("host", "host", HOST, {}), thing("route", "GET /x", route_usual, route), thing("pool", "main", pool_usual, pool) }, now_ms)
     end
@@ -102,6 +105,19 @@ describe("the rules of issues", function()
       assert.same({ "opened", "closed" }, events)
       pass(20, {}, { error_rate = 1 }, { error_rate = 1 }, false)
       assert.same({ "opened", "closed", "opened" }, events)
+    end)
+
+    it("add up where they are few a second, and do not take a single burst of few requests for many", function()
+      requests = 60
+      finally(function() requests = 200 end)
+      pass(20, {}, { error_rate = 0.03 }, { error_rate = 0 })
+      assert.same({ "opened" }, events)
+      pass(60, {}, { error_rate = 0 }, { error_rate = 0 })
+      assert.same({ "opened", "closed" }, events)
+      requests = 20
+      pass(1, {}, { error_rate = 0.2 }, { error_rate = 0 })
+      pass(30, {}, { error_rate = 0 }, { error_rate = 0 })
+      assert.same({ "opened", "closed" }, events)
     end)
 
     it("say nothing of the few that a route always has", function()

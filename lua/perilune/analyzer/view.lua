@@ -4,6 +4,7 @@
 --   s.kind       "host", "route" or "pool"
 --   s.name       "GET /users/:id", the pool's id, or "host"
 --   s.requests   in its last sample (of a pool: calls)
+--   s.errors     of a route: answers of 500 and above lately, one of half a minute ago counting 1/e
 --   s.now        { signal = value }, over the last samples, in the units of GET signals
 --   s.usual      { signal = median of what is usual }; a signal not learnt yet is absent
 --   s.moved      { signal = { direction, since_ms, spreads, p } }, only those that left what is usual

@@ -158,12 +158,40 @@ static void what_accumulates_is_judged_by_its_growth_alone(void **state)
     tear_down(&w);
 }
 
+/* Two of a hundred a second are few in a sample and many in half a minute. */
+static void errors_add_up_over_samples_and_are_forgotten(void **state)
+{
+    (void)state;
+    struct world w;
+    uint64_t phases[PHASE_COUNT] = {0};
+    set_up(&w);
+    for (int i = 0; i < 240; i++) {
+        for (int n = 0; n < 100; n++) {
+            struct sample s = {.phase_ns = phases, .route = w.routes[0], .status = i < 120 && n < 2 ? 502 : 200, .latency_ns = 1000000};
+            lane_record(board_lane(w.board, 0), &s, w.board->routes_max, UINT64_MAX);
+        }
+        w.now += 1000;
+        history_tick(w.history, w.now);
+        watch_tick(w.watch, w.now);
+        double errors = watch_at(w.watch, 1)->errors;
+        if (i == 2)
+            assert_true(errors > 3 && errors < 7);
+        if (i == 119)
+            assert_true(errors > 55 && errors < 65); /* 2 / (1 - exp(-1/30)) = 61 */
+        if (i == 239)
+            assert_true(errors > 0 && errors < 2);
+    }
+    assert_int_equal(watch_at(w.watch, 1)->kind, WATCH_ROUTE);
+    tear_down(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_hundred_routes_cost_little_and_the_busiest_are_judged_as_a_whole),
         cmocka_unit_test(what_accumulates_is_judged_by_its_growth_alone),
         cmocka_unit_test(an_experiment_is_neither_learnt_nor_judged),
+        cmocka_unit_test(errors_add_up_over_samples_and_are_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
