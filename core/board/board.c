@@ -102,6 +102,7 @@ struct board *board_new(const struct board_opts *opts)
     board->peers_offset = peers_offset;
     peers_init(board_peers(board), peers_max, opts->workers);
     settings_init(&board->settings);
+    own_init(&board->own);
     if (getrandom(&board->hash_seed, sizeof board->hash_seed, 0) < 0)
         board->hash_seed = clock_unix_ms();
     for (uint32_t i = 0; i < BOARD_PROCESSES; i++)

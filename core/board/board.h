@@ -23,6 +23,7 @@
 #include "board/guests.h"
 #include "board/peers.h"
 #include "board/limiter.h"
+#include "board/own.h"
 #include "board/pools.h"
 #include "board/rates.h"
 #include "board/settings.h"
@@ -102,6 +103,7 @@ struct board {
     _Atomic double cpu_share;  /* of what we may use, 0 to 1; 0 while unknown. Writer: control, each second */
     _Atomic uint32_t reload_wanted; /* counts requests to reload. Writers: supervisor, control */
     struct settings settings;
+    struct own_settings own; /* as settings */
     struct trials trials;
     struct benchmark benchmark; /* control */
     struct board_generation generation;

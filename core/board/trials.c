@@ -1,12 +1,35 @@
 // SPDX-License-Identifier: MIT
 #include "board/board.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 static const struct board_pool *pool_of(const struct board *board, struct trial_target target)
 {
     return &board->pools.list[target.index];
+}
+
+static struct own_slot *slot_of(struct board *board, struct trial_target target)
+{
+    return &board->own.slots[target.index];
+}
+
+static double tried(const struct board *board, struct trial_target target)
+{
+    return atomic_load_explicit(&board->own.slots[target.index].tried[target.which], memory_order_relaxed);
+}
+
+static bool find_own(const struct board *board, const char *name, struct trial_target *out)
+{
+    struct str upstream;
+    enum own_setting which;
+    if (!own_parse(str_from(name), &upstream, &which))
+        return false;
+    const struct own_slot *slot = own_find(&board->own, upstream);
+    if (slot)
+        *out = (struct trial_target){TRIAL_OWN, (int)(slot - board->own.slots), which};
+    return slot != NULL;
 }
 
 static bool find_pool(const struct board *board, const char *name, const char *bound, enum trial_kind kind, struct trial_target *out)
@@ -18,7 +41,7 @@ static bool find_pool(const struct board *board, const char *name, const char *b
             continue;
         snprintf(full, sizeof full, "pool.%s.%s", p->name, bound);
         if (strcmp(full, name) == 0) {
-            *out = (struct trial_target){kind, i};
+            *out = (struct trial_target){.kind = kind, .index = i};
             return true;
         }
     }
@@ -29,10 +52,10 @@ bool trial_find(const struct board *board, const char *name, struct trial_target
 {
     int id = setting_find(str_from(name));
     if (id >= 0) {
-        *out = (struct trial_target){TRIAL_SETTING, id};
+        *out = (struct trial_target){.kind = TRIAL_SETTING, .index = id};
         return true;
     }
-    return find_pool(board, name, "max", TRIAL_POOL_MAX, out) || find_pool(board, name, "min", TRIAL_POOL_MIN, out);
+    return find_own(board, name, out) || find_pool(board, name, "max", TRIAL_POOL_MAX, out) || find_pool(board, name, "min", TRIAL_POOL_MIN, out);
 }
 
 double trial_value(const struct board *board, struct trial_target target)
@@ -42,6 +65,8 @@ double trial_value(const struct board *board, struct trial_target target)
         return pool_max(pool_of(board, target));
     case TRIAL_POOL_MIN:
         return pool_min(pool_of(board, target));
+    case TRIAL_OWN:
+        return own_number(&board->own.slots[target.index], &board->settings, target.which);
     default: /* of the canary, where it has another */
         return atomic_load_explicit(&board->settings.value[FOR_CANARY][target.index], memory_order_relaxed);
     }
@@ -54,6 +79,8 @@ double trial_stable(const struct board *board, struct trial_target target)
         return pool_stable_max(pool_of(board, target));
     case TRIAL_POOL_MIN:
         return pool_stable_min(pool_of(board, target));
+    case TRIAL_OWN:
+        return own_stable(&board->own.slots[target.index], &board->settings, target.which);
     default:
         return atomic_load_explicit(&board->settings.stable[target.index], memory_order_relaxed);
     }
@@ -66,27 +93,37 @@ bool trial_is_on(const struct board *board, struct trial_target target)
         return atomic_load(&pool_of(board, target)->max_tried) != 0;
     case TRIAL_POOL_MIN:
         return atomic_load(&pool_of(board, target)->min_tried) != 0;
+    case TRIAL_OWN:
+        return !isnan(tried(board, target));
     default:
         return atomic_load(&board->settings.tried[target.index]) != 0;
     }
 }
 
+/* Puts a value on trial: a number that stands for none of a pool is 0, of an upstream NaN. */
+static void hold(struct board *board, struct trial_target target, uint32_t places, double value)
+{
+    struct board_pool *p = &board->pools.list[target.index % POOLS_MAX];
+    if (target.kind == TRIAL_OWN)
+        atomic_store_explicit(&slot_of(board, target)->tried[target.which], value, memory_order_relaxed);
+    else
+        atomic_store(target.kind == TRIAL_POOL_MAX ? &p->max_tried : &p->min_tried, places);
+}
+
 void trial_try(struct board *board, struct trial_target target, double value, bool canary_only)
 {
-    struct board_pool *p = &board->pools.list[target.kind == TRIAL_SETTING ? 0 : target.index];
     if (target.kind == TRIAL_SETTING)
         settings_try(&board->settings, target.index, value, canary_only);
     else
-        atomic_store(target.kind == TRIAL_POOL_MAX ? &p->max_tried : &p->min_tried, (uint32_t)value + 1);
+        hold(board, target, (uint32_t)value + 1, value);
 }
 
 void trial_untry(struct board *board, struct trial_target target)
 {
-    struct board_pool *p = &board->pools.list[target.kind == TRIAL_SETTING ? 0 : target.index];
     if (target.kind == TRIAL_SETTING)
         settings_untry(&board->settings, target.index);
     else
-        atomic_store(target.kind == TRIAL_POOL_MAX ? &p->max_tried : &p->min_tried, 0);
+        hold(board, target, 0, NAN);
 }
 
 void trials_canary(struct board *board, uint64_t workers)
@@ -101,7 +138,7 @@ void trials_renew(struct board *board, uint64_t until_ns)
 
 bool trials_clear(struct board *board)
 {
-    bool any = false;
+    bool any = own_untry_all(&board->own);
     for (int i = 0; i < SETTING_COUNT; i++)
         if (atomic_load_explicit(&board->settings.tried[i], memory_order_relaxed)) {
             settings_untry(&board->settings, i);

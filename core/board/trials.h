@@ -16,6 +16,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "board/own.h"
+
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,12 +29,13 @@ struct trials {
     _Atomic uint64_t expired;  /* how often a lease ended by itself, or with control */
 };
 
-enum trial_kind { TRIAL_SETTING, TRIAL_POOL_MAX, TRIAL_POOL_MIN };
+enum trial_kind { TRIAL_SETTING, TRIAL_OWN, TRIAL_POOL_MAX, TRIAL_POOL_MIN };
 
-/* What a name stands for: that of a setting, or "pool.<id>.max", "pool.<id>.min". */
+/* What a name stands for: that of a setting, "upstream.<name>.retries" (see own.h), "pool.<id>.max", "pool.<id>.min". */
 struct trial_target {
     enum trial_kind kind;
-    int index; /* of the setting or of the pool on the board */
+    int index; /* of the setting, of the upstream's slot or of the pool, on the board */
+    enum own_setting which; /* TRIAL_OWN */
 };
 
 /* False: there is nothing of this name. */

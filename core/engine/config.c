@@ -131,14 +131,15 @@ static void take_setting(lua_State *L, struct file_job *job, const char *name)
 {
     char why[256];
     double value = 0;
-    int id = setting_find(str_from(name));
+    struct config_setting setting;
     const char *near = setting_nearest(str_from(name));
-    if (id < 0) {
+    if (!config_find_setting(str_from(name), &setting)) {
         problems_add(job->problems, job->name, config_line_of(job, name), "unknown setting '%s'%s%s%s", name,
                      near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
         return;
     }
     bool ok;
+    int id = setting.id;
     if (lua_type(L, -1) == LUA_TSTRING) {
         ok = setting_parse(id, str_from(lua_tostring(L, -1)), &value, why, sizeof why);
     } else {
@@ -150,10 +151,12 @@ static void take_setting(lua_State *L, struct file_job *job, const char *name)
                      setting_infos[id].type == SETTING_BOOLEAN ? "boolean" : "number");
         ok = ok && setting_check(id, value, why, sizeof why);
     }
-    if (ok)
-        set_setting(job->config, id, value, job->origin);
+    if (!ok)
+        problems_add(job->problems, job->name, config_line_of(job, name), "setting %s%s%s", setting.is_own ? name : "", setting.is_own ? ": " : "", why);
+    else if (setting.is_own)
+        config_give_own(job->config, str_from(name), &setting, value, job->origin, config_line_of(job, name), job->problems);
     else
-        problems_add(job->problems, job->name, config_line_of(job, name), "setting %s", why);
+        set_setting(job->config, id, value, job->origin);
 }
 
 static void take_table(lua_State *L, struct file_job *job, const char *key)
@@ -251,15 +254,17 @@ void config_run(struct file_job *job, lua_CFunction body)
 
 /* ---- layers ---- */
 
-static void parse_setting(struct config *c, int id, struct str text, enum setting_origin origin,
+static void parse_setting(struct config *c, struct str name, const struct config_setting *setting, struct str text, enum setting_origin origin,
                           const char *where, struct problems *problems)
 {
     char why[256];
     double value;
-    if (setting_parse(id, text, &value, why, sizeof why))
-        set_setting(c, id, value, origin);
-    else
+    if (!setting_parse(setting->id, text, &value, why, sizeof why))
         problems_add(problems, "", 0, "%s: %s", where, why);
+    else if (setting->is_own)
+        config_give_own(c, name, setting, value, origin, 0, problems);
+    else
+        set_setting(c, setting->id, value, origin);
 }
 
 static void read_environment(struct config *c, struct problems *problems)
@@ -274,7 +279,7 @@ static void read_environment(struct config *c, struct problems *problems)
     for (int i = 0; i < SETTING_COUNT; i++) {
         const char *name = setting_infos[i].env, *text = name ? getenv(name) : NULL;
         if (text)
-            parse_setting(c, i, str_from(text), ORIGIN_ENV, name, problems);
+            parse_setting(c, str_from(name), &(struct config_setting){.id = i}, str_from(text), ORIGIN_ENV, name, problems);
     }
 }
 
@@ -289,10 +294,10 @@ static void read_flags(struct config *c, const struct options *o, struct problem
     for (unsigned i = 0; i < o->set_count; i++) {
         const char *eq = strchr(o->set[i], '=');
         struct str name = {o->set[i], (size_t)(eq - o->set[i])};
-        int id = setting_find(name);
+        struct config_setting setting;
         const char *near = setting_nearest(name);
-        if (id >= 0)
-            parse_setting(c, id, str_from(eq + 1), ORIGIN_FLAG, o->set[i], problems);
+        if (config_find_setting(name, &setting))
+            parse_setting(c, name, &setting, str_from(eq + 1), ORIGIN_FLAG, o->set[i], problems);
         else
             problems_add(problems, "", 0, "--set: unknown setting '%.*s'%s%s%s", STR_ARG(name),
                          near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
@@ -398,6 +403,7 @@ bool config_read(struct config *out, const struct options *options, const struct
     choose_default_upstream(out, name, problems);
     check_keys(out, name, problems);
     config_check_upstreams(out, name, problems);
+    config_check_own(out, name, problems);
     config_finish_postgres(out);
     config_finish_redis(out);
     config_check_redis(out, name, problems);
@@ -415,8 +421,9 @@ void config_done(struct config *c)
     memset(c, 0, sizeof *c);
 }
 
-void config_apply(const struct config *config, struct settings *settings, bool only_live)
+void config_apply(const struct config *config, struct board *board, bool only_live)
 {
+    struct settings *settings = &board->settings;
     for (int i = 0; i < SETTING_COUNT; i++) {
         if (only_live && !setting_infos[i].live) {
             if (config->setting[i] != setting_number(settings, (enum setting_id)i))
@@ -425,4 +432,5 @@ void config_apply(const struct config *config, struct settings *settings, bool o
         }
         settings_set(settings, i, config->setting[i], config->setting_origin[i]);
     }
+    config_apply_own(config, &board->own);
 }

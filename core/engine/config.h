@@ -9,12 +9,12 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "board/settings.h"
+#include "board/board.h"
 #include "io/tls.h"
 #include "engine/options.h"
 #include "script/script.h"
 
-enum { CONFIG_UPSTREAMS_MAX = 256, CONFIG_DATABASES_MAX = POOLS_MAX, CONFIG_TOKENS_MAX = 16, TOKEN_DIGEST = 32 };
+enum { CONFIG_UPSTREAMS_MAX = 256, CONFIG_DATABASES_MAX = POOLS_MAX, CONFIG_TOKENS_MAX = 16, TOKEN_DIGEST = 32, CONFIG_OWN_MAX = 512 };
 
 /* The plain keys; `doc` is shown by `config show`. name, default, env, doc */
 #define CONFIG_KEY_LIST(X)                                                                         \
@@ -65,6 +65,15 @@ struct config_tokens_view {
     size_t count;
 };
 
+/* A setting of one upstream; of two for the same, the later one counts. */
+struct config_own {
+    const char *name, *upstream; /* "upstream.api.retries", "api" */
+    enum own_setting which;
+    double value;
+    enum setting_origin origin;
+    int line; /* of the file; 0: not there */
+};
+
 struct config {
     struct config_value key[CONFIG_KEYS];
     char *path; /* of the file, NULL: none */
@@ -81,6 +90,8 @@ struct config {
     size_t token_count;
     double setting[SETTING_COUNT];
     unsigned char setting_origin[SETTING_COUNT];
+    struct config_own own[CONFIG_OWN_MAX];
+    size_t own_count;
     unsigned workers; /* resolved: at least 1 */
 };
 
@@ -109,7 +120,10 @@ void config_tls_done(struct config_tls *tls);
 
 /* Writes the settings to the board; `only_live` keeps the others as they are and
  * logs that they need a restart. */
-void config_apply(const struct config *config, struct settings *settings, bool only_live);
+void config_apply(const struct config *config, struct board *board, bool only_live);
+
+/* Whether config->own[i] is the last one given for the same, of an upstream that is there. */
+bool config_own_counts(const struct config *config, size_t i);
 
 /* "read", "operate", "admin". */
 const char *config_role_name(enum token_role role);

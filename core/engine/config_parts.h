@@ -84,6 +84,28 @@ bool config_pool_option(lua_State *L, struct file_job *job, const struct pool_ta
 /* The key is none. */
 void config_pool_refuse(struct file_job *job, const struct pool_table *t, const char *name, const char *key);
 
+/* ---- config_own.c: settings of one upstream ---- */
+
+/* What a name in a layer of settings stands for. */
+struct config_setting {
+    int id;
+    bool is_own; /* of one upstream: */
+    struct str upstream;
+    enum own_setting which;
+};
+
+/* False: there is no such setting. */
+bool config_find_setting(struct str name, struct config_setting *out);
+
+/* Keeps a value that has been checked. */
+void config_give_own(struct config *c, struct str name, const struct config_setting *setting, double value, enum setting_origin origin,
+                     int line, struct problems *problems);
+
+/* Whether the upstreams are there. What the API was told of one that is gone waits for its return. */
+void config_check_own(const struct config *c, const char *file, struct problems *problems);
+
+void config_apply_own(const struct config *c, struct own_settings *all);
+
 /* ---- config_upstreams.c ---- */
 
 /* Takes the upstream `name` from the value on top of the stack. */

@@ -85,6 +85,13 @@ int config_show_run(const struct options *o)
         print_number(value, sizeof value, info, c.setting[i]);
         show(&s, info->name, value, info->unit, setting_origin_name((enum setting_origin)c.setting_origin[i]));
     }
+    for (size_t i = 0; ok && i < c.own_count; i++) {
+        const struct setting_info *info = &setting_infos[own_setting_ids[c.own[i].which]];
+        char value[32];
+        print_number(value, sizeof value, info, c.own[i].value);
+        if (config_own_counts(&c, i))
+            show(&s, c.own[i].name, value, info->unit, setting_origin_name(c.own[i].origin));
+    }
     if (ok && s.json)
         puts("]");
     config_done(&c);

@@ -68,7 +68,7 @@ bool generation_check(const struct options *options, const struct bundle *bundle
     struct config config;
     struct config_texts texts = bundle_texts(bundle);
     config_read(&config, options, &texts, problems);
-    config_apply(&config, &board->settings, false);
+    config_apply(&config, board, false);
     for (int control = 0; control < 2; control++) {
         struct script_opts opts = {
             .board = board,

@@ -75,7 +75,7 @@ static void take_config(struct reload *r, uint64_t generation, bool apply)
     struct bundle *b = bundle_load(file, &ignored);
     struct config_texts texts = b ? bundle_texts(b) : (struct config_texts){0};
     if (config_read(&config, r->engine->options, &texts, &ignored) && apply)
-        config_apply(&config, &r->board->settings, true);
+        config_apply(&config, r->board, true);
     config_done(&r->config);
     r->config = config;
     bundle_free(b);

@@ -468,7 +468,7 @@ static int make_board(struct supervisor *s)
         fprintf(stderr, "perilune: out of memory for the shared segment\n");
         return ERR_NOMEM;
     }
-    config_apply(&e->config, &s->board->settings, false);
+    config_apply(&e->config, s->board, false);
     char folder[PATH_MAX + 8];
     snprintf(folder, sizeof folder, "%s/cache", e->state);
     e->cache = cache_shared_new(folder, (uint64_t)value[SETTING_CACHE_BYTES], opts.workers, s->board->routes_max);

@@ -80,14 +80,16 @@ bool call_was_sent(const struct call *call)
     return call->sent;
 }
 
-static uint64_t setting(const struct call *call, enum setting_id id)
+static double share(const struct call *call, enum own_setting which)
 {
-    return upstreams_setting(call->all, id);
+    return upstream_number(call->upstream, which);
 }
 
-static double share(const struct call *call, enum setting_id id)
+/* What the configuration gave the upstream is on the board as well, with what came after it. */
+static uint64_t own_of(const struct call *call, enum own_setting which, int64_t configured)
 {
-    return setting_number(&call->all->board->settings, id);
+    const struct upstream *u = call->upstream;
+    return u->values || configured < 0 ? (uint64_t)(int64_t)upstream_number(u, which) : (uint64_t)configured;
 }
 
 /* ---- what attempts ask ---- */
@@ -142,8 +144,7 @@ uint64_t call_age_ns(const struct call *call)
 
 uint64_t call_wait_ms(const struct call *call)
 {
-    int64_t own = call->upstream->spec.try_timeout_ms;
-    uint64_t try_ms = own >= 0 ? (uint64_t)own : setting(call, SETTING_UPSTREAM_TRY_TIMEOUT_MS);
+    uint64_t try_ms = own_of(call, OWN_TRY_TIMEOUT_MS, call->upstream->spec.try_timeout_ms);
     bool others = call->upstream->count > 1 && !call->pinned;
     return try_ms && others && try_ms < call->timeout_ms ? try_ms : call->timeout_ms;
 }
@@ -285,8 +286,7 @@ static bool is_repeatable(const struct call *call)
 
 static bool may_retry(struct call *call, bool sent)
 {
-    int own = call->upstream->spec.retries;
-    uint64_t most = own >= 0 ? (uint64_t)own : setting(call, SETTING_UPSTREAM_RETRIES);
+    uint64_t most = own_of(call, OWN_RETRIES, call->upstream->spec.retries);
     return !call->answered && !call->pinned && call->tried_count && call->tried_count < TRIED_MAX &&
            call->retries < most && call->upstream->count > 1 &&
            (sent ? is_repeatable(call) : !call->body_gone);
@@ -295,8 +295,8 @@ static bool may_retry(struct call *call, bool sent)
 static bool take_budget(struct call *call)
 {
     return budget_take(&call->upstream->budget, call->all->io->now_ms,
-                       share(call, SETTING_UPSTREAM_BUDGET_SHARE),
-                       share(call, SETTING_UPSTREAM_BUDGET_FLOOR));
+                       share(call, OWN_BUDGET_SHARE),
+                       setting_number(&call->all->board->settings, SETTING_UPSTREAM_BUDGET_FLOOR));
 }
 
 /* Goes on at another peer; false when that may not or cannot be. */
@@ -392,9 +392,9 @@ static void on_hedge_due(struct timer *t)
         return;
     struct peer *peer = choose(call, &probe);
     if (!peer || probe ||
-        !budget_take_hedge(&u->budget, call->all->io->now_ms, share(call, SETTING_UPSTREAM_BUDGET_SHARE),
-                           share(call, SETTING_UPSTREAM_BUDGET_FLOOR),
-                           share(call, SETTING_UPSTREAM_HEDGE_SHARE)) ||
+        !budget_take_hedge(&u->budget, call->all->io->now_ms, share(call, OWN_BUDGET_SHARE),
+                           setting_number(&call->all->board->settings, SETTING_UPSTREAM_BUDGET_FLOOR),
+                           share(call, OWN_HEDGE_SHARE)) ||
         !(call->hedge = malloc(sizeof *call->hedge)))
         return;
     lane_add(&peer->lane->hedges, 1);
@@ -412,7 +412,7 @@ static void arm_hedge(struct call *call)
     if (!u->latencies || u->count < 2 || call->websocket_key[0] || !is_idempotent(call))
         return;
     uint64_t after = latencies_quantile_ms(u->latencies, u->spec.hedge);
-    uint64_t least = setting(call, SETTING_UPSTREAM_HEDGE_MIN_MS);
+    uint64_t least = own_of(call, OWN_HEDGE_MIN_MS, -1);
     call->hedge_timer.on_fire = on_hedge_due;
     if (after)
         wheel_set(&call->all->io->wheel, &call->hedge_timer,
@@ -684,7 +684,7 @@ struct call *call_new(const struct call_opts *opts)
     call->sent_all = call->body == FRAMING_NONE;
     call->began_ns = io_now(call->all->io);
     call->timeout_ms =
-        opts->timeout_ms ? opts->timeout_ms : setting(call, SETTING_UPSTREAM_FIRST_BYTE_TIMEOUT_MS);
+        opts->timeout_ms ? opts->timeout_ms : own_of(call, OWN_FIRST_BYTE_TIMEOUT_MS, -1);
     call->current = &call->own;
     render_head(call, opts);
     budget_request(&call->upstream->budget, call->all->io->now_ms);

@@ -49,11 +49,11 @@ struct connection *connection_take(struct peer *p)
 void connection_put(struct connection *c)
 {
     struct peer *p = c->peer;
-    uint64_t keep_ms = upstreams_setting(p->all, SETTING_UPSTREAM_KEEPALIVE_MS);
+    uint64_t keep_ms = peer_setting(p, OWN_KEEPALIVE_MS);
     c->attempt = NULL;
     bool is_listed = p->references > p->idle_count + 1; /* by more than its connections */
     if (!keep_ms || !is_listed || c->stream.broken ||
-        p->idle_count >= upstreams_setting(p->all, SETTING_UPSTREAM_KEEPALIVE_MAX)) {
+        p->idle_count >= peer_setting(p, OWN_KEEPALIVE_MAX)) {
         connection_close(c, false);
         return;
     }

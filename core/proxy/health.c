@@ -196,9 +196,9 @@ static void compare(struct upstream *u)
         double errors, latency_ms;
         if (requests(&all[i]) < enough || !others(all, u->count, i, enough, &errors, &latency_ms))
             continue;
-        if (all[i].failures / requests(&all[i]) > errors + setting_number(s, SETTING_UPSTREAM_OUTLIER_ERRORS))
+        if (all[i].failures / requests(&all[i]) > errors + upstream_number(u, OWN_OUTLIER_ERRORS))
             peer_eject(u->members[i].peer, u, CAUSE_ERRORS);
-        else if (all[i].latency_ms > latency_ms * setting_number(s, SETTING_UPSTREAM_OUTLIER_FACTOR) &&
+        else if (all[i].latency_ms > latency_ms * upstream_number(u, OWN_OUTLIER_FACTOR) &&
                  all[i].latency_ms > setting_number(s, SETTING_UPSTREAM_OUTLIER_FLOOR_MS))
             peer_eject(u->members[i].peer, u, CAUSE_LATENCY);
     }

@@ -38,6 +38,7 @@ struct watch {
 
 struct peer {
     struct upstreams *all;
+    const struct own_slot *values;     /* settings of its upstream; NULL: none of its own */
     struct peer *next;
     unsigned references;
     char *host;
@@ -70,6 +71,7 @@ struct member {
 
 struct upstream {
     struct upstreams *all;
+    const struct own_slot *values; /* settings of its own, on the board; NULL: none */
     struct upstream *next;
     unsigned references;
     struct arena arena; /* of the specification */
@@ -111,6 +113,17 @@ void upstreams_peer_gone(struct upstreams *all);
 static inline uint64_t upstreams_setting(const struct upstreams *all, enum setting_id id)
 {
     return setting_integer(&all->board->settings, id);
+}
+
+/* What an upstream may have for itself, see board/own.h. */
+static inline double upstream_number(const struct upstream *u, enum own_setting which)
+{
+    return own_number(u->values, &u->all->board->settings, which);
+}
+
+static inline uint64_t peer_setting(const struct peer *p, enum own_setting which)
+{
+    return own_integer(p->values, &p->all->board->settings, which);
 }
 
 /* Not for secrets: xorshift64* (Vigna, 2014). */

@@ -166,7 +166,7 @@ static bool set_addresses(struct peer *p, const struct sockaddr_storage *list, u
 
 static uint64_t bounded_ttl_ms(const struct peer *p, uint64_t ttl_ms)
 {
-    uint64_t least = upstreams_setting(p->all, SETTING_UPSTREAM_DNS_MIN_MS);
+    uint64_t least = peer_setting(p, OWN_DNS_MIN_MS);
     uint64_t most = upstreams_setting(p->all, SETTING_UPSTREAM_DNS_MAX_MS);
     if (ttl_ms > most)
         ttl_ms = most;

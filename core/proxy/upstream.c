@@ -67,13 +67,23 @@ void upstreams_free(struct upstreams *all)
     upstreams_peer_gone(all);
 }
 
+/* Settings of the upstream of this name ("" for none); a slot may have become another's. */
+static const struct own_slot *values_of(const struct upstreams *all, const char *name)
+{
+    return *name ? own_find(&all->board->own, str_from(name)) : NULL;
+}
+
 void upstreams_tick(struct upstreams *all)
 {
     if (all->io->now_ms < all->ticked_ms + TICK_MS)
         return;
     all->ticked_ms = all->io->now_ms;
-    for (struct peer *p = all->peers; p; p = p->next)
+    for (struct upstream *u = all->first; u; u = u->next)
+        u->values = values_of(all, u->is_named ? u->spec.name : "");
+    for (struct peer *p = all->peers; p; p = p->next) {
+        p->values = values_of(all, p->upstream);
         atomic_store_explicit(&p->shared->touched_ms, all->io->now_ms, memory_order_relaxed);
+    }
 }
 
 /* ---- specifications ---- */
@@ -160,6 +170,7 @@ static bool add_member(struct upstream *u, const char *name, const struct peer_s
     struct peer *p = peer_open(u->all, name, spec, &u->spec);
     if (!p)
         return false;
+    p->values = u->values;
     for (unsigned i = 0; i < u->count; i++)
         if (u->members[i].peer == p) { /* listed twice: as heavy as both */
             u->members[i].weight += spec->weight;
@@ -180,6 +191,7 @@ static struct upstream *make(struct upstreams *all, const struct upstream_spec *
     u->all = all;
     u->references = 1;
     u->is_named = is_named;
+    u->values = values_of(all, is_named ? spec->name : "");
     u->members = calloc(spec->peer_count, sizeof *u->members);
     bool ok = u->members && copy_spec(u, spec) && open_tls(u) && (spec->hedge <= 0 || (u->latencies = latencies_new()));
     for (size_t i = 0; ok && i < spec->peer_count; i++)

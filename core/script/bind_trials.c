@@ -23,6 +23,8 @@ static struct arms *arms(lua_State *L)
 static int info_of(struct trial_target target)
 {
     static const int same[] = {[TRIAL_POOL_MAX] = SETTING_POOL_DB_MAX, [TRIAL_POOL_MIN] = SETTING_POOL_DB_MIN};
+    if (target.kind == TRIAL_OWN)
+        return (int)own_setting_ids[target.which];
     return target.kind == TRIAL_SETTING ? target.index : same[target.kind];
 }
 

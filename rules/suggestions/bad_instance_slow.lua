@@ -12,7 +12,7 @@ return {
   when = function(u, f)
     local t = sums(u)
     local routes = f:with("upstream_first_byte", 0.1)
-    return t.attempts >= 100 and #routes > 0 and odd(u) ~= nil and (odd(u)).ms >= 3 * select(2, odd(u)).ms and (odd(u)).ms >= select(2, odd(u)).ms + 20 and f:setting "upstream.outlier_factor" > 2
+    return t.attempts >= 100 and #routes > 0 and odd(u) ~= nil and (odd(u)).ms >= 3 * select(2, odd(u)).ms and (odd(u)).ms >= select(2, odd(u)).ms + 20 and f:setting("upstream.outlier_factor", u) > 2
   end,
   impact = function(u, f)
     local t = sums(u)
@@ -23,7 +23,7 @@ return {
     return { metric = "mean_ms", now = now, predicted = now - saved, lo = now - saved, hi = now, routes = routes,
       formula = "mean - share of the peer * (its time - median)", inputs = { peer_ms = bad.ms, median_ms = usual.ms, share = bad.n / t.attempts } }
   end,
-  set = function(u, f) return { ["upstream.outlier_factor"] = math.max(1.5, math.min(f:setting "upstream.outlier_factor" / 2, (odd(u)).ms / select(2, odd(u)).ms * 0.8)) } end,
+  set = function(u, f) return { [f:own(u, "upstream.outlier_factor")] = math.max(1.5, math.min(f:setting("upstream.outlier_factor", u) / 2, (odd(u)).ms / select(2, odd(u)).ms * 0.8)) } end,
   xor = "bad_instance",
   effort = "very_low", risk = 2, inhibits = { "timeout_long", "retry_storm", "timeout_short" },
   explain = function(u)

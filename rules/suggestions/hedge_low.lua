@@ -8,7 +8,7 @@ return {
   when = function(u, f)
     local t = sums(u)
     local routes = f:with("upstream_first_byte", 0.1)
-    return t.attempts >= 100 and #routes > 0 and t.hedges >= 20 and t.hedges >= 0.8 * f:setting "upstream.hedge_share" * t.attempts and t.wins >= 0.3 * t.hedges and t.failures < 0.005 * t.attempts and #u.peers >= 2 and f:setting "upstream.hedge_share" < 0.1 and f:mean(routes, "p99_ms") >= math.max(20, 5 * f:mean(routes, "p50_ms"))
+    return t.attempts >= 100 and #routes > 0 and t.hedges >= 20 and t.hedges >= 0.8 * f:setting("upstream.hedge_share", u) * t.attempts and t.wins >= 0.3 * t.hedges and t.failures < 0.005 * t.attempts and #u.peers >= 2 and f:setting("upstream.hedge_share", u) < 0.1 and f:mean(routes, "p99_ms") >= math.max(20, 5 * f:mean(routes, "p50_ms"))
   end,
   impact = function(u, f)
     local t = sums(u)
@@ -18,7 +18,7 @@ return {
     return { metric = "p99_ms", now = now, predicted = now - saved, lo = now - saved, hi = now, routes = routes,
       formula = "p99 - (p99 - p95) * share of hedges that answered first", inputs = { hedges = t.hedges, wins = t.wins, attempts = t.attempts } }
   end,
-  set = function(_, f) return { ["upstream.hedge_share"] = math.min(0.1, f:setting "upstream.hedge_share" * 2) } end,
+  set = function(u, f) return { [f:own(u, "upstream.hedge_share")] = math.min(0.1, f:setting("upstream.hedge_share", u) * 2) } end,
   effort = "very_low", risk = 2, verify = { metric = "p99_ms", direction = "down", mde = 0.05 },
   explain = function(u)
     local t = sums(u)

@@ -8,7 +8,8 @@
 --   first_not      suggestions that must not come first
 --   indicator      what must move by a fifth for the run to count: a route or "host", and its signal
 --   world          options of a world of its own; nil: the one of all
---   auto           the engine may cure it by itself: how much of the best cure it recovers is measured too
+--   cure           the engine can: a setting and values of it ({ setting =, values = }), the best of which by hand is what its cure is
+--                  compared with
 -- What is drawn by w:draw differs from seed to seed.
 local catalogue = {}
 

@@ -178,13 +178,20 @@ local function measured(w, s)
   return n > 0 and sum / n or 0 / 0
 end
 
--- The first suggestion is applied, again and again while there is one; then every size of a grid is tried by hand.
+local function set(w, name, value)
+  local id, bound = name:match "^pool%.([%w_]+)%.(%w+)$"
+  if id == "main" then w:patch("resources/pools/main", { [bound .. "_size"] = value }) else w:patch("config", { settings = { [name] = value } }) end
+end
+
+-- The first suggestion is applied, again and again while there is one; then every value of a grid is tried by hand. Returns
+-- which settings are not what they were.
 local function cure(w, s, total)
-  local before, steps = measured(w, s), {}
+  local before, steps, touched = measured(w, s), {}, { [s.cure.setting] = true }
   local until_ms = loop.now_ms() + CURE_S * 1000
   while loop.now_ms() < until_ms do
     local best = suggestions(w)[1]
     if not best or not has(s.rules, best.rule) then break end
+    for _, operation in ipairs(best.operations or {}) do touched[operation.name] = true end
     if not pcall(w.post, w, ("suggestions/%s/apply"):format(best.id), {}) then break end
     local ended
     pcall(loop.wait_until, function()
@@ -197,14 +204,15 @@ local function cure(w, s, total)
     pcall(loop.wait_until, function() return #suggestions(w) > 0 end, 40000)
   end
   local after, best = measured(w, s), math.huge
-  for _, size in ipairs { 2, 4, 8, 12, 16 } do
-    w:patch("resources/pools/main", { max_size = size })
+  for _, value in ipairs(s.cure.values) do
+    set(w, s.cure.setting, value)
     loop.sleep(2000)
     best = math.min(best, measured(w, s))
   end
   local share = (before - after) / (before - best)
   total.recovered[#total.recovered + 1] = share
   print(("%-28s %-14s from %.1f to %.1f, best %.1f: %.0f %% of the gain; %s"):format("  cure of " .. s.name, "", before, after, best, share * 100, table.concat(steps, " ")))
+  return touched
 end
 
 -- ---- harm ----
@@ -308,8 +316,11 @@ local function one(w, s, total, all)
   io.stdout:flush()
   if WHY and verdict ~= "right" and verdict ~= "silent" then keep_why(w, s.name) end
   if s.control and newest_change(w) ~= newest then total.moved = total.moved + 1 end
-  if all and s.auto then cure(w, s, total) end
+  local touched = all and s.cure and verdict == "right" and cure(w, s, total) or {}
   heal()
+  for name in pairs(touched) do
+    if not name:find "^pool%." then w:post("config/reset", { name = name }) end
+  end
   io.stdout:flush()
 end
 

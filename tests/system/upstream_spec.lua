@@ -583,6 +583,52 @@ describe("the control API of upstreams", function()
     end)
   end)
 
+  it("gives an upstream settings of its own, keeps them, and takes them back", function()
+    loop.run(function()
+      start_peers(1, function() return function()
+        loop.sleep(300)
+        return peer.response(200, {}, "late")
+      end end)
+      served = engine.start {
+        config = ("return { upstreams = { patient = %q, hasty = %q }, settings = { ['upstream.patient.retries'] = 1 } }"):format("http://" .. peers[1].address, "http://" .. peers[1].address),
+        rules = { ["routes/app.lua"] = [[
+local app = require "perilune".app()
+app:proxy("/patient/*rest", "patient")
+app:proxy("/hasty/*rest", "hasty")
+return app]] } }
+      local function config(method, path, body)
+        return served:admin_request { method = method, path = "/api/v1/performance-optimization/config" .. path, json = body }
+      end
+      local function statuses() return { served:get("/hasty/x").status, served:get("/patient/x").status } end
+      assert.same({ 200, 200 }, statuses())
+      local got = config("PATCH", "", { settings = { ["upstream.hasty.first_byte_timeout_ms"] = 50 } })
+      assert.equal(200, got.status, got.body)
+      assert.same({ 60000, 50, "api" }, { got.json.data.changes[1].from, got.json.data.changes[1].value, got.json.data.changes[1].origin })
+      assert.same({ 504, 200 }, statuses())
+      local known = {}
+      for _, one in ipairs(config("GET", "").json.data.settings) do known[one.name] = one end
+      assert.same({ 50, 60000, "api" }, { known["upstream.hasty.first_byte_timeout_ms"].value, known["upstream.hasty.first_byte_timeout_ms"].default,
+        known["upstream.hasty.first_byte_timeout_ms"].origin })
+      assert.same({ 1, "file" }, { known["upstream.patient.retries"].value, known["upstream.patient.retries"].origin })
+      assert.is_nil(known["upstream.patient.first_byte_timeout_ms"])
+      assert.equal(60000, config("GET", "/upstream.patient.first_byte_timeout_ms").json.data.value)
+      served:restart()
+      assert.same({ 504, 200 }, statuses())
+      -- What is for all does not reach who has its own.
+      assert.equal(200, config("PATCH", "", { settings = { ["upstream.first_byte_timeout_ms"] = 40, ["upstream.hasty.first_byte_timeout_ms"] = 2000 } }).status)
+      assert.same({ 200, 504 }, statuses())
+      got = config("POST", "/reset", { name = "upstream.hasty.first_byte_timeout_ms" })
+      assert.same({ 200, 40 }, { got.status, got.json.data.changes[1].value })
+      assert.same({ 504, 504 }, statuses())
+      for name, says in pairs { ["upstream.nobody.retries"] = "there is no setting 'upstream.nobody.retries'", ["upstream.hasty.websocket"] = "there is no setting",
+        ["upstream.hasty.retries"] = "upstream.hasty.retries' is out of bounds: 0 to 8 retries" } do
+        got = config("PATCH", "", { settings = { [name] = 9 } })
+        assert.equal(422, got.status, got.body)
+        assert.is_truthy(got.json.errors[1].detail:find(says, 1, true), got.json.errors[1].detail)
+      end
+    end, 40000)
+  end)
+
   it("keeps what it knows of a peer over a reload", function()
     loop.run(function()
       start_peers(2)

@@ -229,7 +229,9 @@ end
 
 local function reader(snapshot, settings)
   return function(name)
-    local one, value = settings and settings[name] or defaults[name], snapshot.settings and snapshot.settings[name]
+    local values, whole = snapshot.settings or {}, part "perilune.suggestions.facts".of_all(name)
+    local one, value = settings and settings[name] or defaults[name] or whole and defaults[whole], values[name]
+    if value == nil and whole then value = values[whole] end
     local id, bound = name:match "^pool%.(.+)%.(m[ai][xn])$"
     for _, pool in ipairs(snapshot.pools or {}) do
       if pool.id == id then one, value = defaults[("pool.%s.%s"):format(pool.pool_type == "redis" and "redis" or "db", bound)], pool[bound] end

@@ -37,8 +37,11 @@ local function reader(snapshot)
         return one
       end
     end
-    local one = core.trials.state(name)
-    if one and snapshot.settings and snapshot.settings[name] ~= nil then one.stable = snapshot.settings[name] end
+    local values, whole = snapshot.settings or {}, facts.of_all(name)
+    local one = core.trials.state(whole or name)
+    local value = values[name]
+    if value == nil and whole then value = values[whole] end
+    if one and value ~= nil then one.stable = value end
     return one
   end
 end

@@ -8,7 +8,8 @@
 --
 --   f.host, f.routes, f.pools     views (perilune.analyzer.view) of the things; those of pools have .pool: id, type, sizes
 --   f.upstreams, f.tasks, f.cache, f.compression, f.limits, f.counters, f.cores, f.workers, f.figure["cpu.share"]
---   f:setting(name)               its stable value
+--   f:setting(name)               its stable value; f:setting(name, upstream) what that upstream has for itself, if it has
+--   f:own(upstream, name)         what a setting of all upstreams is called for one of them, to be set
 --   f:issue(code)                 the open issue of that reason code, or nil
 --   f:with(phase)                 names of the routes that spend time in a phase, most first, and their requests a second
 --   f:rps(routes)                 requests a second of these
@@ -91,10 +92,21 @@ function facts:of(kind)
   return self[kind .. "s"] or {}
 end
 
-function facts:setting(name)
-  local one = self.settings[name]
+--- A setting by name; with an upstream, what that has for itself if it has.
+function facts:setting(name, upstream)
+  local one = upstream and self.settings[self:own(upstream, name)]
+  if one == nil then one = self.settings[name] end
   if one == nil then error(("there is no setting '%s'"):format(tostring(name)), 2) end
   return one
+end
+
+--- What a setting of all upstreams is called for one of them: "upstream.retries" > "upstream.api.retries".
+function facts.own(_, upstream, name) return ("upstream.%s.%s"):format(upstream.name, name:match "^upstream%.(.+)$") end
+
+--- The name that stands for all, of one made so; nil: it is no such name.
+function M.of_all(name)
+  local key = name:match "^upstream%..+%.([%w_]+)$"
+  return key and "upstream." .. key
 end
 
 function facts:issue(code)

@@ -5,6 +5,8 @@
 -- POST config/undo          : { "seq": 12 }: that change is taken back, if nothing came after it
 -- GET config/journal?limit= : who changed what, when and why, the newest first
 --
+-- A setting of the scope "upstream" may be given for one of them: "upstream.api.retries" beside "upstream.retries".
+--
 -- A change is journaled before it is in force, kept over a restart, and goes below a flag and above the file. An ETag tells the
 -- generation, the newest change and the values, for generations are counted anew after a restart: with If-Match a change is
 -- refused when somebody else was first.
@@ -20,6 +22,19 @@ local function settings()
   local by_name, names = {}, {}
   for _, one in ipairs(admin.stats.settings()) do by_name[one.name], names[#names + 1] = one, one.name end
   return by_name, names
+end
+
+-- A setting by name: one of those, or one that an upstream does not have for itself yet, as in "upstream.api.retries".
+local function find(known, name)
+  if known[name] then return known[name] end
+  local whole = known["upstream." .. (name:match "^upstream%..+%.([%w_]+)$" or "")]
+  local now = whole and admin.trials.state(name)
+  if not now then return end
+  local info = {}
+  for key, value in pairs(whole) do info[key] = value end
+  info.name, info.value, info.stable, info.on_trial, info.canary_only = name, now.value, now.stable, now.on_trial or nil, nil
+  info.default = now.stable
+  return info
 end
 
 local function history()
@@ -100,7 +115,7 @@ local function change(values, reason, dry_run, more)
     local to = values[name]
     if before[name] == nil then before[name] = p.json.null end
     if to ~= before[name] then
-      local info, will_be = known[name], to
+      local info, will_be = find(known, name), to
       if to == p.json.null then
         will_be = own[name]
         if info.origin ~= "api" then will_be = stable(info) elseif will_be == nil then will_be = info.default end
@@ -131,8 +146,9 @@ local function change(values, reason, dry_run, more)
   end
   local now = settings()
   for _, one in ipairs(changes) do
-    one.value, one.origin = now[one.name].value, now[one.name].origin
-    if one.api_to == p.json.null and not one.needs_restart then one.to = stable(now[one.name]) end -- the file may have changed since
+    local info = find(now, one.name)
+    one.value, one.origin = info.value, info.origin
+    if one.api_to == p.json.null and not one.needs_restart then one.to = stable(info) end -- the file may have changed since
   end
   return answer(entry)
 end
@@ -164,7 +180,7 @@ app:get(admin.path "config/:name", {
   errors = { [404] = "unknown_setting" },
 }, function(req)
   local known, names = settings()
-  local info = known[req.params.name]
+  local info = find(known, req.params.name)
   if not info then
     local near = admin.nearest(req.params.name, names)
     return admin.problem(404, "unknown_setting", ("there is no setting '%s'%s"):format(req.params.name, near and (", did you mean '%s'?"):format(near) or ""))
@@ -197,7 +213,7 @@ app:patch(admin.path "config", {
   table.sort(given)
   local overruled
   for _, name in ipairs(given) do
-    local info, value = known[name], asked.settings[name]
+    local info, value = find(known, name), asked.settings[name]
     if not info then
       local near = admin.nearest(name, names)
       errors[#errors + 1] = { pointer = pointer(name), detail = ("there is no setting '%s'%s"):format(name, near and (", did you mean '%s'?"):format(near) or "") }
@@ -227,7 +243,7 @@ app:post(admin.path "config/reset", {
   local asked, dry_run = req.input, req.asked.dry_run
   local known, names = settings()
   local values = {}
-  if asked.name and not known[asked.name] then
+  if asked.name and not find(known, asked.name) then
     local near = admin.nearest(asked.name, names)
     return invalid(p.json.array { { pointer = "/name", detail = ("there is no setting '%s'%s"):format(asked.name, near and (", did you mean '%s'?"):format(near) or "") } })
   end

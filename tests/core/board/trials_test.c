@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <string.h>
 #include <cmocka.h>
 
 static struct board *board;
@@ -25,7 +26,7 @@ static int end(void **state)
 
 static struct trial_target target(const char *name)
 {
-    struct trial_target out = {TRIAL_SETTING, -1};
+    struct trial_target out = {.kind = TRIAL_SETTING, .index = -1};
     assert_true(trial_find(board, name, &out));
     return out;
 }
@@ -112,6 +113,53 @@ static void a_lease_that_nobody_renews_ends_all(void **state)
     assert_false(trials_clear(board));
 }
 
+static void an_upstream_has_settings_for_itself(void **state)
+{
+    (void)state;
+    struct trial_target out;
+    assert_false(trial_find(board, "upstream.api.retries", &out));
+    struct own_slot *api = own_open(&board->own, STR("api")), *other = own_open(&board->own, STR("a.b"));
+    assert_non_null(api);
+    assert_non_null(other);
+    assert_ptr_equal(own_open(&board->own, STR("api")), api);
+    struct trial_target retries = target("upstream.api.retries");
+    assert_int_equal(target("upstream.a.b.retries").index, other - board->own.slots);
+    assert_false(trial_find(board, "upstream.api.buffer_bytes", &out)); /* has one value for all */
+    assert_false(trial_find(board, "upstream..retries", &out));
+    /* What is for all, until it has its own. */
+    settings_set(&board->settings, SETTING_UPSTREAM_RETRIES, 3, ORIGIN_FILE);
+    assert_int_equal((int)trial_stable(board, retries), 3);
+    assert_int_equal((int)own_integer(api, &board->settings, OWN_RETRIES), 3);
+    own_set(api, OWN_RETRIES, 1, ORIGIN_API);
+    assert_int_equal((int)own_integer(api, &board->settings, OWN_RETRIES), 1);
+    assert_int_equal((int)own_integer(other, &board->settings, OWN_RETRIES), 3);
+    assert_int_equal((int)own_integer(NULL, &board->settings, OWN_RETRIES), 3);
+    /* On trial, and let go: by hand, by an operator's edit, with the lease. */
+    trial_try(board, retries, 0, false);
+    assert_true(trial_is_on(board, retries));
+    assert_int_equal((int)own_integer(api, &board->settings, OWN_RETRIES), 0);
+    assert_int_equal((int)trial_stable(board, retries), 1);
+    own_set(api, OWN_RETRIES, 1, ORIGIN_API);
+    assert_true(trial_is_on(board, retries));
+    own_set(api, OWN_RETRIES, 2, ORIGIN_API);
+    assert_false(trial_is_on(board, retries));
+    trial_try(board, retries, 0, false);
+    trial_untry(board, retries);
+    assert_int_equal((int)trial_value(board, retries), 2);
+    trial_try(board, retries, 0, false);
+    trials_renew(board, 1000);
+    assert_true(trials_expire(board, 1001));
+    assert_int_equal((int)trial_value(board, retries), 2);
+    own_drop(api);
+    assert_false(trial_find(board, "upstream.api.retries", &out));
+    for (int k = 0; k < OWN_SETTINGS; k++) /* and all of them are of that scope, and of no other */
+        assert_string_equal(setting_tuning((int)own_setting_ids[k])->scope, "upstream");
+    int count = 0;
+    for (int i = 0; i < SETTING_COUNT; i++)
+        count += setting_tuning(i) && strcmp(setting_tuning(i)->scope, "upstream") == 0;
+    assert_int_equal(count, OWN_SETTINGS);
+}
+
 static void knows_what_it_does_not_know(void **state)
 {
     struct trial_target out;
@@ -133,6 +181,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_canary_has_its_own_values, begin, end),
         cmocka_unit_test_setup_teardown(an_operator_wins_and_a_reload_that_changes_nothing_does_not_disturb, begin, end),
         cmocka_unit_test_setup_teardown(a_lease_that_nobody_renews_ends_all, begin, end),
+        cmocka_unit_test_setup_teardown(an_upstream_has_settings_for_itself, begin, end),
         cmocka_unit_test_setup_teardown(knows_what_it_does_not_know, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -90,6 +90,37 @@ static void settings_have_the_same_order(void **state)
     assert_true(config.setting[id] == 60 && config.setting_origin[id] == ORIGIN_FLAG);
 }
 
+static double own_value(struct board *board, const char *upstream, enum own_setting which)
+{
+    const struct own_slot *slot = own_find(&board->own, str_from(upstream));
+    assert_non_null(slot);
+    return own_number(slot, &board->settings, which);
+}
+
+static void an_upstream_has_settings_of_its_own(void **state)
+{
+    (void)state;
+    struct board *board = board_new(&(struct board_opts){.workers = 1});
+    assert_non_null(board);
+    accepts("return { upstreams = { api = { peers = { 'http://a' }, retries = 1 }, b = 'http://b' },"
+            " settings = { ['upstream.retries'] = 3, ['upstream.b.budget_share'] = 0.5, ['upstream.b.keepalive_ms'] = '2s' } }");
+    config_apply(&config, board, false);
+    assert_true(own_value(board, "api", OWN_RETRIES) == 1); /* as its table says */
+    assert_true(own_value(board, "b", OWN_RETRIES) == 3);   /* as all */
+    assert_true(own_value(board, "b", OWN_BUDGET_SHARE) == .5 && own_value(board, "b", OWN_KEEPALIVE_MS) == 2000);
+    options.set[options.set_count++] = "upstream.api.retries=0";
+    accepts("return { upstreams = { api = { peers = { 'http://a' }, retries = 1 } }, settings = { ['upstream.api.retries'] = 2 } }");
+    config_apply(&config, board, true);
+    assert_true(own_value(board, "api", OWN_RETRIES) == 0); /* a flag goes before both */
+    assert_null(own_find(&board->own, STR("b")));
+    options.set_count = 0;
+    refuses("return { upstreams = { api = 'http://a' }, settings = { ['upstream.apl.retries'] = 2 } }", "no upstream 'apl', did you mean 'api'");
+    refuses("return { upstreams = { api = 'http://a' }, settings = { ['upstream.api.retries'] = 9 } }", "upstream.api.retries: ");
+    refuses("return { upstreams = { api = 'http://a' }, settings = { ['upstream.api.retrys'] = 2 } }", "did you mean 'upstream.retries'");
+    refuses("return { upstreams = { api = 'http://a' }, settings = { ['upstream.api.websocket'] = true } }", "unknown setting");
+    board_free(board);
+}
+
 static void workers_are_at_least_one(void **state)
 {
     (void)state;
@@ -253,6 +284,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(flag_over_environment_over_file_over_default, begin, end),
         cmocka_unit_test_setup_teardown(settings_have_the_same_order, begin, end),
+        cmocka_unit_test_setup_teardown(an_upstream_has_settings_of_its_own, begin, end),
         cmocka_unit_test_setup_teardown(workers_are_at_least_one, begin, end),
         cmocka_unit_test_setup_teardown(names_the_key_that_was_meant, begin, end),
         cmocka_unit_test_setup_teardown(tells_the_line, begin, end),

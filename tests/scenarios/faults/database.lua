@@ -9,7 +9,7 @@ local function pool(w, id, values, stable)
 end
 
 return {
-  { name = "pool_small", issue = { "db.pool_wait" }, rules = { "pool_undersized" }, forbidden = { "slow_query" }, indicator = DB, auto = true,
+  { name = "pool_small", issue = { "db.pool_wait" }, rules = { "pool_undersized" }, forbidden = { "slow_query" }, indicator = DB, cure = { setting = "pool.main.max", values = { 2, 4, 8, 12, 16 } },
     plant = function(w)
       local widen = pool(w, "main", { min_size = 1, max_size = 1 }, { max_size = 8, min_size = 4 })
       local leave = w:clients_of(w:draw(5, 8), "/db", 5)

@@ -55,6 +55,7 @@ return {
       end
     end },
   { name = "task_pool_narrow", issue = { "async.queue", "overload.queueing", "unknown" }, rules = { "tasks_small" }, forbidden = { "pool_undersized" }, indicator = { "GET /task", "mean_ms" },
+    cure = { setting = "tasks.threads", values = { 2, 3, 4 } },
     plant = function(w)
       w:handlers { task_ms = w:draw(15, 25) }
       local leave = w:clients_of(4, "/task", 5)
@@ -64,6 +65,7 @@ return {
       end)
     end },
   { name = "task_queue_short", issue = { "errors.handler", "overload.queueing" }, rules = { "task_queue_full" }, forbidden = { "pool_undersized" }, indicator = { "GET /task", "error_rate" },
+    cure = { setting = "tasks.max", values = { 4, 20, 50 } },
     plant = function(w)
       w:handlers { task_ms = 5 }
       return with_settings(w, { ["tasks.max"] = 1 }, (function()
@@ -80,9 +82,11 @@ return {
       return function() w:handlers { fail = 0 } end
     end },
   { name = "uncompressed", issue = {}, rules = { "uncompressed" }, forbidden = { "level_high" }, indicator = { "GET /page", "bytes_out" },
+    cure = { setting = "compression.enabled", values = { true } },
     plant = function(w) return with_settings(w, { ["compression.enabled"] = false }, w:clients_of(4, "/page", 5, GZIP)) end },
   { name = "level_high", issue = { "cpu.compression", "cpu.saturated", "cpu.handler", "unknown" }, optional_issue = true, rules = { "level_high" }, forbidden = { "uncompressed", "min_bytes_high" },
     indicator = { "GET /page", "compress" },
+    cure = { setting = "compression.level", values = { 1, 3, 6 } },
     plant = function(w)
       w.served:write_rule("policies/compression.lua", "return { br = 9, gzip = 9, order = { 'br', 'gzip' }, cpu_high = 1, cpu_full = 1 }")
       local leave = w:clients_of(10, "/page", 0, BR)
@@ -94,6 +98,7 @@ return {
   { name = "incompressible", issue = { "cpu.compression", "unknown" }, optional_issue = true, rules = { "compression_in_vain", "compression_useless" }, forbidden = { "level_high", "uncompressed" }, indicator = { "GET /noise", "rps" },
     plant = function(w) return w:clients_of(8, "/noise", 0, BR) end },
   { name = "small_answers_plain", issue = {}, rules = { "min_bytes_high" }, forbidden = { "level_high" }, indicator = { "GET /page", "bytes_out" },
+    cure = { setting = "compression.min_bytes", values = { 256, 1024, 3000 } },
     plant = function(w)
       local leave = w:clients_of(3, "/page?items=12", 10, GZIP)
       return with_settings(w, { ["compression.min_bytes"] = 6000 }, leave)

@@ -36,12 +36,15 @@ return {
     plant = instance(nil, { errors = { 40, 60 } }, { errors = 0 }) },
   { name = "retry_storm", issue = { "upstream.errors", "upstream.slow" }, rules = { "retry_storm" }, forbidden = { "hedge", "timeout_long" }, indicator = { API, "mean_ms" },
     world = { upstream = "retries = 3, retry_on = { 503 }", args = { "--set", "upstream.failures=1000" } },
+    cure = { setting = "upstream.service.budget_share", values = { 0, 0.1, 0.2, 0.5 } },
     plant = setting({ ["upstream.budget_share"] = 1 },
       function(w) w:instance(nil, { errors = w:draw(40, 55), status = 503, delay_ms = 15 }) end, function(w) w:instance(nil, { errors = 0, status = 500, delay_ms = 4 }) end) },
   { name = "no_keepalive", issue = { "net.connect" }, rules = { "keepalive_low" }, forbidden = { "timeout_long", "timeout_short" }, indicator = { API, "mean_ms" },
     world = { tls = true }, -- in which connecting takes time
+    cure = { setting = "upstream.keepalive_max", values = { 8, 32, 256 } },
     plant = setting { ["upstream.keepalive_max"] = 0 } },
   { name = "timeout_short", issue = { "upstream.errors" }, rules = { "timeout_short" }, forbidden = { "retry_storm" }, indicator = { API, "error_rate" },
     world = { upstream = "retries = 0", instances = { delay_ms = 30, slow_share = 12, slow_ms = 45 } }, -- retries would hide it
+    cure = { setting = "upstream.service.first_byte_timeout_ms", values = { 50, 100, 1000 } },
     plant = setting { ["upstream.first_byte_timeout_ms"] = { 34, 38 } } },
 }
