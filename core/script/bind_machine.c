@@ -4,6 +4,11 @@
 #include "script/push.h"
 #include "sys/process_info.h"
 
+#include <stdio.h>
+#include <string.h>
+
+enum { TITLE = 512, SESSIONS_MOST = 200 };
+
 static int lua_figures(lua_State *L)
 {
     const struct resources *r = lua_touserdata(L, lua_upvalueindex(1));
@@ -67,14 +72,44 @@ static int lua_processes(lua_State *L)
     return 1;
 }
 
+/* "postgres: user database host(port) SELECT": the title, and not a process that has this number here by chance. */
+static bool is_session(pid_t pid, const char *database)
+{
+    char title[TITLE], word[TITLE];
+    snprintf(word, sizeof word, " %s ", database);
+    return process_title("", pid, title, sizeof title) && strncmp(title, "postgres: ", 10) == 0 && strstr(title, word);
+}
+
+static int lua_sessions(lua_State *L)
+{
+    const char *database = luaL_checkstring(L, 2);
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_newtable(L);
+    for (int i = 1; i <= (int)lua_objlen(L, 1) && i <= SESSIONS_MOST; i++) {
+        double cpu_s, wait_s;
+        lua_rawgeti(L, 1, i);
+        pid_t pid = (pid_t)lua_tointeger(L, -1);
+        lua_pop(L, 1);
+        if (pid <= 0 || !is_session(pid, database) || !process_cpu_s("", pid, &cpu_s) || !process_cpu_wait_s("", pid, &wait_s))
+            continue;
+        lua_createtable(L, 0, 2);
+        set_number(L, "cpu_s", cpu_s);
+        set_number(L, "wait_s", wait_s);
+        lua_rawseti(L, -2, (int)pid);
+    }
+    return 1;
+}
+
 void bind_machine_open(lua_State *L, struct board *board, const struct resources *resources)
 {
-    lua_createtable(L, 0, 2);
+    lua_createtable(L, 0, 3);
     lua_pushlightuserdata(L, (void *)resources);
     lua_pushcclosure(L, lua_figures, 1);
     lua_setfield(L, -2, "figures");
     lua_pushlightuserdata(L, board);
     lua_pushcclosure(L, lua_processes, 1);
     lua_setfield(L, -2, "processes");
+    lua_pushcfunction(L, lua_sessions);
+    lua_setfield(L, -2, "sessions");
     lua_setfield(L, -2, "machine");
 }

@@ -4,6 +4,8 @@
  *                                a value that is not available
  *     core.machine.processes()   a list of { name, role, pid, rss_bytes, open_fds, requests, loop_lag_ms,
  *                                lua_heap_bytes, gc_cycles, gc_pause_ms }; what is not known is absent
+ *     core.machine.sessions(pids, database)   of those that are sessions of PostgreSQL in that database, on this machine:
+ *                                { [pid] = { cpu_s, wait_s } }, CPU time and time that they waited for a CPU
  *
  * Threads: the loop's.
  */

@@ -55,6 +55,26 @@ bool process_cpu_wait_s(const char *root, pid_t pid, double *out)
     return any;
 }
 
+bool process_title(const char *root, pid_t pid, char *out, size_t size)
+{
+    char path[64], full[SYSFILE_PATH];
+    snprintf(path, sizeof path, "/proc/%d/cmdline", (int)pid);
+    if ((size_t)snprintf(full, sizeof full, "%s%s", root, path) >= sizeof full)
+        return false;
+    FILE *f = fopen(full, "re");
+    if (!f)
+        return false;
+    size_t n = fread(out, 1, size - 1, f);
+    fclose(f);
+    while (n > 0 && (out[n - 1] == 0 || out[n - 1] == ' '))
+        n--;
+    out[n] = 0;
+    for (size_t i = 0; i < n; i++)
+        if (out[i] == 0)
+            out[i] = ' ';
+    return n > 0;
+}
+
 bool process_open_fds(const char *root, pid_t pid, uint64_t *out)
 {
     char path[SYSFILE_PATH];

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -20,6 +21,9 @@ bool process_cpu_s(const char *root, pid_t pid, double *out);
 
 /* Time that its threads were ready to run and waited for a CPU, in sum. What a thread that has ended waited is no longer in it. */
 bool process_cpu_wait_s(const char *root, pid_t pid, double *out);
+
+/* What it calls itself: its arguments with blanks between them, cut to fit. PostgreSQL writes what a session does there. */
+bool process_title(const char *root, pid_t pid, char *out, size_t size);
 
 /* Open descriptors. */
 bool process_open_fds(const char *root, pid_t pid, uint64_t *out);

@@ -19,6 +19,29 @@ local function waits(s, host)
   return host.now.cpu_wait - host.usual.cpu_wait >= WAITS * longest
 end
 
+-- Sessions of a database on this machine, where the kernel tells what they do at the processor (perilune.activity). A
+-- statement may be slow because it computes, or because others keep it from the processor. Measured beside four and eight
+-- processes that only compute, on two cores, and with statements that do.
+local STARVED, THEIRS = 0.3, 0.5
+
+local function database_of(s)
+  for _, pool in ipairs(s.pools or {}) do
+    local a = pool.activity
+    if a and a.looks >= 3 and a.running and (a.cores or 0) > 0 then return a end
+  end
+end
+
+-- It keeps half of the processors busy: then others are not what it, or we, wait for.
+local function database_computes(s)
+  local a = database_of(s)
+  return a ~= nil and a.running >= THEIRS * a.cores
+end
+
+local function database_starves(s, host)
+  local a = database_of(s)
+  return a ~= nil and (host.now.cpu_share or 0) >= 0.85 and a.starved >= 0.1 and a.starved >= STARVED * (a.running + a.starved)
+end
+
 return {
   symptoms = {
     {
@@ -64,7 +87,8 @@ return {
       inhibits = { "upstream.slow", "db.slow_query", "db.pool_wait", "redis.slow", "cpu.handler", "cpu.compression", "overload.queueing" },
       score = function(s, t)
         local host = s.host or s
-        if host:above("worker_cpu", 1.2, 0.1) then return 0 end
+        if host:above("worker_cpu", 1.2, 0.1) or database_computes(s) then return 0 end
+        if database_starves(s, host) then return 0.95 end
         local waiting = waits(s, host)
         if s:ratio "mean_ms" >= 4 and not stalls(s, host, t) and not (waiting and host:above("cpu_wait", 3, 0.3)) then return 0 end
         if waiting then return 0.95 end
@@ -73,9 +97,10 @@ return {
         return others and 0.9 or 0
       end,
       says = function(s)
-        local host = s.host or s
-        return ("others use the processor: %s of what we may use is in use, %s was given to others; our workers use no more than usual, and %s of their threads wait for a turn%s"):format(
-          host:show "cpu_share", host:show "steal_share", host:show "cpu_wait", host:usually "cpu_wait")
+        local host, database = s.host or s, database_of(s)
+        return ("others use the processor: %s of what we may use is in use, %s was given to others; our workers use no more than usual, and %s of their threads wait for a turn%s%s"):format(
+          host:show "cpu_share", host:show "steal_share", host:show "cpu_wait", host:usually "cpu_wait",
+          database and (", as %.1f sessions of the database do, which compute on %.1f of %.0f processors"):format(database.starved, database.running, database.cores) or "")
       end,
     },
   },

@@ -26,6 +26,15 @@ local function idling(s)
   return most
 end
 
+-- What its sessions do meanwhile, where that says something.
+local function waiting_for(pool)
+  local a = pool.activity
+  if not a or a.looks < 2 or a.active < 0.5 then return "" end
+  if a.reading >= 0.3 * a.active then return ("; %.0f %% of its active sessions wait for the disk"):format(a.reading / a.active * 100) end
+  if a.running and a.running >= 0.5 * a.active then return ("; they compute, on %.1f of %.0f processors"):format(a.running, a.cores) end
+  return ""
+end
+
 -- A pool that opens connections as it usually does not, one for every twenty calls or more: what requests wait for is the opening,
 -- and statements are slow since each new connection has its catalogues to read.
 local function churning(s)
@@ -55,7 +64,7 @@ return {
       end,
       says = function(s)
         local pool = slower(s, "database")
-        return pool and ("statements of %s take %s%s"):format(pool.name, pool:show "use_ms", pool:usually "use_ms")
+        return pool and ("statements of %s take %s%s%s"):format(pool.name, pool:show "use_ms", pool:usually "use_ms", waiting_for(pool))
           or ("a request spends %s in the database%s"):format(s:show "db", s:usually "db")
       end,
     },

@@ -57,7 +57,7 @@ describe("the rules of issues", function()
   end
 
   --- Looks for some seconds at a route whose time goes to the database, and at its pool, which were healthy before.
-  local function query(seconds, route, pool)
+  local function query(seconds, route, pool, host, activity)
     local route_usual, pool_usual = copy(ROUTE, { db = 3, pool_wait = 0, mean_ms = 4, p95_ms = 6 }), { calls = 63, opened = 0, use_ms = 3, wait_ms = 0 }
     for _ = 1, seconds do
       now_ms = now_ms + 1000
@@ -66,7 +66,9 @@ describe("the rules of issues", function()
         for signal in pairs(more) do moved[signal] = { direction = "up", since_ms = now_ms, spreads = 9, p = 0.01 } end
         return { kind = kind, name = name, requests = requests, errors = 0, at_ms = now_ms, moved = moved, now = copy(usual, more), usual = usual, pool_type = kind == "pool" and "database" or nil }
       end
-      book:tick({ thing("host", "host", HOST, {}), thing("route", "GET /x", route_usual, route), thing("pool", "main", pool_usual, pool) }, now_ms)
+      local things = { thing("host", "host", HOST, host or {}), thing("route", "GET /x", route_usual, route), thing("pool", "main", pool_usual, pool) }
+      things[3].activity = activity
+      book:tick(things, now_ms)
     end
     return (book:list()[1] or {}).code
   end
@@ -81,6 +83,21 @@ describe("the rules of issues", function()
     it("see that connections are opened all the time, though new ones make statements slow", function()
       assert.equal("db.connect_churn", query(20, slow, { wait_ms = 25, use_ms = 8, opened = 9 }))
       assert.equal("main opens 9.0 connections a second for 63 statements: requests wait for new ones", book:list()[1].cause_text)
+    end)
+
+    it("know a statement that others keep from the processor from one that computes", function()
+      local full, slow_db = { cpu_share = 0.99 }, { mean_ms = 14, p95_ms = 30, db = 13 }
+      local function at(running, starved) return { looks = 5, active = 3, blocked = 0, blocked_s = 0, reading = 0, idle_in_tx = 0, idle_in_tx_s = 0, running = running, starved = starved, cores = 2 } end
+      assert.equal("host.contention", query(20, slow_db, { use_ms = 13 }, full, at(0.4, 1.5)))
+      assert.matches("as 1.5 sessions of the database do, which compute on 0.4 of 2 processors", book:list()[1].cause_text)
+      book = analyzer.new(rules.read(), SIGNALS)
+      assert.equal("db.slow_query", query(20, slow_db, { use_ms = 13 }, full, at(1.8, 3)))
+      assert.matches("they compute, on 1.8 of 2 processors", book:list()[1].cause_text)
+      book = analyzer.new(rules.read(), SIGNALS)
+      local reading = at(0.1, 0)
+      reading.reading = 2
+      assert.equal("db.slow_query", query(20, slow_db, { use_ms = 13 }, nil, reading))
+      assert.matches("67 %% of its active sessions wait for the disk", book:list()[1].cause_text)
     end)
 
     it("do not take a few opened ones for it", function()

@@ -7,6 +7,7 @@
 --   forbidden      suggestions that would make it worse, or miss the cause
 --   first_not      suggestions that must not come first
 --   indicator      what must move by a fifth for the run to count: a route or "host", and its signal
+--   machine        what is said of the machine (that others use its processor) counts; else it is true of where the laboratory is
 --   world          options of a world of its own; nil: the one of all
 --   cure           the engine can: a setting and values of it ({ setting =, values = }), the best of which by hand is what its cure is
 --                  compared with

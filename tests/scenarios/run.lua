@@ -20,7 +20,7 @@ local QUIET_S, CURE_S = 45, 300
 local REFERENCE_S = 32 -- a trial is compared with the half minute before it, which must have had the same clients
 local SHORT = { "n_plus_one", "bad_instance", "burning_handler", "steady" }
 local WHY, KNOWN = os.getenv "WHY", { "signals", "issues", "suggestions", "resources", "limits", "compression", "upstreams", "cache", "stats" }
-local IGNORED = { ["host.contention"] = true, noisy_neighbour = true } -- true of the machine the laboratory is on
+local IGNORED = { ["host.contention"] = true, noisy_neighbour = true } -- true of the machine the laboratory is on, unless a fault is about that
 
 local function has(list, value)
   for _, one in ipairs(list or {}) do
@@ -47,18 +47,18 @@ local function indicator(w, what)
   end
 end
 
-local function issues(w)
+local function issues(w, s)
   local list = {}
   for _, issue in ipairs(w:get "issues?state=open".issues) do
-    if not IGNORED[issue.code] then list[#list + 1] = issue end
+    if not IGNORED[issue.code] or s and s.machine then list[#list + 1] = issue end
   end
   return list
 end
 
-local function suggestions(w)
+local function suggestions(w, s)
   local list = {}
   for _, sug in ipairs(w:get "suggestions".suggestions) do
-    if sug.state == "OPEN" and not IGNORED[sug.rule] then list[#list + 1] = sug end
+    if sug.state == "OPEN" and (not IGNORED[sug.rule] or s and s.machine) then list[#list + 1] = sug end
   end
   return list
 end
@@ -72,8 +72,8 @@ local function watch(w, s, clean)
   local began, seen = loop.now_ms(), { codes = {}, rules = {}, moved = false }
   while loop.now_ms() < began + HOLD_S * 1000 do
     local at = (loop.now_ms() - began) / 1000
-    for _, issue in ipairs(issues(w)) do seen.codes[issue.code] = seen.codes[issue.code] or at end
-    for _, sug in ipairs(suggestions(w)) do
+    for _, issue in ipairs(issues(w, s)) do seen.codes[issue.code] = seen.codes[issue.code] or at end
+    for _, sug in ipairs(suggestions(w, s)) do
       if sug.priority < "P4" then seen.rules[sug.rule] = seen.rules[sug.rule] or at end
     end
     if s.indicator then
@@ -82,7 +82,7 @@ local function watch(w, s, clean)
     end
     loop.sleep(500)
   end
-  seen.issues, seen.suggestions = issues(w), suggestions(w)
+  seen.issues, seen.suggestions = issues(w, s), suggestions(w, s)
   return seen
 end
 

@@ -1,5 +1,6 @@
 --- What the sessions of a database do: who waits for a lock, and who idles in a transaction, also while the pool is full.
 local engine = require "tests.support.engine"
+local load = require "tests.support.load"
 local loop = require "tests.support.loop"
 local postgres = require "tests.support.postgres"
 
@@ -21,6 +22,7 @@ app:get("/hold", function()
     return "ok"
   end)
 end)
+app:get("/compute", function() return db:one("select count(sqrt(i))::text n from generate_series(1, 400000) i").n end)
 app:get("/release", function() held = false return "released" end)
 return app
 ]]
@@ -66,6 +68,21 @@ describe("the activity of a database", function()
       assert.equal(200, loop.join(holder))
       for i = 1, 6 do assert.equal(200, loop.join(waiting[i])) end
       assert.is_nil(served:log():find("was ended by signal", 1, true))
+    end, 60000)
+  end)
+
+  it("tells what sessions on this machine do at the processor", function()
+    loop.run(function()
+      local clients = load.background(served, { clients = 2, request = "/compute" })
+      local got
+      loop.wait_until(function()
+        loop.sleep(300)
+        got = seen().json.data.recent
+        return got.running and got.running >= 0.3
+      end, 30000, "a session that computes")
+      assert.is_true(got.starved >= 0 and got.cores >= 1 and got.running <= got.cores + 0.2, require("dkjson").encode(got))
+      assert.is_true(got.active >= 0.3 and got.reading <= got.active)
+      clients.stop()
     end, 60000)
   end)
 

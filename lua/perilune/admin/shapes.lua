@@ -41,6 +41,7 @@ return {
   Statement = { calls = "integer", rows = "integer", errors = "integer", requests = "integer", calls_per_request = "number", most_per_request = "integer", time_ms = "Summary" },
   Plan = { plan = "object", cost = "number", rows = "number", scans = { "any" } },
   Activity = { active = "number", blocked = "number", blocked_s = "number", idle_in_tx = "number", idle_in_tx_s = "number", looks = "integer?",
+    reading = "number", running = "number?", starved = "number?", cores = "number?",
     ["blocker?"] = { pid = "integer", waiting = "integer", statement = "string?", state = "string?" } },
   Benchmark = { id = "string", state = "=queued|running|done|failed|cancelled", target = "string", progress = "number|null", result = "object|null", why = "string|null",
     asked_at = "time", href = "string" },

@@ -28,8 +28,8 @@ end
 local function look(id)
   local known, db = pcall(p.postgres, id)
   if not known then return nil, "this pool is going, or has just come; ask again" end
-  local seen, why = activity.look(db)
-  if seen then seen_of[id] = activity.add(seen_of[id] or {}, seen, p.now()) end
+  local seen, why, sessions = activity.look(db)
+  if seen then seen_of[id] = activity.add(seen_of[id] or {}, seen, p.now(), sessions) end
   return seen, why
 end
 

@@ -5,6 +5,7 @@
 -- POST analyze { endpoint, priority, window } : the same now, and what was looked at
 -- GET signals                                 : what is watched, with units, and what is usual
 local activity = require "perilune.activity"
+local facts = require "perilune.suggestions.facts"
 local admin = require "perilune.admin"
 local links = require "perilune.links"
 local p = require "perilune"
@@ -28,15 +29,27 @@ local function now_ms() return os.time() * 1000 end
 
 -- What was changed: generations, settings, workers replaced.
 local seen
+-- A setting as it was: an upstream that has none of its own has that of all.
+local function before(values, name)
+  if values[name] ~= nil then return values[name] end
+  return values[facts.of_all(name) or name]
+end
+
+local function changed(name, from, to)
+  if from == nil or from == to then return end
+  book:mark { at_ms = now_ms(), kind = "setting", text = ("%s: %s > %s"):format(name, tostring(from), tostring(to)) }
+end
+
 local function notice()
   local generation, settings, restarts = admin.stats.generation().active, {}, admin.stats.restarts()
   for _, one in ipairs(admin.stats.settings()) do settings[one.name] = one.value end
   if seen then
     if generation ~= seen.generation then book:mark { at_ms = now_ms(), kind = "reload", text = ("generation %d"):format(generation) } end
     for name, value in pairs(settings) do
-      if seen.settings[name] ~= nil and seen.settings[name] ~= value then
-        book:mark { at_ms = now_ms(), kind = "setting", text = ("%s: %s > %s"):format(name, tostring(seen.settings[name]), tostring(value)) }
-      end
+      changed(name, before(seen.settings, name), value)
+    end
+    for name in pairs(seen.settings) do
+      if settings[name] == nil then changed(name, seen.settings[name], before(settings, name)) end
     end
     if restarts ~= seen.restarts then book:mark { at_ms = now_ms(), kind = "worker", text = "a worker was replaced" } end
   end

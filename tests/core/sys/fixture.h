@@ -35,7 +35,7 @@ static inline int fixture_free(void **state)
 }
 
 /* Writes root + path, making its folders. */
-static inline void fixture_write(const char *path, const char *text)
+static inline void fixture_write_bytes(const char *path, const char *bytes, size_t count)
 {
     char full[512];
     snprintf(full, sizeof full, "%s%s", fixture_root, path);
@@ -45,6 +45,11 @@ static inline void fixture_write(const char *path, const char *text)
         *slash = '/';
     }
     FILE *file = fopen(full, "w");
-    if (!file || fputs(text, file) < 0 || fclose(file) != 0)
+    if (!file || fwrite(bytes, 1, count, file) != count || fclose(file) != 0)
         abort();
+}
+
+static inline void fixture_write(const char *path, const char *text)
+{
+    fixture_write_bytes(path, text, strlen(text));
 }

@@ -36,6 +36,22 @@ static void sums_what_threads_waited_for_a_cpu(void **state)
     assert_false(process_cpu_wait_s(fixture_root, 44, &wait_s));
 }
 
+static void reads_what_a_process_calls_itself(void **state)
+{
+    (void)state;
+    char title[32];
+    const char args[] = "postgres: app shop 127.0.0.1(5) SELECT\0\0\0";
+    fixture_write_bytes("/proc/42/cmdline", args, sizeof args - 1);
+    assert_true(process_title(fixture_root, 42, title, sizeof title));
+    assert_string_equal(title, "postgres: app shop 127.0.0.1(5)"); /* cut to fit */
+    fixture_write_bytes("/proc/43/cmdline", "sh\0-c\0true", 10);
+    assert_true(process_title(fixture_root, 43, title, sizeof title));
+    assert_string_equal(title, "sh -c true");
+    fixture_write("/proc/44/cmdline", ""); /* a thread of the kernel */
+    assert_false(process_title(fixture_root, 44, title, sizeof title));
+    assert_false(process_title(fixture_root, 45, title, sizeof title));
+}
+
 static void counts_open_descriptors(void **state)
 {
     (void)state;
@@ -81,6 +97,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         UNIT(reads_resident_memory_in_bytes),
         UNIT(sums_what_threads_waited_for_a_cpu),
+        UNIT(reads_what_a_process_calls_itself),
         UNIT(counts_open_descriptors),
         UNIT(knows_nothing_of_a_process_that_is_gone),
         UNIT(sees_a_descriptor_of_its_own_process_open_and_close),

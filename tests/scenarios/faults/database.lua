@@ -37,6 +37,11 @@ return {
       w:query_ms(w:draw(60, 120))
       return function() w:query_ms(w.QUERY_MS) end
     end },
+  { name = "hungry_query", machine = true, issue = { "db.slow_query" }, rules = { "slow_query" }, forbidden = { "noisy_neighbour", "pool_undersized", "hedge" }, indicator = DB,
+    plant = function(w) -- it computes, on the machine that we are on
+      w.pg:sql(("create or replace function work() returns text as $$ select count(sqrt(i))::text from generate_series(1, %d) i $$ language sql"):format(w:draw(300000, 500000)))
+      return function() w:query_ms(w.QUERY_MS) end
+    end },
   { name = "n_plus_one", issue = { "db.n_plus_one", "db.slow_query", "unknown" }, rules = { "n_plus_one" }, forbidden = { "pool_undersized" }, indicator = DB,
     plant = function(w)
       w:handlers { statements = w:draw(9, 14) }

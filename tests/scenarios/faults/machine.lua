@@ -1,4 +1,6 @@
 --- What goes wrong with processor, memory, tasks and compression. The keys of a fault: tests/scenarios/catalogue.lua.
+local process = require "tests.support.process"
+
 local GZIP = { ["Accept-Encoding"] = "gzip" }
 local BR = { ["Accept-Encoding"] = "br" }
 
@@ -11,6 +13,15 @@ local function with_settings(w, values, leave)
 end
 
 return {
+  { name = "noisy_neighbour", machine = true, issue = { "host.contention" }, rules = { "noisy_neighbour" }, forbidden = { "slow_query", "pool_undersized", "tasks_small", "overload", "loop_blocked" },
+    indicator = { "host", "mean_ms" },
+    plant = function() -- processes that only compute
+      local others = {}
+      for i = 1, 6 do others[i] = process.start { command = "sh", args = { "-c", "while :; do :; done" } } end
+      return function()
+        for _, one in ipairs(others) do one:stop() end
+      end
+    end },
   { name = "burning_handler", issue = { "cpu.handler" }, rules = { "cpu_bound", "loop_blocked" }, forbidden = { "tasks_small" }, indicator = { "GET /cpu", "mean_ms" },
     plant = function(w)
       w:handlers { spin = w:draw(1200000, 1800000) }
