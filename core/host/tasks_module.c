@@ -24,8 +24,7 @@
 #include "script/plain.h"
 #include "script/push.h"
 #include "script/task_stats.h"
-#include "script/task_values.h"
-#include "task/task.h"
+#include "script/task_work.h"
 
 #include <lauxlib.h>
 #include <math.h>
@@ -36,7 +35,7 @@
 #define THREADS "perilune.tasks"
 #define HANDLE "perilune.tasks.task"
 
-enum { NAME_MAX_BYTES = 120, GRACE_MS = 5000 };
+enum { GRACE_MS = 5000 };
 
 struct job;
 
@@ -67,19 +66,10 @@ struct handle {
 };
 
 struct job {
-    struct task task;
+    struct task_work work;
     struct job *next, *prev;
     struct crew *crew;
     struct handle *handle; /* NULL: nobody wants the result */
-    const struct kernel *kernel; /* NULL: Lua */
-    char module[NAME_MAX_BYTES], function[NAME_MAX_BYTES];
-    bool map;
-    double number;         /* parameters of a kernel */
-    struct buf text;
-    struct buf in, out;
-    size_t max_bytes;
-    int err;
-    char *why;
 };
 
 /* ---- on a thread ---- */
@@ -87,33 +77,8 @@ struct job {
 static void run_lua(struct task *task, void *local)
 {
     struct job *job = (struct job *)task;
-    struct task_call call = {.module = job->module, .function = job->function, .map = job->map, .arguments = buf_str(&job->in),
-                                 .max_bytes = job->max_bytes, .stop = &task->stop};
-    job->err = local ? task_lua_run(local, &job->crew->lua, &call) : ERR_NOMEM;
-    job->out = call.out;
-    job->why = call.why;
-    task->failed = job->err < 0;
-}
-
-static void *codec_local_new(void)
-{
-    return codec_new();
-}
-
-static void codec_local_free(void *local)
-{
-    codec_free(local);
-}
-
-static void run_kernel(struct task *task, void *local)
-{
-    struct job *job = (struct job *)task;
-    struct kernel_call call = {.data = buf_str(&job->in), .text = buf_str(&job->text), .number = job->number,
-                               .max_bytes = job->max_bytes, .codec = local, .stop = &task->stop, .out = &job->out};
-    job->err = job->kernel->run(job->kernel, &call);
-    if (job->err == 0 && !buf_ok(&job->out))
-        job->err = ERR_NOMEM;
-    task->failed = job->err < 0;
+    struct task_call call = task_work_call(&job->work);
+    task_work_take(&job->work, local ? task_lua_run(local, &job->crew->lua, &call) : ERR_NOMEM, &call);
 }
 
 /* ---- the end of a task ---- */
@@ -123,10 +88,7 @@ static void job_free(struct job *job)
     *(job->prev ? &job->prev->next : &job->crew->jobs) = job->next;
     if (job->next)
         job->next->prev = job->prev;
-    buf_done(&job->text);
-    buf_done(&job->in);
-    buf_done(&job->out);
-    free(job->why);
+    task_work_done(&job->work);
     free(job);
 }
 
@@ -146,16 +108,16 @@ static void on_done(struct task *task)
 {
     struct job *job = (struct job *)task;
     struct handle *h = job->handle;
-    int err = task->outcome == TASK_EXPIRED ? ERR_TIMEOUT : task->outcome == TASK_CANCELLED ? ERR_CANCELLED : job->err;
+    int err = task->outcome == TASK_EXPIRED ? ERR_TIMEOUT : task->outcome == TASK_CANCELLED ? ERR_CANCELLED : job->work.err;
     if (err == ERR_INTERRUPTED && atomic_load_explicit(&task->stop, memory_order_relaxed))
         err = ERR_CANCELLED; /* by close() */
     if (h) {
-        h->out = job->out;
-        h->form = task_form_of(job->kernel);
-        job->out = (struct buf){0};
-        if (err == job->err) {
-            h->why = job->why;
-            job->why = NULL;
+        h->out = job->work.out;
+        h->form = task_form_of(job->work.kernel);
+        job->work.out = (struct buf){0};
+        if (err == job->work.err) {
+            h->why = job->work.why;
+            job->work.why = NULL;
         }
     }
     leave(job, err);
@@ -168,17 +130,11 @@ static void on_expired(struct task *task)
     leave((struct job *)task, ERR_TIMEOUT);
 }
 
-static const char *name_of(const struct task *task)
-{
-    const struct job *job = (const struct job *)task;
-    return job->kernel ? job->kernel->name : job->module;
-}
-
-static const struct task_class lua_class = {.kind = TASK_LUA, .run = run_lua, .done = on_done, .expired = on_expired, .name = name_of,
+static const struct task_class lua_class = {.kind = TASK_LUA, .run = run_lua, .done = on_done, .expired = on_expired, .name = task_work_name,
                                             .local_new = task_lua_new, .local_free = task_lua_free};
 
-static const struct task_class kernel_class = {.kind = TASK_KERNEL, .run = run_kernel, .done = on_done, .expired = on_expired, .name = name_of,
-                                               .local_new = codec_local_new, .local_free = codec_local_free};
+static const struct task_class kernel_class = {.kind = TASK_KERNEL, .run = task_work_run_kernel, .done = on_done, .expired = on_expired, .name = task_work_name,
+                                               .local_new = task_work_codec_new, .local_free = task_work_codec_free};
 
 /* ---- handles ---- */
 
@@ -189,7 +145,7 @@ static bool give_up(struct handle *h)
     if (!job)
         return false;
     leave(job, ERR_CANCELLED);
-    if (!job->task.pool || tasks_cancel(job->crew->tasks, &job->task))
+    if (!job->work.task.pool || tasks_cancel(job->crew->tasks, &job->work.task))
         job_free(job);
     return true;
 }
@@ -232,11 +188,11 @@ static struct job *new_job(lua_State *L, const struct task_class *class, int pri
         luaL_error(L, "out of memory");
         return NULL;
     }
-    job->task.class = class;
-    job->task.priority = priority;
-    job->task.deadline_ns = deadline_ns;
+    job->work.task.class = class;
+    job->work.task.priority = priority;
+    job->work.task.deadline_ns = deadline_ns;
     job->crew = crew;
-    job->max_bytes = setting_integer(&crew->settings, SETTING_TASKS_COPY_BYTES);
+    job->work.max_bytes = setting_integer(&crew->settings, SETTING_TASKS_COPY_BYTES);
     job->handle = h;
     h->job = job;
     job->next = crew->jobs;
@@ -251,11 +207,11 @@ static int submit(lua_State *L, struct job *job)
 {
     struct crew *crew = job->crew;
     struct handle *h = job->handle;
-    if (!buf_ok(&job->in) || !buf_ok(&job->text))
+    if (!buf_ok(&job->work.in) || !buf_ok(&job->work.text))
         return luaL_error(L, "out of memory");
     tasks_tick(crew->tasks);
-    if (!tasks_submit(crew->tasks, &job->task, 0)) {
-        job->task.pool = NULL;
+    if (!tasks_submit(crew->tasks, &job->work.task, 0)) {
+        job->work.task.pool = NULL;
         give_up(h);
         return task_push_failure(L, ERR_BUSY, "task queue full");
     }
@@ -269,14 +225,14 @@ static int threads_lua(lua_State *L)
 {
     const char *module = luaL_checkstring(L, 2), *function = luaL_checkstring(L, 3);
     char why[PLAIN_WHY];
-    if (strlen(module) >= NAME_MAX_BYTES || strlen(function) >= NAME_MAX_BYTES)
-        return luaL_error(L, "names of modules and functions have at most %d bytes", NAME_MAX_BYTES - 1);
+    if (strlen(module) >= TASK_NAME || strlen(function) >= TASK_NAME)
+        return luaL_error(L, "names of modules and functions have at most %d bytes", TASK_NAME - 1);
     int last = lua_gettop(L);
     struct job *job = new_job(L, &lua_class, 5, 6);
-    job->map = lua_toboolean(L, 4);
-    snprintf(job->module, sizeof job->module, "%s", module);
-    snprintf(job->function, sizeof job->function, "%s", function);
-    int err = plain_encode(L, 7, last, "argument", job->max_bytes, &job->in, why);
+    job->work.map = lua_toboolean(L, 4);
+    snprintf(job->work.module, sizeof job->work.module, "%s", module);
+    snprintf(job->work.function, sizeof job->work.function, "%s", function);
+    int err = plain_encode(L, 7, last, "argument", job->work.max_bytes, &job->work.in, why);
     if (err == 0)
         return submit(L, job);
     give_up(job->handle);
@@ -295,18 +251,18 @@ static int threads_kernel(lua_State *L)
     luaL_checktype(L, 3, kernel->takes == KERNEL_BYTES ? LUA_TSTRING : LUA_TTABLE);
     lua_settop(L, 7);
     struct job *job = new_job(L, &kernel_class, 6, 7);
-    job->kernel = kernel;
-    job->number = luaL_optnumber(L, 5, NAN);
+    job->work.kernel = kernel;
+    job->work.number = luaL_optnumber(L, 5, NAN);
     const char *p = lua_tolstring(L, 4, &len);
     if (p)
-        buf_add(&job->text, p, len);
+        buf_add(&job->work.text, p, len);
     if (kernel->takes == KERNEL_BYTES) {
         p = lua_tolstring(L, 3, &len);
-        buf_add(&job->in, p, len);
+        buf_add(&job->work.in, p, len);
     } else {
-        task_add_numbers(L, 3, &job->in);
+        task_add_numbers(L, 3, &job->work.in);
     }
-    if (buf_len(&job->in) <= job->max_bytes)
+    if (buf_len(&job->work.in) <= job->work.max_bytes)
         return submit(L, job);
     give_up(job->handle);
     return task_push_failure(L, ERR_TOO_LARGE, "the data is larger than tasks.copy_bytes");

@@ -5,7 +5,7 @@
 #include "script/plain.h"
 #include "script/state.h"
 #include "script/task_states.h"
-#include "script/task_values.h"
+#include "script/task_work.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -13,23 +13,13 @@
 
 #define HANDLE_TYPE "perilune.task"
 
-enum { NAME_MAX_BYTES = 120 };
-
 /* Work for a thread. On its own, because the request may end before it does. */
 struct task_job {
-    struct task task;
+    struct task_work work;
     struct task_handle *handle; /* NULL: nobody wants the result */
     struct lane *lane;
-    struct task_code *code;     /* Lua */
-    const struct kernel *kernel; /* or this */
-    char module[NAME_MAX_BYTES], function[NAME_MAX_BYTES];
-    bool map, interrupted;
-    double number;              /* parameters of a kernel */
-    struct buf text;
-    struct buf in, out;
-    size_t max_bytes;
-    int err;
-    char *why; /* malloc'ed, or NULL */
+    struct task_code *code;     /* of a function of Lua */
+    bool interrupted;
 };
 
 enum handle_state { HANDLE_NEW, HANDLE_PENDING, HANDLE_ENDED, HANDLE_TAKEN };
@@ -53,34 +43,9 @@ struct task_handle {
 static void run_lua(struct task *task, void *local)
 {
     struct task_job *job = (struct task_job *)task;
-    struct task_call call = {.module = job->module, .function = job->function, .map = job->map,
-                             .arguments = buf_str(&job->in), .max_bytes = job->max_bytes, .stop = &task->stop};
-    job->err = local ? task_states_call(local, job->code, &call) : ERR_NOMEM;
-    job->out = call.out;
-    job->why = call.why;
+    struct task_call call = task_work_call(&job->work);
+    task_work_take(&job->work, local ? task_states_call(local, job->code, &call) : ERR_NOMEM, &call);
     job->interrupted = call.interrupted;
-    task->failed = job->err < 0;
-}
-
-static void *kernel_local_new(void)
-{
-    return codec_new();
-}
-
-static void kernel_local_free(void *local)
-{
-    codec_free(local);
-}
-
-static void run_kernel(struct task *task, void *local)
-{
-    struct task_job *job = (struct task_job *)task;
-    struct kernel_call call = {.data = buf_str(&job->in), .text = buf_str(&job->text), .number = job->number,
-                               .max_bytes = job->max_bytes, .codec = local, .stop = &task->stop, .out = &job->out};
-    job->err = job->kernel->run(job->kernel, &call);
-    if (job->err == 0 && !buf_ok(&job->out))
-        job->err = ERR_NOMEM;
-    task->failed = job->err < 0;
 }
 
 /* ---- the end of a task ---- */
@@ -88,10 +53,7 @@ static void run_kernel(struct task *task, void *local)
 static void job_free(struct task_job *job)
 {
     task_code_put(job->code);
-    buf_done(&job->text);
-    buf_done(&job->in);
-    buf_done(&job->out);
-    free(job->why);
+    task_work_done(&job->work);
     free(job);
 }
 
@@ -125,13 +87,13 @@ static void resolve(struct task_handle *h)
 
 static int error_of(const struct task_job *job)
 {
-    switch (job->task.outcome) {
+    switch (job->work.task.outcome) {
     case TASK_EXPIRED:
         return ERR_TIMEOUT;
     case TASK_CANCELLED:
         return ERR_CANCELLED;
     default:
-        return job->err;
+        return job->work.err;
     }
 }
 
@@ -144,12 +106,12 @@ static void on_done(struct task *task)
     if (h) {
         h->job = NULL;
         h->err = error_of(job);
-        h->out = job->out;
-        h->why = h->err == job->err ? job->why : NULL;
-        h->form = task_form_of(job->kernel);
-        job->out = (struct buf){0};
+        h->out = job->work.out;
+        h->why = h->err == job->work.err ? job->work.why : NULL;
+        h->form = task_form_of(job->work.kernel);
+        job->work.out = (struct buf){0};
         if (h->why)
-            job->why = NULL;
+            job->work.why = NULL;
     }
     job_free(job);
     if (h)
@@ -169,19 +131,13 @@ static void on_expired(struct task *task)
     resolve(h);
 }
 
-static const char *name_of(const struct task *task)
-{
-    const struct task_job *job = (const struct task_job *)task;
-    return job->kernel ? job->kernel->name : job->module;
-}
-
 static const struct task_class lua_class = {
-    .kind = TASK_LUA, .run = run_lua, .done = on_done, .expired = on_expired, .name = name_of,
+    .kind = TASK_LUA, .run = run_lua, .done = on_done, .expired = on_expired, .name = task_work_name,
     .local_new = task_states_new, .local_tidy = task_states_tidy, .local_free = task_states_free};
 
 static const struct task_class kernel_class = {
-    .kind = TASK_KERNEL, .run = run_kernel, .done = on_done, .expired = on_expired, .name = name_of,
-    .local_new = kernel_local_new, .local_free = kernel_local_free};
+    .kind = TASK_KERNEL, .run = task_work_run_kernel, .done = on_done, .expired = on_expired, .name = task_work_name,
+    .local_new = task_work_codec_new, .local_free = task_work_codec_free};
 
 /* ---- handles ---- */
 
@@ -193,7 +149,7 @@ static bool give_up(struct task_handle *h, struct tasks *tasks)
         return false;
     h->job = NULL;
     job->handle = NULL;
-    if (h->state == HANDLE_NEW || tasks_cancel(tasks, &job->task))
+    if (h->state == HANDLE_NEW || tasks_cancel(tasks, &job->work.task))
         job_free(job);
     h->err = ERR_CANCELLED;
     h->state = HANDLE_ENDED;
@@ -261,12 +217,12 @@ static struct task_job *new_job(lua_State *L, const struct task_class *class, in
         luaL_error(L, "out of memory");
         return NULL;
     }
-    job->task.class = class;
-    job->task.priority = priority;
-    job->task.deadline_ns = deadline_ns;
+    job->work.task.class = class;
+    job->work.task.priority = priority;
+    job->work.task.deadline_ns = deadline_ns;
     job->handle = h;
     job->lane = s->lane;
-    job->max_bytes = setting_integer(&s->board->settings, SETTING_TASKS_COPY_BYTES);
+    job->work.max_bytes = setting_integer(&s->board->settings, SETTING_TASKS_COPY_BYTES);
     return job;
 }
 
@@ -275,9 +231,9 @@ static int submit(lua_State *L, struct task_job *job)
 {
     struct task_handle *h = job->handle;
     struct tasks *tasks = h->fiber->script->tasks;
-    if (!buf_ok(&job->in) || !buf_ok(&job->text))
+    if (!buf_ok(&job->work.in) || !buf_ok(&job->work.text))
         return luaL_error(L, "out of memory");
-    if (!tasks_submit(tasks, &job->task, 0)) {
+    if (!tasks_submit(tasks, &job->work.task, 0)) {
         give_up(h, tasks);
         return task_push_failure(L, ERR_BUSY, "task queue full");
     }
@@ -290,18 +246,18 @@ static int lua_start_lua(lua_State *L)
     struct fiber *f = fiber_running(L);
     const char *module = luaL_checkstring(L, 1), *function = luaL_checkstring(L, 2);
     char why[PLAIN_WHY];
-    if (strlen(module) >= NAME_MAX_BYTES || strlen(function) >= NAME_MAX_BYTES)
-        return luaL_error(L, "names of modules and functions have at most %d bytes", NAME_MAX_BYTES - 1);
+    if (strlen(module) >= TASK_NAME || strlen(function) >= TASK_NAME)
+        return luaL_error(L, "names of modules and functions have at most %d bytes", TASK_NAME - 1);
     if (f->script->task_code && !task_code_has(f->script->task_code, module))
         return luaL_error(L, "there is no module '%s': put it below the rules folder as lib/name.lua and name it 'lib.name'",
                           module);
     int last = lua_gettop(L);
     struct task_job *job = new_job(L, &lua_class, 4, 5);
-    job->map = lua_toboolean(L, 3);
-    snprintf(job->module, sizeof job->module, "%s", module);
-    snprintf(job->function, sizeof job->function, "%s", function);
+    job->work.map = lua_toboolean(L, 3);
+    snprintf(job->work.module, sizeof job->work.module, "%s", module);
+    snprintf(job->work.function, sizeof job->work.function, "%s", function);
     job->code = task_code_hold(f->script->task_code);
-    int err = plain_encode(L, 6, last, "argument", job->max_bytes, &job->in, why);
+    int err = plain_encode(L, 6, last, "argument", job->work.max_bytes, &job->work.in, why);
     if (err == ERR_TOO_LARGE || err == ERR_NOMEM) {
         give_up(job->handle, f->script->tasks);
         return task_push_failure(L, err, why);
@@ -320,18 +276,18 @@ static int lua_start_kernel(lua_State *L)
     luaL_checktype(L, 2, kernel->takes == KERNEL_BYTES ? LUA_TSTRING : LUA_TTABLE);
     lua_settop(L, 6);
     struct task_job *job = new_job(L, &kernel_class, 5, 6);
-    job->kernel = kernel;
-    job->number = luaL_optnumber(L, 4, NAN);
+    job->work.kernel = kernel;
+    job->work.number = luaL_optnumber(L, 4, NAN);
     const char *p = lua_tolstring(L, 3, &len);
     if (p)
-        buf_add(&job->text, p, len);
+        buf_add(&job->work.text, p, len);
     if (kernel->takes == KERNEL_BYTES) {
         p = lua_tolstring(L, 2, &len);
-        buf_add(&job->in, p, len);
+        buf_add(&job->work.in, p, len);
     } else {
-        task_add_numbers(L, 2, &job->in);
+        task_add_numbers(L, 2, &job->work.in);
     }
-    if (buf_len(&job->in) <= job->max_bytes)
+    if (buf_len(&job->work.in) <= job->work.max_bytes)
         return submit(L, job);
     give_up(job->handle, job->handle->fiber->script->tasks);
     return task_push_failure(L, ERR_TOO_LARGE, "the data is larger than tasks.copy_bytes");
