@@ -12,6 +12,19 @@ local function with_settings(w, values, leave)
   end
 end
 
+local function level_high(name, world)
+  return { name = name, world = world, issue = { "cpu.compression", "cpu.saturated", "cpu.handler", "unknown" }, optional_issue = true, rules = { "level_high" },
+    forbidden = { "uncompressed", "min_bytes_high" }, indicator = { "GET /page", "compress" }, cure = { setting = "compression.level", values = { 1, 3, 6 } },
+    plant = function(w)
+      w.served:write_rule("policies/compression.lua", "return { br = 9, gzip = 9, order = { 'br', 'gzip' }, cpu_high = 1, cpu_full = 1 }")
+      local leave = w:clients_of(10, "/page", 0, BR)
+      return with_settings(w, { ["compression.level"] = 9 }, function()
+        leave()
+        w.served:remove_rule "policies/compression.lua"
+      end)
+    end }
+end
+
 return {
   { name = "noisy_neighbour", machine = true, issue = { "host.contention" }, rules = { "noisy_neighbour" }, forbidden = { "slow_query", "pool_undersized", "tasks_small", "overload", "loop_blocked" },
     indicator = { "host", "mean_ms" },
@@ -95,17 +108,8 @@ return {
   { name = "uncompressed", issue = {}, rules = { "uncompressed" }, forbidden = { "level_high" }, indicator = { "GET /page", "bytes_out" },
     cure = { setting = "compression.enabled", values = { true } },
     plant = function(w) return with_settings(w, { ["compression.enabled"] = false }, w:clients_of(4, "/page", 5, GZIP)) end },
-  { name = "level_high", issue = { "cpu.compression", "cpu.saturated", "cpu.handler", "unknown" }, optional_issue = true, rules = { "level_high" }, forbidden = { "uncompressed", "min_bytes_high" },
-    indicator = { "GET /page", "compress" },
-    cure = { setting = "compression.level", values = { 1, 3, 6 } },
-    plant = function(w)
-      w.served:write_rule("policies/compression.lua", "return { br = 9, gzip = 9, order = { 'br', 'gzip' }, cpu_high = 1, cpu_full = 1 }")
-      local leave = w:clients_of(10, "/page", 0, BR)
-      return with_settings(w, { ["compression.level"] = 9 }, function()
-        leave()
-        w.served:remove_rule "policies/compression.lua"
-      end)
-    end },
+  level_high("level_high"),
+  level_high("level_high_of_four", { args = { "--workers", "4" } }), -- whose cure is tried by one of them beside the others
   { name = "incompressible", issue = { "cpu.compression", "unknown" }, optional_issue = true, rules = { "compression_in_vain", "compression_useless" }, forbidden = { "level_high", "uncompressed" }, indicator = { "GET /noise", "rps" },
     plant = function(w) return w:clients_of(8, "/noise", 0, BR) end },
   { name = "small_answers_plain", issue = {}, rules = { "min_bytes_high" }, forbidden = { "level_high" }, indicator = { "GET /page", "bytes_out" },
