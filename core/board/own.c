@@ -100,7 +100,7 @@ void own_set(struct own_slot *slot, enum own_setting which, double value, enum s
     atomic_store_explicit(&slot->stable[which], value, memory_order_relaxed);
     atomic_store_explicit(&slot->origin[which], (unsigned char)origin, memory_order_relaxed);
     if (!same)
-        atomic_store_explicit(&slot->tried[which], NAN, memory_order_relaxed);
+        own_untry(slot, which);
 }
 
 double own_stable(const struct own_slot *slot, const struct settings *settings, enum own_setting which)
@@ -109,13 +109,28 @@ double own_stable(const struct own_slot *slot, const struct settings *settings, 
     return isnan(value) ? atomic_load_explicit(&settings->stable[own_setting_ids[which]], memory_order_relaxed) : value;
 }
 
+void own_try(struct own_slot *slot, enum own_setting which, double value)
+{
+    atomic_store_explicit(&slot->tried[which], value, memory_order_relaxed);
+}
+
+void own_untry(struct own_slot *slot, enum own_setting which)
+{
+    own_try(slot, which, NAN);
+}
+
+bool own_is_tried(const struct own_slot *slot, enum own_setting which)
+{
+    return !isnan(atomic_load_explicit(&slot->tried[which], memory_order_relaxed));
+}
+
 bool own_untry_all(struct own_settings *all)
 {
     bool any = false;
     for (int i = 0; i < OWN_SLOTS; i++)
         for (int k = 0; k < OWN_SETTINGS; k++)
-            if (!isnan(atomic_load_explicit(&all->slots[i].tried[k], memory_order_relaxed))) {
-                atomic_store_explicit(&all->slots[i].tried[k], NAN, memory_order_relaxed);
+            if (own_is_tried(&all->slots[i], (enum own_setting)k)) {
+                own_untry(&all->slots[i], (enum own_setting)k);
                 any = true;
             }
     return any;

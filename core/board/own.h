@@ -66,6 +66,11 @@ void own_set(struct own_slot *slot, enum own_setting which, double value, enum s
 /* Without what is on trial. */
 double own_stable(const struct own_slot *slot, const struct settings *settings, enum own_setting which);
 
+/* Holds a trial's value in force, and lets it go. */
+void own_try(struct own_slot *slot, enum own_setting which, double value);
+void own_untry(struct own_slot *slot, enum own_setting which);
+bool own_is_tried(const struct own_slot *slot, enum own_setting which);
+
 /* Lets go of all that is on trial. True: something was. */
 bool own_untry_all(struct own_settings *all);
 

@@ -1,23 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "board/board.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 static const struct board_pool *pool_of(const struct board *board, struct trial_target target)
 {
     return &board->pools.list[target.index];
-}
-
-static struct own_slot *slot_of(struct board *board, struct trial_target target)
-{
-    return &board->own.slots[target.index];
-}
-
-static double tried(const struct board *board, struct trial_target target)
-{
-    return atomic_load_explicit(&board->own.slots[target.index].tried[target.which], memory_order_relaxed);
 }
 
 static bool find_own(const struct board *board, const char *name, struct trial_target *out)
@@ -94,36 +83,37 @@ bool trial_is_on(const struct board *board, struct trial_target target)
     case TRIAL_POOL_MIN:
         return atomic_load(&pool_of(board, target)->min_tried) != 0;
     case TRIAL_OWN:
-        return !isnan(tried(board, target));
+        return own_is_tried(&board->own.slots[target.index], target.which);
     default:
         return atomic_load(&board->settings.tried[target.index]) != 0;
     }
 }
 
-/* Puts a value on trial: a number that stands for none of a pool is 0, of an upstream NaN. */
-static void hold(struct board *board, struct trial_target target, uint32_t places, double value)
+/* The place of a pool's bound on trial: plus one, 0 for none. */
+static _Atomic uint32_t *bound_of(struct board *board, struct trial_target target)
 {
-    struct board_pool *p = &board->pools.list[target.index % POOLS_MAX];
-    if (target.kind == TRIAL_OWN)
-        atomic_store_explicit(&slot_of(board, target)->tried[target.which], value, memory_order_relaxed);
-    else
-        atomic_store(target.kind == TRIAL_POOL_MAX ? &p->max_tried : &p->min_tried, places);
+    struct board_pool *p = &board->pools.list[target.index];
+    return target.kind == TRIAL_POOL_MAX ? &p->max_tried : &p->min_tried;
 }
 
 void trial_try(struct board *board, struct trial_target target, double value, bool canary_only)
 {
     if (target.kind == TRIAL_SETTING)
         settings_try(&board->settings, target.index, value, canary_only);
+    else if (target.kind == TRIAL_OWN)
+        own_try(&board->own.slots[target.index], target.which, value);
     else
-        hold(board, target, (uint32_t)value + 1, value);
+        atomic_store(bound_of(board, target), (uint32_t)value + 1);
 }
 
 void trial_untry(struct board *board, struct trial_target target)
 {
     if (target.kind == TRIAL_SETTING)
         settings_untry(&board->settings, target.index);
+    else if (target.kind == TRIAL_OWN)
+        own_untry(&board->own.slots[target.index], target.which);
     else
-        hold(board, target, 0, NAN);
+        atomic_store(bound_of(board, target), 0);
 }
 
 void trials_canary(struct board *board, uint64_t workers)

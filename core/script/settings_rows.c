@@ -89,14 +89,13 @@ static void push_own(lua_State *L, const struct board *board, const struct own_s
         .value = own_number(slot, &board->settings, which),
         .stable = own_stable(slot, &board->settings, which),
         .origin = (enum setting_origin)atomic_load_explicit(is_own ? &slot->origin[which] : &board->settings.origin[id], memory_order_relaxed),
-        .on_trial = !isnan(atomic_load_explicit(&slot->tried[which], memory_order_relaxed)),
+        .on_trial = own_is_tried(slot, which),
     });
 }
 
-static bool has_own(const struct own_slot *slot, int which)
+static bool has_own(const struct own_slot *slot, enum own_setting which)
 {
-    return !isnan(atomic_load_explicit(&slot->stable[which], memory_order_relaxed)) ||
-           !isnan(atomic_load_explicit(&slot->tried[which], memory_order_relaxed));
+    return own_is_tried(slot, which) || !isnan(atomic_load_explicit(&slot->stable[which], memory_order_relaxed));
 }
 
 void settings_rows(lua_State *L, const struct board *board)
@@ -110,7 +109,7 @@ void settings_rows(lua_State *L, const struct board *board)
     for (int i = 0; i < OWN_SLOTS; i++) {
         const struct own_slot *slot = &board->own.slots[i];
         for (int k = 0; atomic_load_explicit(&slot->ready, memory_order_acquire) && k < OWN_SETTINGS; k++)
-            if (has_own(slot, k)) {
+            if (has_own(slot, (enum own_setting)k)) {
                 push_own(L, board, slot, (enum own_setting)k);
                 lua_rawseti(L, -2, ++n);
             }
