@@ -12,6 +12,7 @@ return {
   tail_ratio = 2,             -- or p95, which a busy neighbour moves for seconds
   tail_floor_ms = 5,
   tail_mean_ratio = 1.2,      -- if the mean has noticed as well
+  busy_factor = 1.5,          -- ratios and floors of both times so much, while there is more load than usual
   slow_ms = 1000,             -- a p95 that is a problem at any time, learnt or not
 
   error_rate = 0.05,          -- a share of 5xx that is a problem at any time, and at least twice a usual one below it

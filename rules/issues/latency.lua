@@ -4,6 +4,9 @@
 -- it is the cause by measurement, not by correlation. Tuned on the planted faults of tests/system/analyzer_spec.lua.
 local function connecting(s) return (s.now.upstream_connect or 0) / math.max(1e-3, s.now.mean_ms or 0) end
 
+-- At noon more is asked for than at night, and requests meet each other: that alone is a day's course.
+local function busier(host, t) return host:above("connections", t.load_ratio, 4) or host:above("rps", t.load_ratio, 5) end
+
 return {
   symptoms = {
     {
@@ -11,8 +14,9 @@ return {
       when = function(s, t)
         if s.requests < t.min_requests then return false end
         if (s.now.p95_ms or 0) >= t.slow_ms then return true end
-        if s:rose("mean_ms", t.latency_ratio, t.latency_floor_ms) then return true end
-        return s:rose("p95_ms", t.tail_ratio, t.tail_floor_ms) and s:above("mean_ms", t.tail_mean_ratio, 0)
+        local more = busier(s.host, t) and t.busy_factor or 1
+        if s:rose("mean_ms", t.latency_ratio * more, t.latency_floor_ms * more) then return true end
+        return s:rose("p95_ms", t.tail_ratio * more, t.tail_floor_ms * more) and s:above("mean_ms", t.tail_mean_ratio * more, 0)
       end,
       severity = function(s) return math.log(s:ratio "p95_ms" + 1) / math.log(10) end,
       title = function(s) return ("%s answers in %s%s (p95)"):format(s.name, s:show "p95_ms", s:usually("p95_ms", "in")) end,

@@ -111,6 +111,21 @@ describe("the rules of issues", function()
     assert.matches("wait 28%.0 ms for an answer that another request fetches", book:list()[1].cause_text)
   end)
 
+  it("take the course of a day for nothing, and more than that for overload", function()
+    local usual = { mean_ms = 3, p95_ms = 4.1 }
+    local noon = { connections = 10, rps = 130 }
+    for _, one in ipairs { { mean_ms = 4.5, p95_ms = 9.2 }, { mean_ms = 6.5, p95_ms = 9 } } do
+      pass(30, noon, one, usual)
+      assert.same({}, events)
+    end
+    pass(30, noon, { mean_ms = 30, p95_ms = 60, queue = 25 }, usual)
+    assert.same({ "opened" }, events)
+    assert.equal("overload.queueing", book:list()[1].code)
+    pass(30, {}, {}, usual)
+    pass(30, {}, { mean_ms = 4.5, p95_ms = 9.2 }, usual) -- at night
+    assert.same({ "opened", "closed", "opened" }, events)
+  end)
+
   describe("of errors", function()
     it("keep an issue open while the route fails, though it has learnt nothing else", function()
       pass(20, {}, { error_rate = 1 }, nil, false)

@@ -35,7 +35,7 @@ local switchback = require "perilune.trials.switchback"
 local M = {}
 
 local LATE_MS = measures.LATE_MS
-local REFERENCE_S, REFERENCE_WINDOWS = 30, 6
+local REFERENCE_S, REFERENCE_WINDOWS, BEGINS_S = 30, 6, 10
 local REQUESTS_LEAST = 50   -- in what is measured of a block
 local BLOCK_LEAST_S, BLOCK_MOST_S = 4, 120
 local KEEP_MS = 15000
@@ -186,8 +186,9 @@ end
 function phases.PRECHECK(self, now_ms, env)
   local to = math.floor((now_ms - LATE_MS) / 1000) * 1000
   local seen = windows_until(self, to, env)
-  -- The first seconds of a load are not like those that follow.
-  if seen[REFERENCE_WINDOWS] and not seen[1] and now_ms < self.since_ms + REFERENCE_S * 1000 then
+  -- The first seconds of a load are not like those that follow, and it may have begun a moment ago.
+  local patience_s = seen[1] and 0 or seen[REFERENCE_WINDOWS] and REFERENCE_S or not next(seen) and BEGINS_S or 0
+  if now_ms < self.since_ms + patience_s * 1000 then
     self.why = ("waits for %d s of traffic to compare with"):format(REFERENCE_S)
     return
   end
