@@ -1,6 +1,8 @@
 --- Trials in a simulated service: what is called an effect, what is rolled back, and how fast, over thousands of hours.
 local engine = require "tests.support.engine"
+local load = require "tests.support.load"
 local loop = require "tests.support.loop"
+local peer = require "tests.support.peer"
 
 local API = "/api/v1/performance-optimization/"
 
@@ -340,4 +342,49 @@ describe("trials", function()
     assert.matches("is 10 by now, not 9", got.refusals.stale)
     assert.matches("frozen", got.refusals.frozen)
   end)
+end)
+
+describe("a trial", function()
+  it("of what an upstream has for itself reaches that one alone, and harm is taken back", function()
+    loop.run(function()
+      local behind = peer.start { answer = function()
+        loop.sleep(30)
+        return peer.response(200, {}, "fine")
+      end }
+      local served = engine.start {
+        config = ("return { upstreams = { one = %q, other = %q } }"):format("http://" .. behind.address, "http://" .. behind.address),
+        rules = { ["routes/app.lua"] = [[
+local app = require "perilune".app()
+app:proxy("/one/*rest", "one")
+app:proxy("/other/*rest", "other")
+return app]] } }
+      local failed = { one = 0, other = 0 }
+      local clients = {}
+      for name in pairs(failed) do
+        clients[#clients + 1] = load.background(served, { clients = 4, request = "/" .. name .. "/x", pause_ms = 20, heard = function(_, answer)
+          if answer.status ~= 200 then failed[name] = failed[name] + 1 end
+        end })
+      end
+      local got
+      loop.wait_until(function()
+        got = served:admin_request { method = "POST", path = API .. "trials", json = { changes = { ["upstream.one.first_byte_timeout_ms"] = 10 }, route = "GET /one/*rest" } }
+        return got.status ~= 404
+      end, 10000, "a first request")
+      assert.equal(202, got.status, got.body)
+      local trial
+      loop.wait_until(function()
+        loop.sleep(200)
+        trial = served:admin_get("~/trials/" .. got.json.data.id).json.data
+        return trial.progress == 1
+      end, 100000, "the end of the trial")
+      assert.equal("ROLLED_BACK", trial.phase, trial.why)
+      assert.is_true(failed.one > 0)
+      assert.equal(0, failed.other)
+      assert.equal(60000, served:admin_get("~/config/upstream.one.first_byte_timeout_ms").json.data.value)
+      for _, some in ipairs(clients) do some.stop() end
+      assert.equal(200, served:get("/one/x").status)
+      served:stop()
+      behind:stop(true)
+    end, 120000)
+  end, 120000)
 end)

@@ -629,47 +629,6 @@ return app]] } }
     end, 40000)
   end)
 
-  it("tries a setting for one upstream, and takes harm back, without the others noticing", function()
-    loop.run(function()
-      start_peers(1, function() return function()
-        loop.sleep(30)
-        return peer.response(200, {}, "fine")
-      end end)
-      served = engine.start {
-        config = ("return { upstreams = { one = %q, other = %q } }"):format("http://" .. peers[1].address, "http://" .. peers[1].address),
-        rules = { ["routes/app.lua"] = [[
-local app = require "perilune".app()
-app:proxy("/one/*rest", "one")
-app:proxy("/other/*rest", "other")
-return app]] } }
-      local API, failed = "/api/v1/performance-optimization/", { one = 0, other = 0 }
-      local clients = {}
-      for name in pairs(failed) do
-        clients[#clients + 1] = load.background(served, { clients = 4, request = "/" .. name .. "/x", pause_ms = 20, heard = function(_, answer)
-          if answer.status ~= 200 then failed[name] = failed[name] + 1 end
-        end })
-      end
-      local got
-      loop.wait_until(function()
-        got = served:admin_request { method = "POST", path = API .. "trials", json = { changes = { ["upstream.one.first_byte_timeout_ms"] = 10 }, route = "GET /one/*rest" } }
-        return got.status ~= 404
-      end, 10000, "a first request")
-      assert.equal(202, got.status, got.body)
-      local trial
-      loop.wait_until(function()
-        loop.sleep(200)
-        trial = served:admin_get("~/trials/" .. got.json.data.id).json.data
-        return trial.progress == 1
-      end, 100000, "the end of the trial")
-      assert.equal("ROLLED_BACK", trial.phase, trial.why)
-      assert.is_true(failed.one > 0)
-      assert.equal(0, failed.other)
-      assert.equal(60000, served:admin_get("~/config/upstream.one.first_byte_timeout_ms").json.data.value)
-      for _, some in ipairs(clients) do some.stop() end
-      assert.equal(200, served:get("/one/x").status)
-    end, 120000)
-  end)
-
   it("keeps what it knows of a peer over a reload", function()
     loop.run(function()
       start_peers(2)
