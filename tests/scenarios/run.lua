@@ -1,9 +1,11 @@
 --- The laboratory: plants faults under load, one after the other, and scores what the engine says about them.
 --
+--     KEEP=folder tests/scenarios/run sum
 --     tests/scenarios/run [NAME..]     a few, those named ("cures": and cured, where that can be), or "all" (with pairs,
 --                                      harmful changes and cures)
 --
 -- HOLD=40 seconds each fault lasts (growth is taken over 30); SEEDS="1 2" draw other parameters; LOADS="0.5 1 2" of the clients that are always there.
+-- KEEP=folder keeps there what was counted, after each fault; "sum" prints that of all runs together, so that the whole can be run in parts.
 -- WHY=folder keeps there what the engine knew at the end of each fault of which it said something wrong.
 -- A fault counts when its indicator moved by a fifth against its own clean time; else it is reported and not scored. The
 -- truth is here and the engine cannot read it. Prints a line for each run, then what score.lua makes of them. Exit code 1:
@@ -13,12 +15,14 @@ local files = require "tests.support.files"
 local json = require "dkjson"
 local loop = require "tests.support.loop"
 local scores = require "tests.scenarios.score"
+local uv = require "luv"
 local World = require "tests.scenarios.world"
 
 local HOLD_S = tonumber(os.getenv "HOLD" or 40)
 local QUIET_S, CURE_S = 45, 300
 local REFERENCE_S = 32 -- a trial is compared with the half minute before it, which must have had the same clients
 local SHORT = { "n_plus_one", "bad_instance", "burning_handler", "steady" }
+local KEEP = os.getenv "KEEP"
 local WHY, KNOWN = os.getenv "WHY", { "signals", "issues", "suggestions", "resources", "limits", "compression", "upstreams", "cache", "stats" }
 local IGNORED = { ["host.contention"] = true, noisy_neighbour = true } -- true of the machine the laboratory is on, unless a fault is about that
 
@@ -210,7 +214,7 @@ local function cure(w, s, total)
     best = math.min(best, measured(w, s))
   end
   local share = (before - after) / (before - best)
-  total.recovered[#total.recovered + 1] = share
+  if math.abs(share) < math.huge then total.recovered[#total.recovered + 1] = share end -- there was something to gain
   print(("%-28s %-14s from %.1f to %.1f, best %.1f: %.0f %% of the gain; %s"):format("  cure of " .. s.name, "", before, after, best, share * 100, table.concat(steps, " ")))
   return touched
 end
@@ -324,8 +328,28 @@ local function one(w, s, total, all)
   io.stdout:flush()
 end
 
+local kept_as = KEEP and ("%s/%d-%d.json"):format(KEEP, os.time(), uv.os_getpid())
+local function keep(total)
+  if kept_as then files.write(kept_as, json.encode(total)) end
+end
+
+local function sum()
+  local total, runs = scores.new(), 0
+  assert(KEEP, "KEEP names the folder of what runs have kept")
+  for name in uv.fs_scandir_next, assert(uv.fs_scandir(KEEP)) do
+    if name:find "%.json$" then
+      total:merge((assert(json.decode(files.read(KEEP .. "/" .. name), 1, nil))))
+      runs = runs + 1
+    end
+  end
+  print(("%d runs"):format(runs))
+  total:print()
+  return total:passed()
+end
+
 local function main(wanted)
   local total = scores.new()
+  if wanted[1] == "sum" then return sum() end
   local all = wanted[1] == "all"
   if all then wanted = {} elseif #wanted == 0 then wanted = SHORT end
   for _, load in ipairs(words(os.getenv "LOADS" or "1")) do
@@ -340,6 +364,7 @@ local function main(wanted)
             w = World.start(options)
           end
           one(w, s, total, all or has(wanted, "cures"))
+          keep(total)
           if s.world then w:stop() else shared = w end
         end
       end
@@ -348,6 +373,7 @@ local function main(wanted)
           shared = shared or World.start { load = tonumber(load), seed = tonumber(seed) }
           quiet(shared)
           try(shared, s, total)
+          keep(total)
         end
       end
       if shared then shared:stop() end

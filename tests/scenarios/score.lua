@@ -5,6 +5,28 @@ score.__index = score
 
 function score.new() return setmetatable({ by = {}, order = {}, taken = {}, clean_s = 0, noise = 0, moved = 0, times = {}, errors = {}, harm = {}, recovered = {} }, score) end
 
+local SUMS, LISTS = { "clean_s", "noise", "moved" }, { "times", "errors", "harm", "recovered" }
+
+--- Adds what another run counted: a score, or one that was decoded from JSON.
+function score:merge(other)
+  for what, all in pairs(other.by) do
+    for scenario, one in pairs(all) do
+      self.by[what] = self.by[what] or {}
+      local own = self.by[what][scenario] or { hits = 0, n = 0 }
+      self.by[what][scenario] = { hits = own.hits + one.hits, n = own.n + one.n }
+    end
+  end
+  for _, truth in ipairs(other.order) do
+    for said, n in pairs(other.taken[truth]) do
+      for _ = 1, n do self:confuse(truth, said) end
+    end
+  end
+  for _, name in ipairs(SUMS) do self[name] = self[name] + other[name] end
+  for _, name in ipairs(LISTS) do
+    for _, value in ipairs(other[name]) do table.insert(self[name], value) end
+  end
+end
+
 --- "x of n, p % (lo to hi)" (Wilson 1927).
 function score.wilson(hits, n)
   if n == 0 then return "no run" end
