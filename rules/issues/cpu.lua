@@ -20,8 +20,8 @@ local function waits(s, host)
 end
 
 -- Sessions of a database on this machine, where the kernel tells what they do at the processor (perilune.activity). A
--- statement may be slow because it computes, or because others keep it from the processor. Measured beside four and eight
--- processes that only compute, on two cores, and with statements that do.
+-- statement may be slow because it computes, or because others keep it from the processor. Tuned on the laboratory's
+-- noisy_neighbour (six processes that only compute, on two cores) and hungry_query (a statement that does).
 local STARVED, THEIRS = 0.3, 0.5
 
 local function database_of(s)

@@ -9,6 +9,7 @@ local p = require "perilune"
 local tuning = require "perilune.tuning"
 local app = admin.app()
 
+-- The closed loop of this generation, which rules/routes/admin/suggestions.lua keeps going.
 local function loop() return tuning.current() end
 
 local function time(ms) return ms and os.date("!%Y-%m-%dT%H:%M:%SZ", math.floor(ms / 1000)) or p.json.null end
@@ -75,7 +76,7 @@ app:post(admin.path "trials", {
     metric = { type = "string", pattern = "^[a-z0-9_]+$", hint = "a figure of a route: mean_ms, p95_ms, pool_wait, ..." },
     direction = { type = "string", values = { "down", "up" }, hint = "down or up: what is better" },
     route = { type = "string", hint = "a route as GET signals names it; without it all" },
-    reason = { type = "string", hint = "a texloop(): why" },
+    reason = { type = "string", hint = "a text: why" },
   },
   answers = { [202] = "Trial" },
   errors = { [404] = "unknown_route", [409] = "cannot_begin", [422] = "invalid_fields" },
@@ -124,7 +125,7 @@ end)
 
 app:post(admin.path "tuning/freeze", {
   summary = "No trial begins from now on",
-  body = { reason = { type = "string", most = 2000, hint = "a texloop(): why" } }, body_optional = true,
+  body = { reason = { type = "string", most = 2000, hint = "a text: why" } }, body_optional = true,
   answers = { [200] = { frozen = "object|null" } },
 }, function(req)
   local asked = req.input
