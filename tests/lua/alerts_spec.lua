@@ -1,4 +1,5 @@
---- The state machine of alerts in simulated time: no clock, no sleep, no engine.
+--- The state machine of alerts in simulated time: no clock, no sleep, no engine. Long, since all of it is driven by the one
+-- simulated desk that the first part makes.
 local json = require "dkjson"
 
 -- ---- the program's modules, as the engine loads them ----
