@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <lauxlib.h>
 #include <lualib.h>
+#include <luajit.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -227,6 +228,7 @@ static int next_of_script(lua_State *L, struct bench_requests *r, const struct o
 static bool run_script(lua_State *L, struct bench_requests *r, const struct options *o, const struct bench_defaults *site, char why[BENCH_WHY])
 {
     luaL_openlibs(L);
+    luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF); /* a compiled pairs() may end early: LuaJIT issue 827 */
     if (luaL_loadfile(L, o->bench.script) != 0 || lua_pcall(L, 0, 1, 0) != 0) {
         snprintf(why, BENCH_WHY, "--script: %.200s", lua_tostring(L, -1));
         return false;

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <lauxlib.h>
 #include <lualib.h>
+#include <luajit.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -266,6 +267,7 @@ static int in_lua(struct client *c)
     if (!L)
         return 1;
     luaL_openlibs(L);
+    luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF); /* a compiled pairs() may end early: LuaJIT issue 827 */
     lua_pushcfunction(L, run);
     lua_pushlightuserdata(L, c);
     if (lua_pcall(L, 1, 1, 0) == 0)
