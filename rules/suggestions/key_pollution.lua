@@ -1,5 +1,6 @@
 -- Hardly any answer is used twice, and more room would not help: keys differ in what does not matter. From hits and stores during
--- the span; from evictions, of which there were none, or the miss-ratio curve, which says the same of a cache that is full.
+-- the span; from evictions, of which there were none while entries grew in number (they do not where they are purged), or the
+-- miss-ratio curve, which says the same of a cache that is full.
 local counts = require("perilune.suggestions.sums").cache
 
 local function n(d, name) return d[name] or 0 end
@@ -14,7 +15,9 @@ return {
     if not d then return false end
     local lookups = n(d, "hits") + n(d, "misses")
     if r == nil or lookups < 200 or n(d, "stored") < 0.5 * lookups or n(d, "hits") >= 0.2 * lookups or (s.now.upstream_first_byte or 0) < 1 then return false end
-    return n(f.cache.during, "evictions") == 0 or r.miss ~= nil and (r.miss.fourfold or 0) >= 0.6
+    local all = f.cache.during
+    if n(all, "evictions") == 0 then return n(all, "entries") >= 0.5 * n(d, "stored") end
+    return r.miss ~= nil and (r.miss.fourfold or 0) >= 0.6
   end,
   impact = function(s, f)
     local d = counts(s, f)
