@@ -16,6 +16,7 @@ local analysis = require "perilune.analyzer.rules"
 local desks = require "perilune.trials"
 local facts = require "perilune.suggestions.facts"
 local links = require "perilune.links"
+local setting_names = require "perilune.setting_names"
 local overlay = require "perilune.overlay"
 local suggestions = require "perilune.suggestions"
 local trial = require "perilune.trials.trial"
@@ -126,7 +127,7 @@ end
 
 --- How the API names what a trial may change, for the overlay: section, id and key; or nil for a plain setting.
 local function pool_of(name)
-  local id, bound = name:match "^pool%.(.+)%.(m[ai][xn])$"
+  local id, bound = setting_names.of_pool(name)
   if not id then return end
   for _, pool in ipairs(admin.pools.list()) do
     if pool.id == id then return pool.pool_type == "redis" and "redis" or "postgres", id, bound end

@@ -229,12 +229,13 @@ end
 
 local function reader(snapshot, settings)
   return function(name)
-    local values, whole = snapshot.settings or {}, part "perilune.suggestions.facts".of_all(name)
+    local setting_names = part "perilune.setting_names"
+    local values, whole = snapshot.settings or {}, setting_names.of_upstreams(name)
     local one, value = settings and settings[name] or defaults[name] or whole and defaults[whole], values[name]
     if value == nil and whole then value = values[whole] end
-    local id, bound = name:match "^pool%.(.+)%.(m[ai][xn])$"
+    local id, bound = setting_names.of_pool(name)
     for _, pool in ipairs(snapshot.pools or {}) do
-      if pool.id == id then one, value = defaults[("pool.%s.%s"):format(pool.pool_type == "redis" and "redis" or "db", bound)], pool[bound] end
+      if pool.id == id then one, value = defaults[setting_names.of_pools(pool.pool_type, bound)], pool[bound] end
     end
     if not one then return end
     if value == nil then value = one.default end

@@ -5,6 +5,7 @@ local core, require = ...
 
 local facts = require "perilune.suggestions.facts"
 local golden = require "perilune.suggestions.golden"
+local setting_names = require "perilune.setting_names"
 local rules = require "perilune.suggestions.rules"
 local suggestions = require "perilune.suggestions"
 
@@ -29,15 +30,15 @@ end
 -- A setting as the board has it, with the value of the snapshot; pools are those of the snapshot.
 local function reader(snapshot)
   return function(name)
-    local id, bound = name:match "^pool%.(.+)%.(m[ai][xn])$"
+    local id, bound = setting_names.of_pool(name)
     for _, pool in ipairs(snapshot.pools or {}) do
       if id == pool.id then
-        local one = core.trials.state("pool." .. (pool.pool_type == "redis" and "redis" or "db") .. "." .. bound)
+        local one = core.trials.state(setting_names.of_pools(pool.pool_type, bound))
         one.stable = pool[bound]
         return one
       end
     end
-    local values, whole = snapshot.settings or {}, facts.of_all(name)
+    local values, whole = snapshot.settings or {}, setting_names.of_upstreams(name)
     local one = core.trials.state(whole or name)
     local value = values[name]
     if value == nil and whole then value = values[whole] end

@@ -19,6 +19,7 @@
 
 local _, require = ...
 
+local setting_names = require "perilune.setting_names"
 local view = require "perilune.analyzer.view"
 
 local M = {}
@@ -101,13 +102,7 @@ function facts:setting(name, upstream)
 end
 
 --- What a setting of all upstreams is called for one of them: "upstream.retries" > "upstream.api.retries".
-function facts.own(_, upstream, name) return ("upstream.%s.%s"):format(upstream.name, name:match "^upstream%.(.+)$") end
-
---- The name that stands for all, of one made so; nil: it is no such name.
-function M.of_all(name)
-  local key = name:match "^upstream%..+%.([%w_]+)$"
-  return key and "upstream." .. key
-end
+function facts.own(_, upstream, name) return setting_names.of_upstream(upstream.name, name) end
 
 function facts:issue(code)
   for _, issue in ipairs(self.issues) do

@@ -11,6 +11,7 @@
 -- generation, the newest change and the values, for generations are counted anew after a restart: with If-Match a change is
 -- refused when somebody else was first.
 local admin = require "perilune.admin"
+local setting_names = require "perilune.setting_names"
 local p = require "perilune"
 local overlay = require "perilune.overlay"
 local app = admin.app()
@@ -27,7 +28,7 @@ end
 -- A setting by name: one of those, or one that an upstream does not have for itself yet, as in "upstream.api.retries".
 local function find(known, name)
   if known[name] then return known[name] end
-  local whole = known["upstream." .. (name:match "^upstream%..+%.([%w_]+)$" or "")]
+  local whole = known[setting_names.of_upstreams(name) or ""]
   local now = whole and admin.trials.state(name)
   if not now then return end
   local info = {}

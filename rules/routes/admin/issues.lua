@@ -5,7 +5,7 @@
 -- POST analyze { endpoint, priority, window } : the same now, and what was looked at
 -- GET signals                                 : what is watched, with units, and what is usual
 local activity = require "perilune.activity"
-local facts = require "perilune.suggestions.facts"
+local setting_names = require "perilune.setting_names"
 local admin = require "perilune.admin"
 local links = require "perilune.links"
 local p = require "perilune"
@@ -32,7 +32,7 @@ local seen
 -- A setting as it was: an upstream that has none of its own has that of all.
 local function before(values, name)
   if values[name] ~= nil then return values[name] end
-  return values[facts.of_all(name) or name]
+  return values[setting_names.of_upstreams(name) or name]
 end
 
 local function changed(name, from, to)
