@@ -247,6 +247,7 @@ local function closed(w, id, phase)
 end
 
 local function try(w, s, total)
+  quiet(w)
   local leave = s.before and s.before(w) or function() end
   loop.sleep(REFERENCE_S * 1000)
   local stable = settings_of(w, s.changes)
@@ -333,6 +334,18 @@ local function keep(total)
   if kept_as then files.write(kept_as, json.encode(total)) end
 end
 
+-- One run. False: the laboratory itself failed in it, which is told and counted, and its world is not to be used again.
+local function carry(total, name, fn, ...)
+  local done, why = pcall(fn, ...)
+  if not done then
+    total.broke = total.broke + 1
+    print(("%-28s %-14s %s"):format(name, "BROKE", tostring(why)))
+    io.stdout:flush()
+  end
+  keep(total)
+  return done
+end
+
 local function sum()
   local total, runs = scores.new(), 0
   assert(KEEP, "KEEP names the folder of what runs have kept")
@@ -363,17 +376,21 @@ local function main(wanted)
             for name, value in pairs(s.world or {}) do options[name] = value end
             w = World.start(options)
           end
-          one(w, s, total, all or has(wanted, "cures"))
-          keep(total)
-          if s.world then w:stop() else shared = w end
+          if not s.world then shared = w end
+          local carried = carry(total, s.name, one, w, s, total, all or has(wanted, "cures"))
+          if s.world or not carried then
+            pcall(w.stop, w)
+            if w == shared then shared = nil end
+          end
         end
       end
       for _, s in ipairs(require "tests.scenarios.harm") do
         if all or has(wanted, s.name) then
           shared = shared or World.start { load = tonumber(load), seed = tonumber(seed) }
-          quiet(shared)
-          try(shared, s, total)
-          keep(total)
+          if not carry(total, s.name, try, shared, s, total) then
+            pcall(shared.stop, shared)
+            shared = nil
+          end
         end
       end
       if shared then shared:stop() end

@@ -3,9 +3,9 @@
 local score = {}
 score.__index = score
 
-function score.new() return setmetatable({ by = {}, order = {}, taken = {}, clean_s = 0, noise = 0, moved = 0, times = {}, errors = {}, harm = {}, recovered = {} }, score) end
+function score.new() return setmetatable({ by = {}, order = {}, taken = {}, clean_s = 0, noise = 0, moved = 0, broke = 0, times = {}, errors = {}, harm = {}, recovered = {} }, score) end
 
-local SUMS, LISTS = { "clean_s", "noise", "moved" }, { "times", "errors", "harm", "recovered" }
+local SUMS, LISTS = { "clean_s", "noise", "moved", "broke" }, { "times", "errors", "harm", "recovered" }
 
 --- Adds what another run counted: a score, or one that was decoded from JSON.
 function score:merge(other)
@@ -21,7 +21,7 @@ function score:merge(other)
       for _ = 1, n do self:confuse(truth, said) end
     end
   end
-  for _, name in ipairs(SUMS) do self[name] = self[name] + other[name] end
+  for _, name in ipairs(SUMS) do self[name] = self[name] + (other[name] or 0) end
   for _, name in ipairs(LISTS) do
     for _, value in ipairs(other[name]) do table.insert(self[name], value) end
   end
@@ -83,7 +83,7 @@ function score:macro(what)
   return ("%.0f %% of %d scenarios (%.0f to %.0f); runs: %s"):format(mean(shares) * 100, #shares, drawn[26] * 100, drawn[975] * 100, score.wilson(hits, n))
 end
 
---- Whether at least half was right and no harm stayed.
+--- Whether at least half was right, no harm stayed, and the laboratory itself did what it should.
 function score:passed()
   local hits, n = 0, 0
   for _, what in ipairs { "issue", "top3", "silent" } do
@@ -92,7 +92,7 @@ function score:passed()
   for _, one in ipairs(self.harm) do
     if not one.right then return false end
   end
-  return hits >= n / 2
+  return self.broke == 0 and hits >= n / 2
 end
 
 local function median(list)
@@ -131,6 +131,7 @@ function score:print()
     print(("prediction within 2x    %s"):format(score.wilson(within(self.errors, 2), #self.errors)))
   end
   if #self.recovered > 0 then print(("gain of the best setting recovered: median %.0f %% of %d"):format(median(self.recovered) * 100, #self.recovered)) end
+  if self.broke > 0 then print("the laboratory broke    " .. self.broke .. " times: not scored") end
   if #self.harm > 0 then
     local right, gross = 0, {}
     for _, one in ipairs(self.harm) do

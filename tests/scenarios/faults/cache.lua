@@ -25,7 +25,7 @@ return {
     plant = function(w)
       w:instance(nil, { max_age = 1, etag = true, delay_ms = w:draw(15, 30) })
       w:post("cache/purge", { all = true })
-      local leave = w:clients_of(2, function(i) return "/cached/" .. i % 40 end, 20)
+      local leave = w:clients_of(2, function() return "/cached/" .. w:draw(0, 39) end, 20) -- in turn they would ask for the same at the same time
       return function()
         leave()
         w:instance(nil, { max_age = 600, etag = false, delay_ms = 4 })
