@@ -195,8 +195,24 @@ function world:get(path) return assert(self.served:admin_get("~/" .. path)).json
 local function tell(where, values)
   for _ = 1, 8 do assert(where:request { method = "POST", path = "/fault", body = require("dkjson").encode(values) }.status == 200) end
 end
---- Plants values in the handlers, or in upstream instance i (all: nil).
-function world:handlers(values) tell(self.served, values) end
+--- Plants values in the handlers, and again in those of each new generation: a setting that is kept makes one.
+function world:handlers(values)
+  for name, value in pairs(values) do self.planted[name] = value end
+  tell(self.served, self.planted)
+end
+
+local function plant_again(self)
+  local planted_in
+  while self.going do
+    local there, got = pcall(self.served.admin_get, self.served, "~/config/tasks.max") -- control may be away
+    local generation = there and got and got.json and got.json.meta and got.json.meta.generation or nil
+    if generation and planted_in and generation ~= planted_in and next(self.planted) then pcall(tell, self.served, self.planted) end
+    planted_in = generation or planted_in
+    loop.sleep(300)
+  end
+end
+
+--- Plants values in upstream instance i (all: nil).
 function world:instance(i, values)
   for at, one in ipairs(self.instances) do
     if not i or i == at then tell(one, values) end
@@ -215,7 +231,7 @@ end
 --- options: mode (of tuning), args (more of them), upstream (more keys of it, as text), tls (true: it is asked over TLS), load (1: as below; 2: half the
 --- pauses), seed, instances (what they are like from the beginning, as world:instance() has it), defaults (true: the engine learns as long as it does by default), patience_ms (that it may take to learn).
 function world.start(options)
-  local self = setmetatable({ going = true, clients = {}, instances = {}, state = options.seed or 1, load = options.load or 1 }, world)
+  local self = setmetatable({ going = true, clients = {}, instances = {}, planted = {}, state = options.seed or 1, load = options.load or 1 }, world)
   self.pg, self.redis = postgres.start {}, redis.start {}
   self:query_ms(world.QUERY_MS)
   self.pg:sql "create table hot (id int primary key); insert into hot values (1)"
@@ -259,6 +275,7 @@ function world.start(options)
     local got = self.served:admin_request { method = "POST", path = API .. "analyze", json = {} }
     return got.json.data.learning.done
   end, options.patience_ms or 90000, "what is usual")
+  self.clients[#self.clients + 1] = { thread = loop.spawn(function() plant_again(self) end) }
   return self
 end
 
