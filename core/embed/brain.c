@@ -85,6 +85,32 @@ static void begin(struct brain *b, uint64_t ms)
     lua_sethook(b->L, on_count, LUA_MASKCOUNT, COUNT);
 }
 
+/* bounded(budget_ms, fn, ...), as script/bounded.h has it. */
+static int lua_bounded(lua_State *L)
+{
+    struct brain *b = brain_of(L);
+    uint64_t until_ns = b->until_ns, budget_ms = b->budget_ms, began_ns = cpu_ns();
+    lua_Integer given_ms = luaL_checkinteger(L, 1);
+    luaL_checkany(L, 2);
+    if (began_ns <= until_ns) {
+        b->budget_ms = given_ms > 0 ? (uint64_t)given_ms : 0;
+        b->until_ns = began_ns + b->budget_ms * 1000000;
+    }
+    int status = lua_pcall(L, lua_gettop(L) - 2, 1, 0);
+    uint64_t now_ns = cpu_ns();
+    bool interrupted = status != 0 && now_ns > b->until_ns;
+    if (began_ns <= until_ns) {
+        b->until_ns = until_ns + (now_ns - began_ns);
+        b->budget_ms = budget_ms;
+        lua_sethook(L, on_count, LUA_MASKCOUNT, COUNT);
+    }
+    lua_pushboolean(L, status == 0);
+    lua_insert(L, -2);
+    lua_pushnumber(L, (double)(now_ns - began_ns) / 1e6);
+    lua_pushboolean(L, interrupted);
+    return 4;
+}
+
 /* ---- files ---- */
 
 static const struct source *find(const struct bundle *bundle, const char *path, bool builtin)
@@ -184,7 +210,7 @@ static int lua_unix_ms(lua_State *L)
 
 static void make_core(lua_State *L, const struct brain_opts *opts)
 {
-    static const luaL_Reg functions[] = {{"modules", lua_modules}, {"is_own", lua_is_own}, {"log", lua_log}, {"now", lua_now}, {"unix_ms", lua_unix_ms}, {0}};
+    static const luaL_Reg functions[] = {{"modules", lua_modules}, {"bounded", lua_bounded}, {"is_own", lua_is_own}, {"log", lua_log}, {"now", lua_now}, {"unix_ms", lua_unix_ms}, {0}};
     struct brain *b = brain_of(L);
     lua_newtable(L);
     luaL_register(L, NULL, functions);

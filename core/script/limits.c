@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TICK_MS = 5, STACK_BYTES = 64 << 20 };
+enum { TICK_MS = LIMITS_TICK_MS, STACK_BYTES = 64 << 20 };
 
 /* ThreadSanitizer keeps every signal that cannot be a fault until the next call that it
  * knows of, and an endless loop of a script makes none. */
@@ -38,7 +38,7 @@ static _Thread_local struct {
     volatile sig_atomic_t memory;
     volatile sig_atomic_t armed;
     unsigned budget_ms;
-    const char *setting;             /* that the budget comes from */
+    const char *setting;             /* that the budget comes from; NULL: none */
     const _Atomic bool *volatile stop; /* set: nobody wants the run any more; NULL: it is always wanted */
     volatile sig_atomic_t stopped;
 } limits;
@@ -90,6 +90,8 @@ static void on_hook(lua_State *L, lua_Debug *ar)
                   "keep less in memory or raise the setting",
                   (int)(heap->soft_bytes >> 20), NULL);
     }
+    if (!limits.setting)
+        interrupt(L, ar, "the script was interrupted: it used more than the %d ms of CPU time that it had; do less", (int)limits.budget_ms, NULL);
     interrupt(L, ar,
               "the script was interrupted: it used more than %d ms of CPU time without yielding; do "
               "less, or raise %s",
@@ -254,12 +256,17 @@ void limits_enter(struct heap *heap, unsigned budget_ms)
     limits_enter_task(heap, budget_ms, cpu_setting, NULL);
 }
 
-void limits_enter_task(struct heap *heap, unsigned budget_ms, const char *setting, const _Atomic bool *stop)
+static void give(unsigned budget_ms, const char *setting)
 {
     limits.setting = setting;
-    limits.stop = stop;
     limits.budget_ms = budget_ms;
     limits.budget_ticks = (sig_atomic_t)((budget_ms + TICK_MS - 1) / TICK_MS);
+}
+
+void limits_enter_task(struct heap *heap, unsigned budget_ms, const char *setting, const _Atomic bool *stop)
+{
+    give(budget_ms, setting);
+    limits.stop = stop;
     limits.run = limits.run + 1;
     limits.heap = heap;
 }
@@ -273,4 +280,34 @@ bool limits_leave(void)
         return false;
     disarm(heap->L);
     return true;
+}
+
+/* The ticks of the run so far; from here on they are counted as `ticks`. */
+static int count_from(int ticks)
+{
+    int before = limits.seen == limits.run ? limits.ticks : 0;
+    limits.ticks = ticks;
+    limits.seen = limits.run;
+    return before;
+}
+
+void limits_begin_part(struct limits_part *part, unsigned budget_ms)
+{
+    part->over = limits.armed;
+    part->budget_ticks = limits.budget_ticks;
+    part->budget_ms = limits.budget_ms;
+    part->setting = limits.setting;
+    part->ticks = count_from(0);
+    give(budget_ms, NULL);
+}
+
+bool limits_end_part(const struct limits_part *part, unsigned *used_ms)
+{
+    struct heap *heap = limits.heap;
+    bool interrupted = limits.armed && !part->over;
+    *used_ms = (unsigned)count_from(part->ticks) * TICK_MS;
+    give(part->budget_ms, part->setting);
+    if (interrupted && heap)
+        disarm(heap->L); /* a stop that is still wanted is seen again by the next tick */
+    return interrupted;
 }

@@ -10,6 +10,9 @@
  * hook, which collects garbage first and raises only if that did not help;
  * above the hard cap allocation is refused.
  *
+ * A run that asks code of others (rules) gives each a part: the tick counts against that
+ * alone, and its end takes the hook away again.
+ *
  * Both need the JIT compiler off: compiled traces check no hooks, and running out of memory
  * inside one cannot be unwound.
  *
@@ -61,3 +64,19 @@ void limits_enter_task(struct heap *heap, unsigned budget_ms, const char *settin
 
 /* It has returned or yielded. True if it was interrupted meanwhile. */
 bool limits_leave(void);
+
+/* A part of a run that has a budget of its own: what it is interrupted for ends with it, and the
+ * rest goes on with what it had left. */
+struct limits_part {
+    int ticks, budget_ticks; /* of what it is a part of */
+    unsigned budget_ms;
+    const char *setting;
+    bool over; /* that is being interrupted itself */
+};
+
+/* Begins one of budget_ms of CPU time, in steps of LIMITS_TICK_MS. */
+enum { LIMITS_TICK_MS = 5 };
+void limits_begin_part(struct limits_part *part, unsigned budget_ms);
+
+/* Ends it, and says in *used_ms what it used. True if it was interrupted. */
+bool limits_end_part(const struct limits_part *part, unsigned *used_ms);

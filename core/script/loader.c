@@ -6,6 +6,7 @@
 
 #include "script/bind_ml.h"
 #include "script/bind_watch.h"
+#include "script/bounded.h"
 #include "script/fields.h"
 #include "script/json.h"
 #include "script/text.h"
@@ -137,6 +138,7 @@ static void make_core(lua_State *L, struct loading *loading)
     lua_newtable(L);
     luaL_register(L, NULL, functions);
     sandbox_functions(s);
+    bounded_open(L);
     text_nearest_open(L);
     fiber_open(s);
     request_open(L);

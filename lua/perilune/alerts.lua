@@ -13,6 +13,7 @@
 
 local core, require = ...
 
+local asker = require "perilune.asker"
 local burn = require "perilune.alerts.burn"
 local caused = require "perilune.alerts.caused"
 local groups = require "perilune.alerts.groups"
@@ -34,7 +35,7 @@ book.__index = book
 function M.new(config, settings, on_event)
   local self = setmetatable({
     config = config, settings = settings, on_event = on_event or function() end,
-    alerts = {}, count = 0, resolved = {}, silences = {}, next_silence = 1, burns = {}, resend_at = {}, failing = {},
+    alerts = {}, count = 0, resolved = {}, silences = {}, next_silence = 1, burns = {}, resend_at = {}, failing = {}, asker = asker.new(),
     dirty = false, grace_until = 0, taken_back = {}, held_back = {}, held_back_total = 0,
   }, book)
   self.by_kind = {}
@@ -104,8 +105,8 @@ end
 function book:value(policy, thing)
   if policy.min_events > 0 and (thing.requests or 0) < policy.min_events then return nil end
   if not policy.value then return thing[policy.signal] end
-  local ok, value = pcall(policy.value, thing)
-  if ok and (value == nil or type(value) == "number") then return value == value and value or nil end
+  local ok, value = self.asker:ask(policy.id, policy.value, thing)
+  if value == nil or ok and type(value) == "number" then return value == value and value or nil end
   if not self.failing[policy.id] then
     self.failing[policy.id] = tostring(ok and "it returned a " .. type(value) .. ", not a number" or value)
     self.on_event("failed", { name = policy.name, file = policy.file, message = self.failing[policy.id] })
@@ -229,6 +230,7 @@ end
 -- { name, labels, requests, signal = value }; `events` what count_events() takes. `pause()` is called where the book
 -- is whole, for what takes long.
 function book:tick(things, events, now, pause)
+  self.asker:begin()
   self:count_events(events, now)
   for kind, policies in pairs(self.by_kind) do
     if kind ~= "slo" then

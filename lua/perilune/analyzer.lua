@@ -16,6 +16,7 @@
 
 local core, require = ...
 
+local asker = require "perilune.asker"
 local view = require "perilune.analyzer.view"
 local trend = require "perilune.analyzer.trend"
 local rules = require "perilune.analyzer.rules"
@@ -42,7 +43,7 @@ function M.new(rules, signals, on_event)
   return setmetatable({
     rules = rules, units = units, on_event = on_event or function() end,
     symptoms = {}, open = {}, closed = {}, markers = {}, next_id = 1,
-    memory = trend.new { "lua_bytes", "rss_bytes" }, looks = 0, things = {}, failing = {},
+    memory = trend.new { "lua_bytes", "rss_bytes" }, looks = 0, things = {}, failing = {}, asker = asker.new(),
   }, analyzer)
 end
 
@@ -54,8 +55,8 @@ end
 
 -- A rule that raises is heard of once, and answers nothing.
 function analyzer:ask(rule, what, ...)
-  local ok, answer = pcall(rule[what], ...)
-  if ok then return answer end
+  local ok, answer = self.asker:ask(rule, rule[what], ...)
+  if ok or answer == nil then return answer end
   local name = (rule.name or rule.code) .. "." .. what
   if not self.failing[name] then
     self.failing[name] = tostring(answer)
@@ -393,6 +394,7 @@ end
 
 --- One look at all things. `now_ms` is unix time.
 function analyzer:tick(things, now_ms)
+  self.asker:begin()
   self.looks, self.things = self.looks + 1, things
   for _, s in ipairs(self:views(things, now_ms)) do
     for _, symptom in ipairs(self.rules.symptoms) do

@@ -12,6 +12,7 @@
 
 local core, require = ...
 
+local asker = require "perilune.asker"
 local rank = require "perilune.suggestions.rank"
 
 local M = {}
@@ -31,22 +32,22 @@ book.__index = book
 --- options: note(suggestion, from, to, actor, why) writes the journal; mode(rule, routes) is "off", "suggest" or "auto";
 -- read(name) as env.read of trials; log(text).
 function M.new(rules, options)
-  local self = setmetatable({ rules = rules, by_id = {}, options = options, entries = {}, open = {}, ended = {}, next_id = 1, errors = {}, quarantined = {},
+  local self = setmetatable({ rules = rules, by_id = {}, options = options, entries = {}, open = {}, ended = {}, next_id = 1, errors = {}, quarantined = {}, asker = asker.new(),
     calibration = {}, counts = {}, looks = 0, saved_s = 0, saved_cpu_s = 0 }, book)
   for _, rule in ipairs(rules) do self.by_id[rule.id] = rule end
   return self
 end
 
--- A rule that raises three times is not asked again before it is changed.
+-- A rule that raises three times, or does not end, is not asked again before it is changed.
 function book:ask(rule, what, ...)
   if self.quarantined[rule.id] then return nil end
-  local ok, answer = pcall(rule[what], ...)
-  if ok then return answer end
+  local ok, answer, over = self.asker:ask(rule.id, rule[what], ...)
+  if ok or answer == nil then return answer end
   local count = (self.errors[rule.id] or 0) + 1
   self.errors[rule.id] = count
-  if count >= ERRORS_MOST then
+  if over or count >= ERRORS_MOST then
     self.quarantined[rule.id] = ("%s: %s"):format(what, tostring(answer))
-    self.options.log(("rule %s is quarantined: it failed %d times, last in '%s': %s"):format(rule.id, count, what, tostring(answer)))
+    self.options.log(("rule %s is quarantined: it failed %d time(s), last in '%s': %s"):format(rule.id, count, what, tostring(answer)))
   end
 end
 
@@ -291,6 +292,7 @@ end
 
 --- One look at everything.
 function book:look(f, now_ms)
+  self.asker:begin()
   self.looks = self.looks + 1
   local active = self:holding(f, now_ms)
   for key, entry in pairs(self.entries) do

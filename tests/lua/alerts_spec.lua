@@ -17,7 +17,7 @@ end
 local loaded, files = {}, {}
 local core = {
   json = { encode = json.encode, decode = function(text) return (json.decode(text)) end, array = function(t) return t or {} end },
-  nearest = nearest,
+  nearest = nearest, bounded = require "tests.support.bounded",
   signals = function()
     return { { kind = "route", name = "p95_ms", unit = "ms" }, { kind = "route", name = "error_rate", unit = "ratio" }, { kind = "host", name = "cpu_share", unit = "ratio" },
       { kind = "pool", name = "wait_ms", unit = "ms" } }

@@ -2,7 +2,7 @@
 
 --- need(name): the modules, with these files of rules ("issues.latency") as all that there are.
 return function(files)
-  local core = { json = { array = function(t) return t or {} end }, nearest = function() end, modules = function() return files end }
+  local core = { json = { array = function(t) return t or {} end }, nearest = function() end, bounded = require "tests.support.bounded", modules = function() return files end }
   local loaded = {}
   local function load(path, ...) return assert(loadfile(path))(...) end
   local function need(name)
