@@ -1,10 +1,11 @@
 -- A few requests to an upstream take very long while most are fast and none fails: a second try at another instance, once the first
 -- is slower than most, answers sooner. Costs the upstream the share of tries that `upstream.hedge_share` allows. Advice, because
 -- only who knows the upstream knows whether it may be asked twice.
--- A tail that our own loop makes by standing still is none of the upstream's, nor are the misses of a route that is mostly cached.
+-- A tail that our own loop makes by standing still is none of the upstream's, nor are the misses of a route that is mostly cached,
+-- nor what it takes to connect.
 local counts = require("perilune.suggestions.sums").cache
 
-local RATIO, FLOOR_MS, ERRORS, OWN = 5, 20, 0.005, 0.5
+local RATIO, FLOOR_MS, ERRORS, OWN, SHARE = 5, 20, 0.005, 0.5, 0.5
 
 -- What the upstream usually takes. Of a cached route the median is a hit: there it is the mean of the requests that it got.
 local function usual_ms(s, f)
@@ -16,7 +17,7 @@ end
 local function heavy(f)
   local names = {}
   for _, s in ipairs(f.routes) do
-    if s.is_proxied ~= false and (s.now.upstream_first_byte or 0) > 0.5 and (s.now.rps or 0) >= 5 and (s.now.p99_ms or 0) >= RATIO * math.max(0.1, usual_ms(s, f))
+    if s.is_proxied ~= false and (s.now.upstream_first_byte or 0) >= math.max(0.5, SHARE * (s.now.mean_ms or 0)) and (s.now.rps or 0) >= 5 and (s.now.p99_ms or 0) >= RATIO * math.max(0.1, usual_ms(s, f))
       and (s.now.p99_ms or 0) - (s.now.p50_ms or 0) >= FLOOR_MS and (s.now.error_rate or 0) < ERRORS
       and (f.host.now.loop_lag_ms or 0) < OWN * (s.now.p99_ms - (s.now.p50_ms or 0)) then
       names[#names + 1] = s.name

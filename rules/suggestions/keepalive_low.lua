@@ -22,7 +22,7 @@ return {
   set = function(_, f)
     return { ["upstream.keepalive_max"] = math.max(16, f:setting "upstream.keepalive_max" * 2), ["upstream.keepalive_ms"] = math.max(10000, f:setting "upstream.keepalive_ms" * 2) }
   end,
-  effort = "very_low", risk = 1, verify = { metric = "mean_ms", direction = "down", mde = 0.05 },
+  effort = "very_low", risk = 1, verify = { metric = "mean_ms", direction = "down", mde = 0.05 }, inhibits = { "hedge" },
   explain = function(_, f)
     local _, rps, connect, all = part(f)
     return ("%.0f requests a second spend %.1f ms of %.1f ms with upstreams on connecting"):format(rps, connect, all)

@@ -215,7 +215,7 @@ local function cure(w, s, total)
   end
   local share = (before - after) / (before - best)
   if math.abs(share) < math.huge then total.recovered[#total.recovered + 1] = share end -- there was something to gain
-  print(("%-28s %-14s from %.1f to %.1f, best %.1f: %.0f %% of the gain; %s"):format("  cure of " .. s.name, "", before, after, best, share * 100, table.concat(steps, " ")))
+  print(("%-28s %-14s from %.3g to %.3g, best %.3g: %.0f %% of the gain; %s"):format("  cure of " .. s.name, "", before, after, best, share * 100, table.concat(steps, " ")))
   return touched
 end
 
