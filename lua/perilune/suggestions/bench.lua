@@ -11,6 +11,8 @@ local suggestions = require "perilune.suggestions"
 
 local M = {}
 
+local CALL_MS = 50 -- what a rule has in a whole look of an engine
+
 local bench = core.bench
 local failed = 0
 
@@ -66,7 +68,7 @@ local function asked(rule, all, snapshot)
   local book = suggestions.new(all, { note = function() return true end, mode = function() return "suggest" end, read = reader(snapshot), log = function() end,
     rest_ms = function() return 0 end })
   function book.ask(_, one, what, ...)
-    local ok, answer = pcall(one[what], ...)
+    local ok, answer = core.bounded(CALL_MS, one[what], ...)
     if ok then return answer end
     trouble = trouble or ("in '%s': %s"):format(what, tostring(answer))
   end
