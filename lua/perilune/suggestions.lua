@@ -152,7 +152,7 @@ function book:compute(rule, s, f)
       if not rule.advise then return nil, why end
     else
       out.operations, out.coupling_group, out.settle_s = list, group, verify.settle_s or settle
-      out.verify = { metric = verify.metric or impact and impact.metric or "mean_ms", direction = verify.direction or "down", mde = verify.mde or 0.03 }
+      out.verify = { metric = verify.metric or impact and impact.metric or "mean_ms", direction = verify.direction or "down", mde = verify.mde or 0.03, price = verify.price }
     end
   end
   local advice = rule.advise and self:ask(rule, "advise", s, f)

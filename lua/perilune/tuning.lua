@@ -374,7 +374,7 @@ function tuning:begin()
   for _, sug in ipairs(self.book:due()) do
     local auto = sug.state ~= "QUEUED"
     local spec = { suggestion = sug.id, rule = sug.rule, target = sug.target, title = sug.title, by = auto and "auto" or "operator", group = sug.coupling_group,
-      route_names = sug.routes, changes = sug.asked or sug.operations, metric = sug.verify.metric, direction = sug.verify.direction, mde = sug.verify.mde,
+      route_names = sug.routes, changes = sug.asked or sug.operations, metric = sug.verify.metric, direction = sug.verify.direction, mde = sug.verify.mde, price = sug.verify.price,
       settle_s = sug.settle_s, seed = (math.random(2 ^ 31) + at) % 2 ^ 31, pairs = setting "trials.pairs" * 2 ^ ((sug.tries or 1) - 1), try = sug.tries or 1, reason = sug.title }
     local one, why
     spec.routes = sug.routes and indexes(sug.routes)

@@ -22,7 +22,7 @@ return {
       formula = "error rate - refused tasks / requests", inputs = { refused = refused, requests = rps * f.span_s } }
   end,
   set = function(_, f) return { ["tasks.max"] = f:setting "tasks.max" * 2 } end,
-  effort = "very_low", risk = 1, verify = { metric = "error_rate", direction = "down", mde = 0.1 },
+  effort = "very_low", risk = 1, verify = { metric = "error_rate", direction = "down", mde = 0.1, price = 2 },
   explain = function(s, f)
     local done, refused = sums(f)
     return ("%.0f tasks were refused and %.0f done; threads were busy %s of the time"):format(refused, done, s:show "task_busy_share")

@@ -18,7 +18,7 @@ return {
       formula = "error rate - failures / attempts", inputs = { failures = t.failures, attempts = t.attempts } }
   end,
   set = function(u, f) return { [f:own(u, "upstream.first_byte_timeout_ms")] = f:setting("upstream.first_byte_timeout_ms", u) * 3 } end,
-  effort = "very_low", risk = 2, verify = { metric = "error_rate", direction = "down", mde = 0.1 }, inhibits = { "retry_storm" },
+  effort = "very_low", risk = 2, verify = { metric = "error_rate", direction = "down", mde = 0.1, price = 1 }, inhibits = { "retry_storm" },
   explain = function(u, f)
     local t = sums(u)
     return ("%.0f of %.0f attempts at %s failed; p95 is at the timeout of %.0f ms"):format(t.failures, t.attempts, u.name, f:setting("upstream.first_byte_timeout_ms", u))

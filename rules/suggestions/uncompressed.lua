@@ -32,7 +32,7 @@ return {
       formula = "bytes * what compression left of bytes before", inputs = { ratio = r, bytes_per_s = bytes } }
   end,
   set = function() return { ["compression.enabled"] = true } end,
-  effort = "very_low", risk = 1, verify = { metric = "bytes_out", direction = "down", mde = 0.1 },
+  effort = "very_low", risk = 1, verify = { metric = "bytes_out", direction = "down", mde = 0.1, price = 0.5 },
   explain = function(_, f)
     local names, bytes = large(f)
     return ("%d routes send %.1f MB a second of answers above 4 kB, and compression is off"):format(#names, bytes / 1e6)

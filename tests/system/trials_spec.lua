@@ -129,7 +129,7 @@ app:post(admin.path "simulate", function(req)
     local w = world(o)
     w.run(nil, o.known_s or 35)
     local one = trial.new { id = "t" .. i, changes = { { name = "x", from = 10, to = 20 } }, metric = "mean_ms", routes = { 1 }, settle_s = 1, seed = math.floor(random() * 2 ^ 31),
-      pairs = o.pairs or 10, mde = 0.03 }
+      pairs = o.pairs or 10, mde = 0.03, price = o.price }
     one.since_ms = w.now
     local began = w.now
     local phase = w.run(one, 3600)
@@ -240,6 +240,18 @@ describe("trials", function()
     assert.is_true((got.phases.VERIFIED or 0) >= 45, require("dkjson").encode(got.phases))
     table.sort(got.estimates)
     assert.is_true(math.abs(got.estimates[math.floor(#got.estimates / 2)] + 0.4) < 0.05)
+  end)
+
+  it("keep what helps though others have a hundredth of it to bear, and what costs no more than it may", function()
+    for _, o in ipairs { { effect = 0.6, others = 1.02 }, { effect = 0.6, tail = 2, price = 2 } } do
+      o.runs = 20
+      local got = simulate(o)
+      assert.is_true((got.phases.VERIFIED or 0) >= 18, require("dkjson").encode(got))
+      o.workers, o.rps = 8, 1000
+      got = simulate(o)
+      assert.is_true((got.phases.VERIFIED or 0) >= 18, require("dkjson").encode(got))
+    end
+    assert.same({ ROLLED_BACK = 20 }, simulate({ runs = 20, effect = 0.6, tail = 4, price = 0.5 }).phases)
   end)
 
   it("wait until there is half a minute of traffic to compare with", function()

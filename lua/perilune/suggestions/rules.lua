@@ -17,7 +17,9 @@
 --   inhibits   ids of rules that are not to be raised while this one is: it is their cause
 --   depends_on ids of rules whose suggestions come first
 --   xor        a word: of the rules with the same word only the best is shown as open
---   verify     { metric, direction, mde, settle_s }: what the trial looks at; default: that of impact, down, 0.03
+--   verify     { metric, direction, mde, settle_s, price }: what the trial looks at; default: that of impact, down, 0.03. `price` is
+--              the share by which p99 and the other routes may become longer for it (0): what failed at once is answered, what was
+--              sent as it is is compressed
 --   explain    function(s, f): why, with the numbers
 --
 -- `s` is what it is asked for, `f` are the facts: see perilune.suggestions.facts.
@@ -35,7 +37,7 @@ local shape = {
   impact = "function", set = "function?", advise = "function?", effort = "string", risk = "number", semantic = "boolean?", inhibits = "table?",
   depends_on = "table?", xor = "string?", verify = "table?", explain = "function",
 }
-local verify_shape = { metric = "string?", direction = "string?", mde = "number?", settle_s = "number?" }
+local verify_shape = { metric = "string?", direction = "string?", mde = "number?", settle_s = "number?", price = "number?" }
 
 local function has(list, value)
   for _, one in ipairs(list) do

@@ -9,10 +9,13 @@ M.LATE_MS = 600 -- after the end of a second, until its frame is there
 M.WATCHED = { "metric", "tail", "others" }
 M.HARM_ALPHA = 0.02
 
-local SUSPECT = math.log(1.05)
+local HARM = math.log(1.05) -- what is longer by less is no harm, however sure it is
 local TAIL_RATIO, TAIL_MS, TAILS, TAILS_BAD = math.log(1.5), 5, 5, 3
 local FLOOR = { ms = 0.05, share = 0.001, bytes = 64 } -- least values a logarithm is taken of
 local NAN = 0 / 0
+
+-- The logarithm by which p99 and the other routes may become longer.
+local function allowed(self) return math.log(1 + (self.price or 0)) end
 
 local harms = { tail = "p99", others = "the mean time of the other routes" }
 
@@ -51,15 +54,15 @@ end
 function M.kept(y) return y == y and y end
 function M.known(y) return y or NAN end
 
---- Whether the tail with the change (a) was half as long again as without (b) in most of the last windows: why, or nil.
+--- Whether the tail with the change (a) was half as long again (and its price) as without (b) in most of the last windows: why, or nil.
 -- `usual` is the logarithm of their ratio where both arms are without the change.
 function M.tails(self, list, a, b, usual)
-  local bad = a.n >= self.requests_least and b.n >= self.requests_least and a.p99 - b.p99 > TAIL_MS and math.log(a.p99 / math.max(b.p99, FLOOR.ms)) - usual > TAIL_RATIO
+  local bad = a.n >= self.requests_least and b.n >= self.requests_least and a.p99 - b.p99 > TAIL_MS and math.log(a.p99 / math.max(b.p99, FLOOR.ms)) - usual > TAIL_RATIO + allowed(self)
   list[#list + 1] = bad and 1 or 0
   if #list > TAILS then table.remove(list, 1) end
   local sum = 0
   for _, one in ipairs(list) do sum = sum + one end
-  if sum >= TAILS_BAD then return ("p99 was half as long again with the change in %d of %d windows"):format(sum, #list) end
+  if sum >= TAILS_BAD then return ("p99 was more than %.1f times as long with the change in %d of %d windows"):format(math.exp(TAIL_RATIO + allowed(self)), sum, #list) end
 end
 
 --- What the metric's verdict is worth beside what else is watched; or nil and the harm. Better, as it seems at the price of
@@ -67,8 +70,8 @@ end
 function M.weigh(self, held, verdict, last)
   for name, says in pairs(harms) do
     local result = held[name]:result()
-    if result.verdict == "worse" then return nil, ("%s became longer with the change, by %.0f %%"):format(says, (math.exp(result.estimate) - 1) * 100) end
-    if verdict == "better" and result.estimate and result.estimate > SUSPECT then
+    if result.verdict == "worse" and result.estimate > HARM + allowed(self) then return nil, ("%s became longer with the change, by %.0f %%"):format(says, (math.exp(result.estimate) - 1) * 100) end
+    if verdict == "better" and result.estimate and result.estimate > HARM + allowed(self) then
       verdict = last and "inconclusive" or "running"
       self.suspect = says
     end

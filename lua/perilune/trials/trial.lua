@@ -51,7 +51,7 @@ local trial = {}
 trial.__index = trial
 
 --- spec: id, changes ({ name, from, to } each), metric, direction ("down" or "up"), mde (relative), routes (indexes on the
--- board, nil: all), settle_s, seed, pairs (the horizon).
+-- board, nil: all), settle_s, seed, pairs (the horizon), price (the share by which p99 and other routes may become longer for it).
 function M.new(spec)
   local self = setmetatable({}, trial)
   for name, value in pairs(spec) do self[name] = value end
