@@ -37,9 +37,10 @@ static _Thread_local struct {
     volatile sig_atomic_t expired;
     volatile sig_atomic_t memory;
     volatile sig_atomic_t armed;
+    volatile sig_atomic_t spared; /* the next full collection does not count */
     unsigned budget_ms;
-    const char *setting;             /* that the budget comes from; NULL: none */
-    const _Atomic bool *volatile stop; /* set: nobody wants the run any more; NULL: it is always wanted */
+    const char *setting; /* that the budget comes from; NULL: none */
+    const _Atomic bool *volatile stop; /* set: the run is not wanted any more; NULL: it is */
     volatile sig_atomic_t stopped;
 } limits;
 
@@ -80,7 +81,12 @@ static void on_hook(lua_State *L, lua_Debug *ar)
     if (limits.stopped)
         interrupt(L, ar, "the script was interrupted: nobody waits for it any more", 0, NULL);
     if (limits.memory && !limits.expired) {
+        sig_atomic_t ticks = limits.ticks;
         timed_gc(heap, L, LUA_GCCOLLECT);
+        if (limits.spared) { /* the garbage is that of all parts */
+            limits.ticks = ticks;
+            limits.spared = limits.expired = 0;
+        }
         if (heap->used_bytes < heap->soft_bytes) {
             disarm(L);
             return;
@@ -91,11 +97,15 @@ static void on_hook(lua_State *L, lua_Debug *ar)
                   (int)(heap->soft_bytes >> 20), NULL);
     }
     if (!limits.setting)
-        interrupt(L, ar, "the script was interrupted: it used more than the %d ms of CPU time that it had; do less", (int)limits.budget_ms, NULL);
-    interrupt(L, ar,
-              "the script was interrupted: it used more than %d ms of CPU time without yielding; do "
-              "less, or raise %s",
-              (int)limits.budget_ms, limits.setting);
+        interrupt(L, ar,
+                  "the script was interrupted: it used more than the %d ms of CPU time that it "
+                  "had; do less",
+                  (int)limits.budget_ms, NULL);
+    interrupt(
+        L, ar,
+        "the script was interrupted: it used more than %d ms of CPU time without yielding; do "
+        "less, or raise %s",
+        (int)limits.budget_ms, limits.setting);
 }
 
 /* Setting a hook is what LuaJIT allows a signal handler to do. */
@@ -219,7 +229,8 @@ void heap_close(struct heap *heap)
 static void raise_stack(void)
 {
     struct rlimit limit;
-    if (syscall(SYS_gettid) != getpid() || getrlimit(RLIMIT_STACK, &limit) < 0 || limit.rlim_cur >= STACK_BYTES)
+    if (syscall(SYS_gettid) != getpid() || getrlimit(RLIMIT_STACK, &limit) < 0 ||
+        limit.rlim_cur >= STACK_BYTES)
         return;
     limit.rlim_cur = limit.rlim_max < STACK_BYTES ? limit.rlim_max : STACK_BYTES;
     setrlimit(RLIMIT_STACK, &limit);
@@ -229,7 +240,8 @@ int limits_start(void)
 {
     struct sigaction action = {.sa_handler = on_tick, .sa_flags = SA_RESTART};
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = TICK_SIGNAL};
-    struct itimerspec every = {.it_interval = {0, TICK_MS * 1000000L}, .it_value = {0, TICK_MS * 1000000L}};
+    struct itimerspec every = {.it_interval = {0, TICK_MS * 1000000L},
+                               .it_value = {0, TICK_MS * 1000000L}};
     sigset_t ours;
     event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
     memset(&limits, 0, sizeof limits);
@@ -263,7 +275,8 @@ static void give(unsigned budget_ms, const char *setting)
     limits.budget_ticks = (sig_atomic_t)((budget_ms + TICK_MS - 1) / TICK_MS);
 }
 
-void limits_enter_task(struct heap *heap, unsigned budget_ms, const char *setting, const _Atomic bool *stop)
+void limits_enter_task(struct heap *heap, unsigned budget_ms, const char *setting,
+                       const _Atomic bool *stop)
 {
     give(budget_ms, setting);
     limits.stop = stop;
@@ -299,6 +312,7 @@ void limits_begin_part(struct limits_part *part, unsigned budget_ms)
     part->setting = limits.setting;
     part->ticks = count_from(0);
     give(budget_ms, NULL);
+    limits.spared = 1;
 }
 
 bool limits_end_part(const struct limits_part *part, unsigned *used_ms)
@@ -307,6 +321,7 @@ bool limits_end_part(const struct limits_part *part, unsigned *used_ms)
     bool interrupted = limits.armed && !part->over;
     *used_ms = (unsigned)count_from(part->ticks) * TICK_MS;
     give(part->budget_ms, part->setting);
+    limits.spared = 0;
     if (interrupted && heap)
         disarm(heap->L); /* a stop that is still wanted is seen again by the next tick */
     return interrupted;
