@@ -113,7 +113,9 @@ describe("the library", function()
         impact = function(s) return { metric = "mean_ms", now = 50, predicted = 30, lo = 25, hi = 40, routes = { s.name }, formula = "measured", inputs = {} } end,
         set = function() return { ["batch.size"] = 50 } end,
         explain = function() return "each batch costs a round trip" end,
-      }]] } })
+      }]], ["rules/suggestions/a_endless.lua"] = [[ -- and one that takes none of the others with it
+      return { id = "a_endless", class = "resources", on = "host", issue = false, effort = "low", risk = 1, title = function() return "x" end, impact = function() end,
+        when = function() for _ = 1, 1000 do pcall(function() while true do end end) end end, advise = function() return "x" end, explain = function() return "x" end }]] } })
     assert.equal(10, said[1].value)
     assert.equal(10, said[1].batch)
     assert.equal("batch_small", said[1].suggestion.rule)
