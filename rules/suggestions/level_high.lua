@@ -30,6 +30,6 @@ return {
   set = function(_, f) return { ["compression.level"] = suggested(f) } end,
   effort = "very_low",
   risk = 1,
-  inhibits = { "uncompressed" },
+  inhibits = { "uncompressed", "cpu_bound", "overload" }, -- what compressing takes is cheaper to have back than another core
   explain = function(s, f) return ("compressing takes %.2f cores, with %.0f %% of the CPU in use"):format(cost(f), s.now.cpu_share * 100) end,
 }
