@@ -6,8 +6,8 @@
 
 #include <errno.h>
 #include <lauxlib.h>
-#include <lualib.h>
 #include <luajit.h>
+#include <lualib.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

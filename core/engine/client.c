@@ -11,8 +11,8 @@
 
 #include <errno.h>
 #include <lauxlib.h>
-#include <lualib.h>
 #include <luajit.h>
+#include <lualib.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>

@@ -306,7 +306,7 @@ static int count_from(int ticks)
 
 void limits_begin_part(struct limits_part *part, unsigned budget_ms)
 {
-    part->over = limits.armed;
+    part->over = limits.expired || limits.stopped; /* armed for memory, it is the part that collects */
     part->budget_ticks = limits.budget_ticks;
     part->budget_ms = limits.budget_ms;
     part->setting = limits.setting;

@@ -11,9 +11,9 @@
 -- generation, the newest change and the values, for generations are counted anew after a restart: with If-Match a change is
 -- refused when somebody else was first.
 local admin = require "perilune.admin"
-local setting_names = require "perilune.setting_names"
-local p = require "perilune"
 local overlay = require "perilune.overlay"
+local p = require "perilune"
+local setting_names = require "perilune.setting_names"
 local app = admin.app()
 
 local JOURNAL = "settings"

@@ -5,10 +5,10 @@
 -- POST analyze { endpoint, priority, window } : the same now, and what was looked at
 -- GET signals                                 : what is watched, with units, and what is usual
 local activity = require "perilune.activity"
-local setting_names = require "perilune.setting_names"
 local admin = require "perilune.admin"
 local links = require "perilune.links"
 local p = require "perilune"
+local setting_names = require "perilune.setting_names"
 local analyzer = require "perilune.analyzer"
 local rules = require "perilune.analyzer.rules"
 local app = admin.app()
